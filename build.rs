@@ -1,0 +1,18 @@
+//! Compiles the project's own .proto files, without protoc on the machine.
+//!
+//! The results land in `OUT_DIR`: `nri.pkg.api.v1alpha1.rs` and `ttrpc.rs`
+//! (messages only), `containerd.services.containers.v1.rs` (with a client)
+//! and `runtime.v1.rs`, the CRI, which only the tests and the demo include.
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+
+    let messages = protox::compile(["nri.proto", "ttrpc.proto"], ["proto"])?;
+    prost_build::Config::new().compile_fds(messages)?;
+
+    let services = protox::compile(["containers.proto", "cri.proto"], ["proto"])?;
+    tonic_prost_build::configure().build_server(false).compile_fds(services)?;
+    Ok(())
+}

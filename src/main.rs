@@ -1,0 +1,2 @@
+//! The `strict-groups` binary.
+fn main() {}
