@@ -10,13 +10,14 @@
 #
 # A second run finds the stamp file and does nothing. Remove target/runtimes to
 # fetch again.
+# shellcheck disable=SC2016 # $(...) and $... in single quotes are for apt and for the wrappers
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dest=${STRICT_GROUPS_RUNTIMES:-$root/target/runtimes}
 stamp=$dest/stamp
 # Raise it when the layout changes, so that old downloads are replaced.
-layout=1
+layout=3
 
 # Older containerds answer to another configuration; newer ones keep version 3.
 old_suite=trixie
@@ -85,6 +86,7 @@ retry() {
 
 # The mirror that this machine uses for its own suite, in whatever form it is
 # configured (one-line or deb822).
+# shellcheck source=/dev/null
 codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
 [[ -n $codename ]] || die "cannot tell this machine's Debian release from /etc/os-release"
 mirror=$(apt-get indextargets --no-release-info \
@@ -125,24 +127,40 @@ fetch containerd-1.7 "$old_suite" containerd
 fetch containerd-2 "$new_suite" containerd
 fetch debian "$codename" runc crun conmon busybox-static containernetworking-plugins libseccomp2 libyajl2
 
-# Small programs that make the unpacked ones work in place. crun refuses the
-# hybrid cgroup layout of some machines, so there is a form without cgroups too.
+# Small programs that make the unpacked ones work in place.
 bin=$dest/bin
 mkdir -p "$bin"
 libs=$(cd "$dest" && find debian -name '*.so.*' -printf '$top/%h\n' | sort -u | paste -sd:)
-# wrapper NAME PROGRAM [ARGUMENT]: paths are taken from $0, so the folder may be moved.
+# wrapper NAME PROGRAM [ARGUMENT]: paths are taken from $0, so the folder may be
+# moved. Lines on stdin come first.
 wrapper() {
   {
     printf '#!/bin/sh\n'
+    cat
     printf 'top=${0%%/*}/..\n'
     printf 'LD_LIBRARY_PATH=%s exec "$top/debian/%s" %s"$@"\n' "$libs" "$2" "${3:+$3 }"
   } >"$bin/$1"
   chmod 0755 "$bin/$1"
 }
-wrapper runc usr/sbin/runc
-wrapper crun usr/bin/crun
-wrapper crun-no-cgroups usr/bin/crun --cgroup-manager=disabled
-wrapper conmon usr/bin/conmon
+wrapper runc usr/sbin/runc </dev/null
+wrapper crun usr/bin/crun </dev/null
+wrapper conmon usr/bin/conmon </dev/null
+# crun under containerd 1.7: it refuses the hybrid cgroup layout of some
+# machines, so it is called without cgroups and mounts none; and this old crun
+# takes no bundle that says version 1.1 of the OCI spec, although it knows all
+# that is used of it.
+wrapper crun-no-cgroups usr/bin/crun --cgroup-manager=disabled <<'END'
+bundle=
+previous=
+for argument; do
+  case $previous in --bundle | -b) bundle=$argument ;; esac
+  previous=$argument
+done
+if [ -n "$bundle" ]; then
+  sed -i -e 's/"ociVersion":"1\.[1-9][^"]*"/"ociVersion":"1.0.2"/' \
+    -e 's/"type":"cgroup","source":"cgroup"/"type":"tmpfs","source":"tmpfs"/' "$bundle/config.json" || exit 1
+fi
+END
 
 # Each must start here: a newer suite may one day need a newer C library.
 for program in "$dest"/containerd-*/usr/bin/containerd "$bin/runc" "$bin/crun"; do
