@@ -17,6 +17,9 @@ pub(crate) struct World {
     pub(crate) run: Arc<Run>,
 }
 
+/// With this variable set the test binary starts the world, and no trial.
+pub(crate) const HOLD: &str = "STRICT_GROUPS_TEST_HOLD";
+
 static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
 
 /// Starts the containerds.
@@ -32,6 +35,16 @@ pub(crate) fn start() -> Result<()> {
     let new = Containerd::start(&machine, &run, Kind::V2, options()).context("containerd 2")?;
     *WORLD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(World { old, new, machine, run }));
     Ok(())
+}
+
+/// Prints the run's name and waits to be ended by a signal.
+pub(crate) fn hold() -> ! {
+    if let Some(world) = WORLD.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        println!("{}", world.run.dir().display());
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 /// Stops everything; gives what is left, one line each.
