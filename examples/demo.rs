@@ -73,18 +73,17 @@ fn show(machine: &Machine, run: &Arc<Run>) -> Result<Vec<Row>> {
         Containerd::start(machine, run, Kind::V1_7, Options::default().nri())
     })?;
     let version = daemon.cri().version()?.runtime_version;
-    step(2, "making the image: its /etc/group puts user 1000 into group 50000", || {
-        daemon.import(&Image::announcement(machine)?)
-    })?;
+    println!("      it is containerd {version}");
+    step(2, "making the image", || daemon.import(&Image::announcement(machine)?))?;
     let plugin = step(3, "starting strict-groups as its NRI plugin", || {
         Plugin::start(&daemon, None, &[]).context("strict-groups does not work with this containerd")
     })?;
     let before = step(4, "running the pod without the annotation", || {
-        Ok(row(&daemon, &format!("containerd {version}"), &Pod::new("before"), &[3000, 4000, 50000]))
+        Ok(row(&daemon, "without the annotation", &Pod::new("before"), &[3000, 4000, 50000]))
     })?;
     let after = step(5, "running the pod with the annotation", || {
         let pod = Pod::new("after").annotation(ANNOTATION, "Strict");
-        Ok(row(&daemon, &format!("containerd {version}, Strict"), &pod, &[3000, 4000]))
+        Ok(row(&daemon, "with the annotation", &pod, &[3000, 4000]))
     })?;
     daemon.stop()?;
     drop(plugin);
@@ -130,7 +129,8 @@ fn step<T>(number: u32, what: &str, work: impl FnOnce() -> Result<T>) -> Result<
 }
 
 fn print(rows: &[Row]) {
-    println!("\nThe pod: runAsUser 1000, runAsGroup 3000, supplementalGroups [4000]");
+    println!("\nThe pod:        runAsUser 1000, runAsGroup 3000, supplementalGroups [4000]");
+    println!("The image:      puts user 1000 into group 50000");
     println!("The annotation: {ANNOTATION}: Strict\n");
     println!("  {:<28}{:<26}{:<26}", "", "first process", "exec");
     for row in rows {
