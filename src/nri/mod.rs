@@ -1,5 +1,22 @@
 //! An NRI plugin stub.
 
+mod client;
+mod error;
+mod events;
+mod inherited;
+mod options;
+mod plugin;
+mod run;
+mod status;
+
+pub use client::Runtime;
+pub use error::{BoxError, CallError, Error, ProtocolError};
+pub use events::Events;
+pub use options::{DEFAULT_SOCKET, Identity, Options};
+pub use plugin::{Plugin, RuntimeInfo};
+pub use run::run;
+pub use status::{Code, Status};
+
 /// The messages of NRI, generated from `proto/nri.proto`.
 pub mod api {
     #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
