@@ -1,8 +1,8 @@
 //! `supplementalGroupsPolicy: Strict` for Kubernetes nodes whose container
 //! runtime is too old for it: decide, resolve, verify (see ARCHITECTURE.md).
 //!
-//! Policy, groups, gate, spec and declared are pure: bytes in, decision out.
-//! [`nri`] is an NRI plugin stub that knows nothing of groups.
+//! [`policy`], [`groups`], [`gate`], [`spec`] and [`declared`] are pure: bytes
+//! in, decision out. [`nri`] is an NRI plugin stub that knows nothing of groups.
 
 pub mod commands;
 pub mod config;
@@ -11,8 +11,10 @@ pub mod declared;
 pub mod gate;
 pub mod groups;
 pub mod identity;
+mod json;
 pub mod logging;
 pub mod nri;
 pub mod plugin;
 pub mod policy;
 pub mod spec;
+mod text;
