@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let config =
-            parse("default_policy = \"Strict\"\npods_may_override = true\nhook_path = \"/opt/sg\"\n").unwrap();
+            parse("default_policy = \"Strict\"\npods_may_override = true\nhook_path = \"/opt/sg\"\n")
+                .unwrap();
         assert_eq!(config.node_policy(), NodePolicy { default: Policy::Strict, pods_may_override: true });
         assert_eq!(config.hook_path(), Some(Path::new("/opt/sg")));
     }

@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn host_ids_are_translated_to_the_containers_own() {
-        let map = IdMap::parse("         0     100000      65536\n     70000     500000          1\n").unwrap();
+        let map =
+            IdMap::parse("         0     100000      65536\n     70000     500000          1\n").unwrap();
         assert_eq!(map.inside(103_000), 3000);
         assert_eq!(map.inside(100_000), 0);
         assert_eq!(map.inside(165_535), 65535);

@@ -24,7 +24,10 @@ pub fn start(level: Level) -> anyhow::Result<()> {
             .with_context(|| format!("RUST_LOG=\"{}\" is not a log filter", directives.escape_debug()))?,
         _ => Targets::new().with_default(level),
     };
-    tracing_subscriber::registry().with(output().with_filter(filter)).try_init().context("logging is on already")
+    tracing_subscriber::registry()
+        .with(output().with_filter(filter))
+        .try_init()
+        .context("logging is on already")
 }
 
 fn output<S>() -> Box<dyn Layer<S> + Send + Sync>

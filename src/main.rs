@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use strict_groups::{
     commands::{hook, plugin},
-    logging, nri,
+    logging,
 };
 
 /// supplementalGroupsPolicy: Strict for nodes whose container runtime is too old for it
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 /// none, but says so in the environment.
 fn arguments() -> Vec<std::ffi::OsString> {
     let mut args: Vec<_> = std::env::args_os().collect();
-    if args.len() < 2 && std::env::var_os(nri::SOCKET_ENV).is_some() {
+    if args.len() < 2 && std::env::var_os("NRI_PLUGIN_SOCKET").is_some() {
         args.push("plugin".into());
     }
     args
@@ -73,7 +73,8 @@ fn arguments() -> Vec<std::ffi::OsString> {
 
 /// The hook prints nothing but its reason: the OCI runtime quotes it whole.
 fn refuse_or_exit(gate: &[String]) -> ExitCode {
-    let args: Vec<String> = ["strict-groups", "hook"].map(String::from).into_iter().chain(gate.iter().cloned()).collect();
+    let args: Vec<String> =
+        ["strict-groups", "hook"].map(String::from).into_iter().chain(gate.iter().cloned()).collect();
     match hook::verify(&args, std::io::stdin().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

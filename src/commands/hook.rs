@@ -37,7 +37,9 @@ pub enum HookError {
     )]
     NotAGate,
     /// The arguments are nearly those of a gate.
-    #[error("strict-groups: refused: the gate's own arguments are not understood ({0}); are plugin and hook of one version?")]
+    #[error(
+        "strict-groups: refused: the gate's own arguments are not understood ({0}); are plugin and hook of one version?"
+    )]
     Arguments(#[source] GateError),
     /// Something that must be read could not be.
     #[error("strict-groups: pod {pod}, container {container}: refused: {source}")]
@@ -102,7 +104,7 @@ pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
         container: gate.container.clone(),
         source,
     })?;
-    Ok(gate.verify(&view)?)
+    Ok(gate.verify_spec(&view)?)
 }
 
 fn read_bundle(gate: &Gate, state: impl Read) -> Result<spec::View, InputError> {
@@ -110,7 +112,8 @@ fn read_bundle(gate: &Gate, state: impl Read) -> Result<spec::View, InputError> 
     let state: OciState =
         serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
     let path = state.bundle.join("config.json");
-    let json = read_config(&state.bundle).map_err(|source| InputError::Config { path: path.clone(), source })?;
+    let json =
+        read_config(&state.bundle).map_err(|source| InputError::Config { path: path.clone(), source })?;
     let view = spec::read(&json).map_err(|source| InputError::Spec { path: path.clone(), source })?;
     if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path }) }
 }

@@ -83,7 +83,8 @@ fn hook_path(config: &Config) -> anyhow::Result<PathBuf> {
     if let Some(path) = config.hook_path() {
         return Ok(path.to_owned());
     }
-    let own = std::env::current_exe().context("cannot tell our own executable; set hook_path in the configuration")?;
+    let own = std::env::current_exe()
+        .context("cannot tell our own executable; set hook_path in the configuration")?;
     let missing = |path: &Path| {
         format!(
             "our own executable {} is no longer there, so it cannot be the gate; start again or set hook_path",

@@ -114,7 +114,12 @@ impl Plugin for StrictGroups {
             Ok(decision) => decision,
             Err(source) => {
                 let subject = Subject::new(&pod, &container);
-                warn!(pod = pod.name, namespace = pod.namespace, container = container.name, "refused: {source}");
+                warn!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "refused: {source}"
+                );
                 return Err(Refused::Policy { subject, source }.into());
             }
         };
@@ -127,7 +132,12 @@ impl Plugin for StrictGroups {
             // Asked now, because an error is a readable refusal only here:
             // from post-create on the gate can only say that it was left shut.
             if let Err(source) = self.resolver.check(&pod.id, self.wait()).await {
-                error!(pod = pod.name, namespace = pod.namespace, container = container.name, "refused: {source}");
+                error!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "refused: {source}"
+                );
                 return Err(Refused::NotEnforceable { subject, source }.into());
             }
         }

@@ -19,7 +19,10 @@ pub(super) enum ResolveError {
     Containerd(#[from] ContainerdError),
     #[error("containerd's record has no spec of type {SPEC_TYPE} (it has \"{found}\")")]
     SpecType { found: String },
-    #[error("the declared groups are not in containerd's record: there is no extension {}", declared::EXTENSION)]
+    #[error(
+        "the declared groups are not in containerd's record: there is no extension {}",
+        declared::EXTENSION
+    )]
     NoExtension,
     #[error("the declared groups cannot be read from containerd's record: {0}")]
     Declared(#[from] DeclaredError),

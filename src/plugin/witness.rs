@@ -1,12 +1,7 @@
 //! Looks at the first process of a Strict container after its start, and says
 //! in one line what became of it.
 
-use std::{
-    io::Read,
-    os::fd::OwnedFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Read, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
