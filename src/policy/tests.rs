@@ -11,16 +11,17 @@ fn key(form: &str) -> String {
 }
 
 /// Decides for the container `app` of a pod whose annotations are ours with these endings.
-fn decided(annotations: &[(&str, &str)], node: &NodePolicy) -> Result<Decision, PolicyError> {
+fn decided(annotations: &[(&str, &str)], node: NodePolicy) -> Result<Decision, PolicyError> {
     let annotations: HashMap<String, String> =
         annotations.iter().map(|(form, value)| (key(form), (*value).to_owned())).collect();
-    decide(&annotations, "app", node)
+    decide(&annotations, "app", &node)
 }
 
 fn merge_node(annotations: &[(&str, &str)]) -> Result<Decision, PolicyError> {
-    decided(annotations, &NodePolicy::default())
+    decided(annotations, NodePolicy::default())
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "stands beside what decide gives")]
 fn is(policy: Policy, source: Source) -> Result<Decision, PolicyError> {
     Ok(Decision { policy, source })
 }
@@ -28,7 +29,7 @@ fn is(policy: Policy, source: Source) -> Result<Decision, PolicyError> {
 #[test]
 fn no_annotation_is_the_nodes_business() {
     assert_eq!(merge_node(&[]), is(Policy::Merge, Source::Node));
-    assert_eq!(decided(&[], &STRICT_NODE), is(Policy::Strict, Source::Node));
+    assert_eq!(decided(&[], STRICT_NODE), is(Policy::Strict, Source::Node));
     let foreign = [("a", "Strict"), ("supplemental-groups-policy.noderesource", "Strict"), ("", "")];
     assert_eq!(
         decide(foreign.map(|(k, v)| (k, v)), "app", &NodePolicy::default()),
@@ -127,7 +128,7 @@ fn misspelled_keys_are_refused() {
 
 #[test]
 fn a_strict_node_refuses_merge() {
-    let error = decided(&[("/pod", "Merge")], &STRICT_NODE).unwrap_err();
+    let error = decided(&[("/pod", "Merge")], STRICT_NODE).unwrap_err();
     assert_eq!(error, PolicyError::MergeForbidden { key: key("/pod") });
     assert_eq!(
         error.to_string(),
@@ -135,12 +136,12 @@ fn a_strict_node_refuses_merge() {
          demands Strict; remove the annotation or ask who runs the node"
     );
     assert_eq!(
-        decided(&[("/pod", "Merge"), ("/container.app", "Strict")], &STRICT_NODE),
+        decided(&[("/pod", "Merge"), ("/container.app", "Strict")], STRICT_NODE),
         is(Policy::Strict, Source::ContainerAnnotation)
     );
     let lenient = NodePolicy { pods_may_override: true, ..STRICT_NODE };
-    assert_eq!(decided(&[("/pod", "Merge")], &lenient), is(Policy::Merge, Source::PodAnnotation));
-    assert_eq!(decided(&[], &lenient), is(Policy::Strict, Source::Node));
+    assert_eq!(decided(&[("/pod", "Merge")], lenient), is(Policy::Merge, Source::PodAnnotation));
+    assert_eq!(decided(&[], lenient), is(Policy::Strict, Source::Node));
 }
 
 #[test]
