@@ -2,7 +2,7 @@
 //!
 //! Other programs read the same bytes, and not all readers agree on what an odd object means: Go's
 //! encoding/json (runc, containerd) matches keys without regard to case and takes the last of
-//! several, yajl (crun) matches to the letter and takes the first. So a key is only found here
+//! several, yajl (crun) matches to the letter, takes the first and ends a key at a NUL. So a key is only found here
 //! when all of them would find the same one.
 
 use std::borrow::Cow;
@@ -46,7 +46,11 @@ impl<'a> Object<'a> {
     /// Refuses two members whose names are the same without regard to case, whatever they are.
     pub(crate) fn distinct(&self) -> Result<(), Ambiguous> {
         let mut seen = HashSet::with_capacity(self.members.len());
-        match self.members.iter().find(|(key, _)| !seen.insert(key.chars().map(fold).collect::<String>())) {
+        match self
+            .members
+            .iter()
+            .find(|(key, _)| !seen.insert(until_nul(key).chars().map(fold).collect::<String>()))
+        {
             Some((key, _)) => Err(Ambiguous { key: key.to_string() }),
             None => Ok(()),
         }
@@ -61,13 +65,13 @@ impl<'a> Object<'a> {
     /// other values are copied as they are. The names in `changes` are plain ASCII.
     pub(crate) fn with(&self, changes: &[(&str, &str)]) -> String {
         let old = self.members.iter().map(|(key, raw)| {
-            let changed = changes.iter().find(|(name, _)| name == key);
-            (key.as_ref(), changed.map_or(raw.get(), |(_, text)| text))
+            let new = changes.iter().find(|(name, _)| name == key);
+            (key.as_ref(), new.map_or(raw.get(), |(_, text)| text))
         });
-        let new = changes.iter().filter(|(name, _)| !self.keys().any(|key| key == *name)).copied();
+        let added = changes.iter().filter(|(name, _)| !self.keys().any(|key| key == *name)).copied();
 
         let mut json = String::from("{");
-        for (key, value) in old.chain(new) {
+        for (key, value) in old.chain(added) {
             if json.len() > 1 {
                 json.push(',');
             }
@@ -110,9 +114,14 @@ fn fold(c: char) -> char {
     }
 }
 
-/// Whether encoding/json would take `key` for the field `name`.
+/// Whether some reader would take `key` for the field `name`.
 pub(crate) fn folds_to(key: &str, name: &str) -> bool {
-    key.chars().map(fold).eq(name.chars().map(fold))
+    until_nul(key).chars().map(fold).eq(name.chars().map(fold))
+}
+
+/// A key as a reader in C sees it, to which a NUL character is the end.
+pub(crate) fn until_nul(key: &str) -> &str {
+    key.split_once('\0').map_or(key, |(start, _)| start)
 }
 
 impl<'de> Deserialize<'de> for Object<'de> {
@@ -184,6 +193,8 @@ mod tests {
         assert_eq!(object.get("d"), Ok(None));
         assert_eq!(object.get("user"), ambiguous("uſer"));
         assert_eq!(object.get("kelvin"), ambiguous("KELVIN"));
+        let nul = Object::parse(r#"{"user\u0000x":1}"#).unwrap();
+        assert_eq!(nul.get("user"), ambiguous("user\0x"));
         let kelvin = Object::parse("{\"hoo\u{212a}s\":1}").unwrap();
         assert_eq!(kelvin.get("hooks"), ambiguous("hoo\u{212a}s"));
     }

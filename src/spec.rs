@@ -193,9 +193,9 @@ pub fn refuse(json: &[u8], reason: &str) -> Result<Option<Vec<u8>>, SpecError> {
 
 fn root(json: &[u8]) -> Result<Object<'_>, SpecError> {
     let text = str::from_utf8(json).map_err(|error| {
-        let valid = json.get(..error.valid_up_to()).unwrap_or_default();
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        let column = 1 + valid.iter().rev().take_while(|byte| **byte != b'\n').count();
+        let mut lines = json.get(..error.valid_up_to()).unwrap_or_default().rsplit(|byte| *byte == b'\n');
+        let column = 1 + lines.next().unwrap_or_default().len();
+        let line = 1 + lines.count();
         SpecError::NotJson { line, column }
     })?;
     Object::parse(text).map_err(|error| SpecError::NotJson { line: error.line(), column: error.column() })
@@ -212,7 +212,7 @@ fn process<'a>(root: &Object<'a>) -> Result<Object<'a>, SpecError> {
 /// a case.
 fn keeps_original_groups(root: &Object<'_>) -> Result<bool, SpecError> {
     match root.get(ANNOTATIONS)? {
-        Some(raw) => Ok(object(ANNOTATIONS, raw)?.keys().any(|key| key == KEEP_GROUPS)),
+        Some(raw) => Ok(object(ANNOTATIONS, raw)?.keys().any(|key| json::until_nul(key) == KEEP_GROUPS)),
         None => Ok(false),
     }
 }
