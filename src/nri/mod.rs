@@ -1,13 +1,23 @@
 //! An NRI plugin stub.
 
+mod answer;
 mod client;
+mod connect;
+mod connection;
+mod dispatch;
 mod error;
 mod events;
+mod guard;
 mod inherited;
+mod mux;
 mod options;
 mod plugin;
+mod request;
 mod run;
+mod session;
 mod status;
+mod sync;
+mod ttrpc;
 
 pub use client::Runtime;
 pub use error::{BoxError, CallError, Error, ProtocolError};
