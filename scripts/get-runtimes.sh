@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# Gets real container runtimes for the tests and the demo, without installing
+# anything: packages of other Debian suites are downloaded with a second apt
+# configuration and unpacked below target/runtimes.
+#
+#   target/runtimes/containerd-1.7   containerd 1.7 (suite trixie)
+#   target/runtimes/containerd-2     containerd 2.x, with native Strict (suite sid)
+#   target/runtimes/debian           runc, crun, conmon, busybox, CNI plugins (the machine's own suite)
+#   target/runtimes/versions         what was fetched, one line each
+#
+# A second run finds the stamp file and does nothing. Remove target/runtimes to
+# fetch again.
+# shellcheck disable=SC2016 # $(...) and $... in single quotes are for apt and for the wrappers
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+dest=${STRICT_GROUPS_RUNTIMES:-$root/target/runtimes}
+stamp=$dest/stamp
+# Raise it when the layout changes, so that old downloads are replaced.
+layout=3
+
+# Older containerds answer to another configuration; newer ones keep version 3.
+old_suite=trixie
+new_suite=sid
+
+say() { printf 'runtimes: %s\n' "$*"; }
+die() {
+  printf 'runtimes: error: %s\n' "$*" >&2
+  exit 1
+}
+
+up_to_date() { [[ -r $stamp ]] && [[ $(<"$stamp") == "$layout" ]]; }
+
+up_to_date && exit 0
+command -v apt-get >/dev/null || die "this needs apt-get (Debian 12); put the runtimes into $dest by hand otherwise"
+[[ $EUID -eq 0 ]] || die "run as root (apt-get's sandbox user cannot write here otherwise)"
+
+mkdir -p "$dest"
+exec 9>"$dest/lock"
+flock -n 9 || {
+  say "another run is fetching, waiting for it"
+  flock 9
+}
+up_to_date && exit 0
+
+# A run that was cut short left no stamp: start from nothing.
+find "$dest" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
+apt=$dest/apt
+mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/debs"
+
+# apt options: everything of ours, nothing of the machine's, except how to
+# reach the network (proxies). Only package lists are fetched, nothing for desktops.
+opts=(
+  -o "Dir::Etc::sourcelist=$apt/sources.list"
+  -o "Dir::Etc::sourceparts=-"
+  -o "Dir::Etc::preferences=-"
+  -o "Dir::Etc::preferencesparts=-"
+  -o "Dir::State::Lists=$apt/lists"
+  -o "Dir::Cache=$apt/cache"
+  -o "Dir::Cache::pkgcache=pkgcache.bin"
+  -o "Dir::Cache::srcpkgcache=srcpkgcache.bin"
+  -o "APT::Sandbox::User=root"
+  -o "APT::Update::Post-Invoke-Success="
+  -o "APT::Default-Release="
+  -o "Acquire::Languages=none"
+  -o "Acquire::Retries=3"
+  -o "Acquire::http::Timeout=30"
+  -o "Acquire::https::Timeout=30"
+  -o "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"
+  -o "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false"
+  -o "Acquire::IndexTargets::deb::CNF::DefaultEnabled=false"
+  -q
+)
+
+# Runs a command, quietly; three times if it has to be. Shows what it said when it gives up.
+retry() {
+  local try
+  for try in 1 2 3; do
+    if "$@" >"$apt/log" 2>&1; then return 0; fi
+    sleep "$((try * 2))"
+  done
+  printf 'failed\n'
+  tail -n 15 "$apt/log" >&2
+  die "gave up: $1 $2"
+}
+
+# The mirror that this machine uses for its own suite, in whatever form it is
+# configured (one-line or deb822).
+# shellcheck source=/dev/null
+codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+[[ -n $codename ]] || die "cannot tell this machine's Debian release from /etc/os-release"
+mirror=$(apt-get indextargets --no-release-info \
+  --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' "Created-By: Packages" |
+  awk -F'|' -v suite="$codename" '$2 == suite && $3 == "main" { print $1; exit }')
+[[ -n $mirror ]] || die "no apt source of this machine offers the suite $codename, component main"
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+[[ -r $keyring ]] || die "$keyring is missing: apt-get install debian-archive-keyring"
+for suite in "$codename" "$old_suite" "$new_suite"; do
+  printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite"
+done >"$apt/sources.list"
+
+printf 'runtimes: reading package lists of %s, %s and %s ... ' "$codename" "$old_suite" "$new_suite"
+retry apt-get "${opts[@]}" --error-on=any update
+printf 'ok\n'
+
+# fetch FOLDER SUITE PACKAGE...: download and unpack.
+fetch() {
+  local folder=$dest/$1 suite=$2 package version deb
+  shift 2
+  mkdir -p "$folder"
+  for package in "$@"; do
+    version=$(apt-cache "${opts[@]}" show "$package/$suite" 2>/dev/null | sed -n 's/^Version: //p' | head -n 1)
+    [[ -n $version ]] || die "suite $suite has no package $package"
+    printf 'runtimes: fetching %s %s ... ' "$package" "$version"
+    rm -f "$apt/debs/"*.deb
+    (cd "$apt/debs" && retry apt-get "${opts[@]}" download "$package=$version")
+    deb=$(find "$apt/debs" -name '*.deb' | head -n 1)
+    dpkg -x "$deb" "$folder"
+    printf '%s %s %s\n' "$suite" "$package" "$version" >>"$dest/versions"
+    printf 'ok\n'
+  done
+}
+
+# The libraries go with the programs that need them: a fresh machine lacks some.
+fetch containerd-1.7 "$old_suite" containerd
+fetch containerd-2 "$new_suite" containerd
+fetch debian "$codename" runc crun conmon busybox-static containernetworking-plugins libseccomp2 libyajl2
+
+# Small programs that make the unpacked ones work in place.
+bin=$dest/bin
+mkdir -p "$bin"
+libs=$(cd "$dest" && find debian -name '*.so.*' -printf '$top/%h\n' | sort -u | paste -sd:)
+# wrapper NAME PROGRAM [ARGUMENT]: paths are taken from $0, so the folder may be
+# moved. Lines on stdin come first.
+wrapper() {
+  {
+    printf '#!/bin/sh\n'
+    cat
+    printf 'top=${0%%/*}/..\n'
+    printf 'LD_LIBRARY_PATH=%s exec "$top/debian/%s" %s"$@"\n' "$libs" "$2" "${3:+$3 }"
+  } >"$bin/$1"
+  chmod 0755 "$bin/$1"
+}
+wrapper runc usr/sbin/runc </dev/null
+wrapper crun usr/bin/crun </dev/null
+wrapper conmon usr/bin/conmon </dev/null
+# crun under containerd 1.7: it refuses the hybrid cgroup layout of some
+# machines, so it is called without cgroups and mounts none; and this old crun
+# takes no bundle that says version 1.1 of the OCI spec, although it knows all
+# that is used of it.
+wrapper crun-no-cgroups usr/bin/crun --cgroup-manager=disabled <<'END'
+bundle=
+previous=
+for argument; do
+  case $previous in --bundle | -b) bundle=$argument ;; esac
+  previous=$argument
+done
+if [ -n "$bundle" ]; then
+  sed -i -e 's/"ociVersion":"1\.[1-9][^"]*"/"ociVersion":"1.0.2"/' \
+    -e 's/"type":"cgroup","source":"cgroup"/"type":"tmpfs","source":"tmpfs"/' "$bundle/config.json" || exit 1
+fi
+END
+
+# Each must start here: a newer suite may one day need a newer C library.
+for program in "$dest"/containerd-*/usr/bin/containerd "$bin/runc" "$bin/crun"; do
+  "$program" --version >"$apt/log" 2>&1 || {
+    cat "$apt/log" >&2
+    die "$program does not run on this machine"
+  }
+done
+"$dest/containerd-1.7/usr/bin/containerd" --version | grep -q ' 1\.7\.' ||
+  die "suite $old_suite no longer has containerd 1.7"
+
+rm -rf "$apt"
+printf '%s' "$layout" >"$stamp"
+say "ready in $dest"

@@ -1,0 +1,65 @@
+//! What all trials share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Failed, Trial};
+
+use crate::support::{Containerd, Handler, Kind, Machine, Options, Run, run};
+
+/// The machine and two running containerds.
+pub(crate) struct World {
+    /// containerd 1.7 with NRI on; handlers `runc` (default) and `crun`; pods may have an own network.
+    pub(crate) old: Containerd,
+    /// containerd 2.x with NRI off and the same handlers: native Strict, to compare with.
+    pub(crate) new: Containerd,
+    pub(crate) machine: Machine,
+    pub(crate) run: Arc<Run>,
+}
+
+static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
+
+/// Starts the containerds.
+pub(crate) fn start() -> Result<()> {
+    let machine = Machine::check()?;
+    run::clean_up_on_signals()?;
+    let run = Arc::new(Run::start()?);
+    let options = || {
+        let runc = Handler::new("runc", machine.runc());
+        Options::default().handler(runc).handler(Handler::new("crun", machine.crun())).network()
+    };
+    let old = Containerd::start(&machine, &run, Kind::V1_7, options().nri()).context("containerd 1.7")?;
+    let new = Containerd::start(&machine, &run, Kind::V2, options()).context("containerd 2")?;
+    *WORLD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(World { old, new, machine, run }));
+    Ok(())
+}
+
+/// Stops everything; gives what is left, one line each.
+pub(crate) fn end() -> Vec<String> {
+    let world = WORLD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(world) = world else { return Vec::new() };
+    let run = Arc::clone(&world.run);
+    // The pods go the regular way first, then the run takes what is left.
+    let mut problems = Vec::new();
+    for daemon in [&world.old, &world.new] {
+        if let Err(error) = daemon.stop() {
+            problems.push(format!("{:?}: {error:#}", daemon.kind()));
+        }
+    }
+    drop(world);
+    problems.extend(run.end());
+    problems
+}
+
+/// A test that gets the world.
+pub(crate) fn trial(name: &'static str, test: fn(&World) -> Result<()>) -> Trial {
+    Trial::test(name, move || {
+        let world = WORLD.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let world = world.context("the containerds do not run").map_err(|error| failed(&error))?;
+        test(&world).map_err(|error| failed(&error))
+    })
+}
+
+fn failed(error: &anyhow::Error) -> Failed {
+    Failed::from(format!("{error:#}"))
+}

@@ -1,0 +1,154 @@
+//! The configuration file of a containerd that shares nothing with another one.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::containerd::{Kind, Options};
+use super::leftovers::network;
+use super::machine::Machine;
+
+/// The name under which the sandbox image is imported.
+pub(crate) const SANDBOX_IMAGE: &str = "localhost/strict-groups/sandbox:1";
+
+/// config.toml: version 2 for containerd 1.7, version 3 for 2.x.
+pub(crate) fn config(kind: Kind, dir: &Path, snapshotter: &str, options: &Options) -> String {
+    let dir = dir.display();
+    let (version, sandbox_image, runtime) = match kind {
+        Kind::V1_7 => (2, String::new(), "io.containerd.grpc.v1.cri"),
+        Kind::V2 => (3, images(snapshotter), "io.containerd.cri.v1.runtime"),
+    };
+    // restrict_oom_score_adj: without CAP_SYS_RESOURCE no process can be given a
+    // lower score than we have. netns_mounts_under_state_dir: so that the
+    // network namespaces are found, and removed, with our folder.
+    let mut text = format!(
+        r#"version = {version}
+root = "{dir}/root"
+state = "{dir}/state"
+
+[grpc]
+address = "{dir}/containerd.sock"
+
+[plugins."io.containerd.internal.v1.opt"]
+path = "{dir}/opt"
+
+[plugins."io.containerd.nri.v1.nri"]
+disable = {nri_off}
+socket_path = "{dir}/nri.sock"
+plugin_path = "{dir}/nri-plugins"
+plugin_config_path = "{dir}/nri-conf.d"
+{nri_settings}
+{sandbox_image}
+[plugins."{runtime}"]
+restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
+disable_apparmor = true
+"#,
+        nri_off = !options.nri,
+        nri_settings = options.nri_settings,
+    );
+    if kind == Kind::V1_7 {
+        let _ = writeln!(text, "sandbox_image = \"{SANDBOX_IMAGE}\"");
+    }
+    let _ = write!(
+        text,
+        r#"
+[plugins."{runtime}".cni]
+bin_dir = "{dir}/cni/bin"
+conf_dir = "{dir}/cni/net.d"
+
+[plugins."{runtime}".containerd]
+default_runtime_name = "{default}"
+"#,
+        default = options.handlers.first().map_or("runc", |handler| handler.name.as_str()),
+    );
+    if kind == Kind::V1_7 {
+        let _ = writeln!(text, "snapshotter = \"{snapshotter}\"");
+    }
+    for handler in &options.handlers {
+        let _ = write!(
+            text,
+            r#"
+[plugins."{runtime}".containerd.runtimes.{name}]
+runtime_type = "io.containerd.runc.v2"
+{settings}
+[plugins."{runtime}".containerd.runtimes.{name}.options]
+BinaryName = "{binary}"
+Root = "{dir}/oci-{name}"
+"#,
+            name = handler.name,
+            settings = handler.settings,
+            binary = handler.binary.display(),
+        );
+    }
+    text.push('\n');
+    text.push_str(&options.extra);
+    text
+}
+
+/// containerd 2.x keeps images and runtimes in two plugins.
+fn images(snapshotter: &str) -> String {
+    format!(
+        r#"
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "{snapshotter}"
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{SANDBOX_IMAGE}"
+"#
+    )
+}
+
+/// A point-to-point network for pods that are not on the host's: no bridge and
+/// no address translation, so no rule stays in the host's packet filter.
+pub(crate) fn cni(run: &str, dir: &Path) -> String {
+    let (high, low) = network(run);
+    format!(
+        r#"{{
+  "cniVersion": "0.4.0",
+  "name": "{run}",
+  "plugins": [{{
+    "type": "ptp",
+    "ipMasq": false,
+    "ipam": {{
+      "type": "host-local",
+      "dataDir": "{}/cni/addresses",
+      "ranges": [[{{ "subnet": "10.{high}.{low}.0/24" }}]]
+    }}
+  }}]
+}}
+"#,
+        dir.display()
+    )
+}
+
+/// overlayfs where a mount of it works, else the snapshotter that copies.
+pub(crate) fn snapshotter(dir: &Path) -> &'static str {
+    let probe = dir.join("overlay-probe");
+    let parts = ["lower", "upper", "work", "merged"].map(|part| probe.join(part));
+    if parts.iter().any(|part| std::fs::create_dir_all(part).is_err()) {
+        return "native";
+    }
+    let [lower, upper, work, merged] = &parts;
+    let data =
+        format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+    let works = nix::mount::mount(
+        Some("overlay"),
+        merged,
+        Some("overlay"),
+        nix::mount::MsFlags::empty(),
+        Some(data.as_str()),
+    )
+    .is_ok();
+    if works {
+        let _ = nix::mount::umount(merged);
+    }
+    let _ = std::fs::remove_dir_all(&probe);
+    if works { "overlayfs" } else { "native" }
+}
+
+/// Links the CNI plugins into the containerd's own folder, and writes the network.
+pub(crate) fn write_cni(machine: &Machine, run: &str, dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir.join("cni/net.d"))?;
+    std::os::unix::fs::symlink(machine.cni_plugins(), dir.join("cni/bin"))?;
+    std::fs::write(dir.join("cni/net.d/10-test.conflist"), cni(run, dir))
+}

@@ -1,0 +1,288 @@
+//! A containerd of our own: started, restarted, stopped.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Cri, Image, Machine, Run, config, log_tail, run, wait_for};
+
+/// How long a start or a stop may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+static IMPORTS: AtomicU32 = AtomicU32::new(0);
+
+/// Which containerd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// 1.7: knows no policy, always merges.
+    V1_7,
+    /// 2.1 or newer: has Strict itself.
+    V2,
+}
+
+/// A runtime handler, which a pod can choose by name.
+pub(crate) struct Handler {
+    pub(crate) name: String,
+    pub(crate) binary: PathBuf,
+    /// Lines for its table in the configuration, such as `base_runtime_spec = "…"`.
+    pub(crate) settings: String,
+}
+
+impl Handler {
+    /// `binary`: the OCI runtime's path.
+    pub(crate) fn new(name: &str, binary: impl Into<PathBuf>) -> Self {
+        Self { name: name.to_owned(), binary: binary.into(), settings: String::new() }
+    }
+
+    /// Adds lines to the handler's table.
+    pub(crate) fn settings(mut self, lines: &str) -> Self {
+        self.settings.push_str(lines);
+        self
+    }
+}
+
+/// How to start it. The default has NRI off, no network and runc alone.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) nri: bool,
+    pub(crate) nri_settings: String,
+    pub(crate) handlers: Vec<Handler>,
+    pub(crate) network: bool,
+    pub(crate) extra: String,
+}
+
+impl Options {
+    /// Turns NRI on.
+    pub(crate) fn nri(mut self) -> Self {
+        self.nri = true;
+        self
+    }
+
+    /// Adds lines to NRI's table, such as `plugin_request_timeout = "1s"`.
+    pub(crate) fn nri_settings(mut self, lines: &str) -> Self {
+        self.nri_settings.push_str(lines);
+        self
+    }
+
+    /// Adds a runtime handler; the first one is the default.
+    pub(crate) fn handler(mut self, handler: Handler) -> Self {
+        self.handlers.push(handler);
+        self
+    }
+
+    /// Gives pods a network of their own, which user namespaces need.
+    pub(crate) fn network(mut self) -> Self {
+        self.network = true;
+        self
+    }
+
+    /// Adds text, whole TOML tables, to the end of the configuration.
+    pub(crate) fn extra(mut self, toml: &str) -> Self {
+        self.extra.push_str(toml);
+        self
+    }
+}
+
+/// A running containerd. Dropping it stops its pods and then itself.
+pub(crate) struct Containerd {
+    run: Arc<Run>,
+    kind: Kind,
+    programs: PathBuf,
+    dir: PathBuf,
+    snapshotter: &'static str,
+    child: Mutex<Option<Child>>,
+    cri: Cri,
+}
+
+impl Containerd {
+    /// Starts it and waits until the CRI answers; imports the sandbox image.
+    pub(crate) fn start(machine: &Machine, run: &Arc<Run>, kind: Kind, mut options: Options) -> Result<Self> {
+        let dir = (0..1000)
+            .map(|number| run.dir().join(format!("c{number}")))
+            .find(|dir| fs::create_dir(dir).is_ok())
+            .context("no folder for containerd")?;
+        for folder in ["nri-plugins", "nri-conf.d", "tmp"] {
+            fs::create_dir(dir.join(folder))?;
+        }
+        if options.handlers.is_empty() {
+            options = options.handler(Handler::new("runc", machine.runc()));
+        }
+        if options.network {
+            config::write_cni(machine, run.name(), &dir)?;
+        }
+        let snapshotter = config::snapshotter(&dir);
+        fs::write(dir.join("config.toml"), config::config(kind, &dir, snapshotter, &options))?;
+
+        let cri = Cri::new(&dir.join("containerd.sock"), run.name())?;
+        let programs = machine.containerd(kind);
+        let daemon =
+            Self { run: Arc::clone(run), kind, programs, dir, snapshotter, child: Mutex::new(None), cri };
+        daemon.launch()?;
+        daemon.import(&Image::sandbox(machine)?)?;
+        Ok(daemon)
+    }
+
+    /// Its CRI.
+    pub(crate) fn cri(&self) -> &Cri {
+        &self.cri
+    }
+
+    /// Which containerd it is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The run it belongs to.
+    pub(crate) fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
+    /// Its folder: sockets, configuration, log, images, bundles.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The gRPC socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("containerd.sock")
+    }
+
+    /// The socket for NRI plugins.
+    pub(crate) fn nri_socket(&self) -> PathBuf {
+        self.dir.join("nri.sock")
+    }
+
+    /// The folder of NRI plugins that containerd starts itself.
+    pub(crate) fn nri_plugins(&self) -> PathBuf {
+        self.dir.join("nri-plugins")
+    }
+
+    /// The folder of a running container: config.json and the rootfs.
+    pub(crate) fn bundle(&self, container: &str) -> PathBuf {
+        self.dir.join("state/io.containerd.runtime.v2.task/k8s.io").join(container)
+    }
+
+    /// What it has logged so far, over all its restarts.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// The process id of the daemon, as long as it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::id)
+    }
+
+    /// Ends the daemon with this signal and starts it again; pods live on.
+    pub(crate) fn restart(&self, signal: Signal) -> Result<()> {
+        self.halt(signal)?;
+        self.launch()
+    }
+
+    /// Ends the daemon; pods live on. `launch` starts it again.
+    pub(crate) fn halt(&self, signal: Signal) -> Result<()> {
+        let Some(mut child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
+        kill(Pid::from_raw(child.id().try_into()?), signal)?;
+        if wait_for(PATIENCE, || child.try_wait().transpose()).is_none() {
+            child.kill()?;
+            child.wait()?;
+            bail!("containerd did not end on {signal}");
+        }
+        Ok(())
+    }
+
+    /// Starts the daemon on what is in its folder and waits until the CRI answers.
+    pub(crate) fn launch(&self) -> Result<()> {
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        // Its own shim and ctr have to come first in PATH.
+        let path = format!("{}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", self.programs.display());
+        let mut child = self.run.spawn(
+            Command::new(self.programs.join("containerd"))
+                .arg("--config")
+                .arg(self.dir.join("config.toml"))
+                .env("PATH", path)
+                .env("TMPDIR", self.dir.join("tmp"))
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log),
+        )?;
+        let up = wait_for(PATIENCE, || match child.try_wait() {
+            Ok(None) => self.cri.is_ready().then_some(Ok(())),
+            Ok(Some(status)) => {
+                Some(Err(format!("ended with code {:?}, signal {:?}", status.code(), status.signal())))
+            }
+            Err(error) => Some(Err(error.to_string())),
+        });
+        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+        match up {
+            Some(Ok(())) => Ok(()),
+            _ if run::interrupted() => bail!("interrupted"),
+            Some(Err(end)) => {
+                bail!("containerd {end}; the end of its log:\n{}", log_tail(&self.log_path(), 30))
+            }
+            None => bail!(
+                "containerd's CRI does not answer after {PATIENCE:?}; the end of its log:\n{}",
+                log_tail(&self.log_path(), 30)
+            ),
+        }
+    }
+
+    /// Imports an image and waits until the CRI knows it.
+    pub(crate) fn import(&self, image: &Image) -> Result<()> {
+        // Two tests may import the same image at the same time.
+        let number = IMPORTS.fetch_add(1, Ordering::Relaxed);
+        let file = self.dir.join("tmp").join(format!("image-{number}.tar"));
+        fs::write(&file, image.archive())?;
+        let output = self
+            .ctr()
+            .args(["images", "import", "--snapshotter", self.snapshotter])
+            .arg(&file)
+            .output()
+            .context("starting ctr")?;
+        fs::remove_file(&file)?;
+        ensure!(
+            output.status.success(),
+            "importing {}: {}",
+            image.name(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        // The CRI hears of it by an event, so a little later.
+        wait_for(PATIENCE, || self.cri.has_image(image.name()).then_some(()))
+            .with_context(|| format!("the CRI does not see the imported image {}", image.name()))
+    }
+
+    /// ctr for this containerd, in the CRI's namespace.
+    pub(crate) fn ctr(&self) -> Command {
+        let mut command = Command::new(self.programs.join("ctr"));
+        command.arg("--address").arg(self.socket()).args(["--namespace", "k8s.io"]);
+        command.env(run::VARIABLE, self.run.name());
+        command
+    }
+
+    /// Removes all pods, then ends the daemon.
+    pub(crate) fn stop(&self) -> Result<()> {
+        let pods = if self.pid().is_some() { self.cri.remove_all_pods() } else { Ok(()) };
+        self.halt(Signal::SIGTERM)?;
+        pods.context("removing the pods")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("containerd.log")
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // Errors are not lost: what stays is removed, or reported, by the run.
+        let _ = self.stop();
+    }
+}

@@ -1,0 +1,58 @@
+//! What the tests need of the machine, checked before anything is started.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+
+use super::containerd::Kind;
+
+/// A machine that is fit for the tests: we are root and the runtimes are there.
+pub(crate) struct Machine {
+    runtimes: PathBuf,
+}
+
+impl Machine {
+    /// Fails with what to do about it: a test that skips itself proves nothing.
+    pub(crate) fn check() -> Result<Self> {
+        ensure!(nix::unistd::geteuid().is_root(), "these tests need root: run as root");
+        let runtimes = match std::env::var_os("STRICT_GROUPS_RUNTIMES") {
+            Some(path) => PathBuf::from(path),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/runtimes"),
+        };
+        ensure!(
+            runtimes.join("stamp").is_file(),
+            "no container runtimes in {}: run scripts/get-runtimes.sh",
+            runtimes.display()
+        );
+        Ok(Self { runtimes })
+    }
+
+    /// The folder with containerd, its shim and ctr.
+    pub(crate) fn containerd(&self, kind: Kind) -> PathBuf {
+        let folder = match kind {
+            Kind::V1_7 => "containerd-1.7",
+            Kind::V2 => "containerd-2",
+        };
+        self.runtimes.join(folder).join("usr/bin")
+    }
+
+    /// runc of the machine's own Debian release.
+    pub(crate) fn runc(&self) -> PathBuf {
+        self.runtimes.join("bin/runc")
+    }
+
+    /// crun, called so that it also works where cgroups v1 and v2 are mixed.
+    pub(crate) fn crun(&self) -> PathBuf {
+        self.runtimes.join("bin/crun-no-cgroups")
+    }
+
+    /// A busybox that needs no library.
+    pub(crate) fn busybox(&self) -> PathBuf {
+        self.runtimes.join("debian/bin/busybox")
+    }
+
+    /// The folder with the CNI plugins.
+    pub(crate) fn cni_plugins(&self) -> PathBuf {
+        self.runtimes.join("debian/usr/lib/cni")
+    }
+}

@@ -1,0 +1,133 @@
+//! The strict-groups binary as an NRI plugin of a containerd.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Containerd, log_tail, wait_for};
+
+/// How long registering or ending may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the plugin logs once the runtime has accepted it.
+pub(crate) const REGISTERED: &str = "registered";
+
+/// A running plugin; dropping it ends the process.
+pub(crate) struct Plugin {
+    log: PathBuf,
+    child: Mutex<Option<Child>>,
+}
+
+impl Plugin {
+    /// Starts it and waits until it is registered. `config`: the content of
+    /// its configuration file, if it shall have one. `arguments`: more of its
+    /// command line.
+    pub(crate) fn start(containerd: &Containerd, config: Option<&str>, arguments: &[&str]) -> Result<Self> {
+        let plugin = Self::launch(containerd, config, arguments)?;
+        plugin.wait_registered(1)?;
+        Ok(plugin)
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn launch(containerd: &Containerd, config: Option<&str>, arguments: &[&str]) -> Result<Self> {
+        let log = (0..1000)
+            .map(|number| containerd.dir().join(format!("plugin-{number}.log")))
+            .find(|path| OpenOptions::new().write(true).create_new(true).open(path).is_ok())
+            .context("no name for the plugin's log")?;
+        let mut command = Command::new(binary()?);
+        command.arg("plugin").arg("--nri-socket").arg(containerd.nri_socket());
+        command.arg("--containerd-socket").arg(containerd.socket());
+        if let Some(text) = config {
+            let path = log.with_extension("toml");
+            fs::write(&path, text)?;
+            command.arg("--config").arg(path);
+        }
+        let output = OpenOptions::new().append(true).open(&log)?;
+        command.args(arguments).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = containerd.run().spawn(&mut command)?;
+        Ok(Self { log, child: Mutex::new(Some(child)) })
+    }
+
+    /// Waits until it has registered `times` times since its start.
+    pub(crate) fn wait_registered(&self, times: usize) -> Result<()> {
+        let registered = wait_for(PATIENCE, || {
+            if self.log().matches(REGISTERED).count() >= times {
+                return Some(true);
+            }
+            let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+            let ended = child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            ended.then_some(false)
+        });
+        match registered {
+            Some(true) => Ok(()),
+            Some(false) => bail!("the plugin ended before it was registered; its log:\n{}", self.tail()),
+            None => bail!("the plugin did not register within {PATIENCE:?}; its log:\n{}", self.tail()),
+        }
+    }
+
+    /// Its process id, as long as it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::id)
+    }
+
+    /// Sends a signal, such as SIGSTOP, and does not wait.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().context("the plugin does not run")?;
+        kill(Pid::from_raw(pid.try_into()?), signal).context("signalling the plugin")
+    }
+
+    /// Ends it with this signal and gives its exit code (`None` when the signal killed it).
+    pub(crate) fn stop(&self, signal: Signal) -> Result<Option<i32>> {
+        let Some(mut child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            bail!("the plugin does not run");
+        };
+        kill(Pid::from_raw(child.id().try_into()?), signal)?;
+        if let Some(status) = wait_for(PATIENCE, || child.try_wait().transpose()) {
+            return Ok(status?.code());
+        }
+        child.kill()?;
+        child.wait()?;
+        bail!("the plugin did not end on {signal}; its log:\n{}", self.tail())
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    fn tail(&self) -> String {
+        log_tail(&self.log, 20)
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut child) = child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The binary under test: `STRICT_GROUPS_BIN`, else the one of this build.
+pub(crate) fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("STRICT_GROUPS_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    if let Some(path) = option_env!("CARGO_BIN_EXE_strict-groups") {
+        return Ok(PathBuf::from(path));
+    }
+    // An example lies in a folder beside the binary of the same profile.
+    let own = std::env::current_exe().context("finding the own executable")?;
+    let beside = own.parent().and_then(Path::parent).map(|folder| folder.join("strict-groups"));
+    beside
+        .filter(|path| path.is_file())
+        .context("no strict-groups binary: build it, or set STRICT_GROUPS_BIN")
+}

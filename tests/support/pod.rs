@@ -1,0 +1,171 @@
+//! What to run: pods and containers, written down the way a kubelet would.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::cri::v1;
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// A pod. The default is on the host's network, which needs no CNI.
+#[derive(Clone)]
+pub(crate) struct Pod {
+    pub(crate) config: v1::PodSandboxConfig,
+    pub(crate) handler: String,
+    pub(crate) namespaces: v1::NamespaceOption,
+}
+
+impl Pod {
+    /// A pod with a uid of its own, so names may be used again.
+    pub(crate) fn new(name: &str) -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let metadata = v1::PodSandboxMetadata {
+            name: name.to_owned(),
+            uid: format!("00000000-0000-4000-8000-{number:012}"),
+            namespace: "default".to_owned(),
+            attempt: 0,
+        };
+        let config = v1::PodSandboxConfig { metadata: Some(metadata), ..Default::default() };
+        let namespaces = v1::NamespaceOption {
+            network: v1::NamespaceMode::Node.into(),
+            pid: v1::NamespaceMode::Container.into(),
+            ..Default::default()
+        };
+        Self { config, handler: String::new(), namespaces }
+    }
+
+    /// Adds an annotation.
+    pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.config.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds a label.
+    pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
+        self.config.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The Kubernetes namespace; `default` otherwise.
+    pub(crate) fn namespace(mut self, namespace: &str) -> Self {
+        if let Some(metadata) = self.config.metadata.as_mut() {
+            namespace.clone_into(&mut metadata.namespace);
+        }
+        self
+    }
+
+    /// The runtime handler; the default one otherwise.
+    pub(crate) fn handler(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.handler);
+        self
+    }
+
+    /// A network namespace of its own. The containerd needs `Options::network`.
+    pub(crate) fn own_network(mut self) -> Self {
+        self.namespaces.network = v1::NamespaceMode::Pod.into();
+        self
+    }
+
+    /// A user namespace: ids from 0 to `length` - 1 are `host_base` and up on
+    /// the host. It comes with an own network, as it does in Kubernetes.
+    pub(crate) fn user_namespace(mut self, host_base: u32, length: u32) -> Self {
+        let mapping = v1::IdMapping { host_id: host_base, container_id: 0, length };
+        self.namespaces.userns_options = Some(v1::UserNamespace {
+            mode: v1::NamespaceMode::Pod.into(),
+            uids: vec![mapping],
+            gids: vec![mapping],
+        });
+        self.own_network()
+    }
+
+    /// The annotations, as they are sent.
+    pub(crate) fn annotations(&self) -> &HashMap<String, String> {
+        &self.config.annotations
+    }
+}
+
+/// A container of a pod. The default is the image's user and a first process
+/// that sleeps.
+#[derive(Clone)]
+pub(crate) struct ContainerSpec {
+    pub(crate) config: v1::ContainerConfig,
+    pub(crate) security: v1::LinuxContainerSecurityContext,
+}
+
+impl ContainerSpec {
+    /// `image`: a name that has been imported.
+    pub(crate) fn new(name: &str, image: &str) -> Self {
+        let config = v1::ContainerConfig {
+            metadata: Some(v1::ContainerMetadata { name: name.to_owned(), attempt: 0 }),
+            image: Some(v1::ImageSpec { image: image.to_owned() }),
+            command: vec!["/bin/sleep".to_owned(), "2147483647".to_owned()],
+            ..Default::default()
+        };
+        Self { config, security: v1::LinuxContainerSecurityContext::default() }
+    }
+
+    /// runAsUser.
+    pub(crate) fn user(mut self, uid: i64) -> Self {
+        self.security.run_as_user = Some(v1::Int64Value { value: uid });
+        self
+    }
+
+    /// The user by name: what the kubelet sends when only the image names a user.
+    pub(crate) fn user_name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.security.run_as_username);
+        self
+    }
+
+    /// runAsGroup.
+    pub(crate) fn group(mut self, gid: i64) -> Self {
+        self.security.run_as_group = Some(v1::Int64Value { value: gid });
+        self
+    }
+
+    /// supplementalGroups; the kubelet adds fsGroup to the same list.
+    pub(crate) fn supplemental(mut self, gids: &[i64]) -> Self {
+        self.security.supplemental_groups = gids.to_vec();
+        self
+    }
+
+    /// `supplemental_groups_policy = Strict` in the CRI, as a kubelet from 1.31
+    /// on sends it: native Strict on containerd 2.x, ignored by 1.7.
+    pub(crate) fn strict_field(mut self) -> Self {
+        self.security.supplemental_groups_policy = v1::SupplementalGroupsPolicy::Strict.into();
+        self
+    }
+
+    /// All capabilities and devices.
+    pub(crate) fn privileged(mut self) -> Self {
+        self.security.privileged = true;
+        self
+    }
+
+    /// The first process's command line, instead of sleeping.
+    pub(crate) fn command(mut self, command: &[&str]) -> Self {
+        self.config.command = command.iter().map(|&part| part.to_owned()).collect();
+        self
+    }
+
+    /// A folder of the host, readable and writable.
+    pub(crate) fn mount(mut self, host: &str, container: &str) -> Self {
+        self.config.mounts.push(v1::Mount {
+            container_path: container.to_owned(),
+            host_path: host.to_owned(),
+            readonly: false,
+        });
+        self
+    }
+
+    /// An environment variable.
+    pub(crate) fn env(mut self, key: &str, value: &str) -> Self {
+        self.config.envs.push(v1::KeyValue { key: key.to_owned(), value: value.to_owned() });
+        self
+    }
+
+    /// A container annotation, which only the kubelet can set.
+    pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.config.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+}
