@@ -22,7 +22,8 @@ pub fn start(level: Level) -> anyhow::Result<()> {
         Ok(directives) if !directives.is_empty() => directives
             .parse::<Targets>()
             .with_context(|| format!("RUST_LOG=\"{}\" is not a log filter", directives.escape_debug()))?,
-        _ => Targets::new().with_default(level),
+        // What the libraries below us have to say is for RUST_LOG only.
+        _ => Targets::new().with_target("strict_groups", level).with_default(level.min(Level::WARN)),
     };
     tracing_subscriber::registry()
         .with(output().with_filter(filter))

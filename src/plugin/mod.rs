@@ -16,13 +16,13 @@ use std::{
 };
 
 use thiserror::Error;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::{
     containerd::{ContainerdError, Containers},
     gate::{Gate, State},
     nri::{
-        self, BoxError, Events, Plugin, Runtime, RuntimeInfo,
+        self, BoxError, Events, Plugin, RuntimeInfo,
         api::{Container, ContainerAdjustment, CreateContainerResponse, Hook, Hooks, PodSandbox},
     },
     policy::{self, NodePolicy, Policy, PolicyError},
@@ -171,10 +171,6 @@ impl Plugin for StrictGroups {
             }
         }
         Ok(())
-    }
-
-    fn connected(&self, runtime: &RuntimeInfo, _handle: &Runtime) {
-        info!(runtime = runtime.name, version = runtime.version, "registered with the runtime");
     }
 
     fn disconnected(&self, reason: &nri::Error) {
