@@ -17,7 +17,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dest=${STRICT_GROUPS_RUNTIMES:-$root/target/runtimes}
 stamp=$dest/stamp
 # Raise it when the layout changes, so that old downloads are replaced.
-layout=3
+layout=4
 
 # Older containerds answer to another configuration; newer ones keep version 3.
 old_suite=trixie
@@ -131,25 +131,29 @@ fetch debian "$codename" runc crun conmon busybox-static containernetworking-plu
 bin=$dest/bin
 mkdir -p "$bin"
 libs=$(cd "$dest" && find debian -name '*.so.*' -printf '$top/%h\n' | sort -u | paste -sd:)
-# wrapper NAME PROGRAM [ARGUMENT]: paths are taken from $0, so the folder may be
-# moved. Lines on stdin come first.
+# wrapper NAME PROGRAM: paths are taken from $0, so the folder may be moved.
+# Lines on stdin come first.
 wrapper() {
   {
     printf '#!/bin/sh\n'
     cat
     printf 'top=${0%%/*}/..\n'
-    printf 'LD_LIBRARY_PATH=%s exec "$top/debian/%s" %s"$@"\n' "$libs" "$2" "${3:+$3 }"
+    printf 'LD_LIBRARY_PATH=%s exec "$top/debian/%s" "$@"\n' "$libs" "$2"
   } >"$bin/$1"
   chmod 0755 "$bin/$1"
 }
 wrapper runc usr/sbin/runc </dev/null
-wrapper crun usr/bin/crun </dev/null
 wrapper conmon usr/bin/conmon </dev/null
-# crun under containerd 1.7: it refuses the hybrid cgroup layout of some
-# machines, so it is called without cgroups and mounts none; and this old crun
-# takes no bundle that says version 1.1 of the OCI spec, although it knows all
-# that is used of it.
-wrapper crun-no-cgroups usr/bin/crun --cgroup-manager=disabled <<'END'
+wrapper crun usr/bin/crun </dev/null
+# crun under containerd 1.7. It refuses a cgroup v2 beside v1, so there it gets a
+# view of the mounts without it. And this old crun takes no bundle that says
+# version 1.1 of the OCI spec, although it knows all that is used of it.
+wrapper crun-compat usr/bin/crun <<'END'
+if [ -e /sys/fs/cgroup/unified/cgroup.procs ]; then
+  [ -z "$IN_OWN_MOUNTS" ] || exit 1
+  IN_OWN_MOUNTS=1 exec unshare --mount /bin/sh -c 'umount /sys/fs/cgroup/unified && exec "$0" "$@"' "$0" "$@"
+fi
+unset IN_OWN_MOUNTS
 bundle=
 previous=
 for argument; do
@@ -157,8 +161,7 @@ for argument; do
   previous=$argument
 done
 if [ -n "$bundle" ]; then
-  sed -i -e 's/"ociVersion":"1\.[1-9][^"]*"/"ociVersion":"1.0.2"/' \
-    -e 's/"type":"cgroup","source":"cgroup"/"type":"tmpfs","source":"tmpfs"/' "$bundle/config.json" || exit 1
+  sed -i -e 's/"ociVersion":"1\.[1-9][^"]*"/"ociVersion":"1.0.2"/' "$bundle/config.json" || exit 1
 fi
 END
 

@@ -35,6 +35,9 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         return ExitCode::FAILURE;
     }
+    if std::env::var_os(world::HOLD).is_some() {
+        world::hold();
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     if support::run::interrupted() {
         std::thread::park();

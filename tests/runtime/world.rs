@@ -21,6 +21,9 @@ pub(crate) struct World {
     pub(crate) run: Arc<Run>,
 }
 
+/// With this variable set the test binary starts the world, and no trial.
+pub(crate) const HOLD: &str = "STRICT_GROUPS_TEST_HOLD";
+
 static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
 
 /// Starts the containerds.
@@ -41,6 +44,16 @@ pub(crate) fn start() -> Result<()> {
     *WORLD.lock().unwrap_or_else(PoisonError::into_inner) =
         Some(Arc::new(World { old, old_plugin, new, new_plugin, machine, run }));
     Ok(())
+}
+
+/// Prints the run's name and waits to be ended by a signal.
+pub(crate) fn hold() -> ! {
+    if let Some(world) = WORLD.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        println!("{}", world.run.dir().display());
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 /// Stops everything; gives what is left, one line each.

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use super::{leftovers, wait_for};
+use super::{forwarding, leftovers, wait_for};
 
 /// How long killed processes, cgroups and network namespaces may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +38,7 @@ pub(crate) fn clean(name: &str, dir: &Path) {
     for file in sockets.iter().chain(&leftovers::cni_results(name)) {
         let _ = fs::remove_file(file);
     }
+    forwarding::restore(dir);
     // Never through a mount: what is behind it may not be ours.
     if leftovers::mounts(name).is_empty() {
         let _ = fs::remove_dir_all(dir);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::containerd::{Kind, Options};
 use super::leftovers::network;
-use super::machine::Machine;
+use super::{Machine, Run, forwarding};
 
 /// The name under which the sandbox image is imported.
 pub(crate) const SANDBOX_IMAGE: &str = "localhost/strict-groups/sandbox:1";
@@ -147,8 +147,9 @@ pub(crate) fn snapshotter(dir: &Path) -> &'static str {
 }
 
 /// Links the CNI plugins into the containerd's own folder, and writes the network.
-pub(crate) fn write_cni(machine: &Machine, run: &str, dir: &Path) -> std::io::Result<()> {
+pub(crate) fn write_cni(machine: &Machine, run: &Run, dir: &Path) -> std::io::Result<()> {
+    forwarding::remember(run.dir())?;
     std::fs::create_dir_all(dir.join("cni/net.d"))?;
     std::os::unix::fs::symlink(machine.cni_plugins(), dir.join("cni/bin"))?;
-    std::fs::write(dir.join("cni/net.d/10-test.conflist"), cni(run, dir))
+    std::fs::write(dir.join("cni/net.d/10-test.conflist"), cni(run.name(), dir))
 }

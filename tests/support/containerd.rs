@@ -116,7 +116,7 @@ impl Containerd {
             options = options.handler(Handler::new("runc", machine.runc()));
         }
         if options.network {
-            config::write_cni(machine, run.name(), &dir)?;
+            config::write_cni(machine, run, &dir)?;
         }
         let snapshotter = config::snapshotter(&dir);
         fs::write(dir.join("config.toml"), config::config(kind, &dir, snapshotter, &options))?;

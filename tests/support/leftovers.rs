@@ -41,7 +41,7 @@ pub(crate) fn processes(name: &str) -> Vec<i32> {
         }
         let in_environment = fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes()));
-        let in_cgroup = || mentions(&format!("/proc/{pid}/cgroup"), name);
+        let in_cgroup = || mentions(format!("/proc/{pid}/cgroup"), name);
         let in_mounts =
             || fs::read_link(format!("/proc/{pid}/ns/mnt")).ok() != own_namespace && is_rooted_in(pid, name);
         if in_environment || in_cgroup() || in_mounts() {
@@ -149,12 +149,10 @@ pub(crate) fn network(name: &str) -> (u8, u8) {
 }
 
 /// Files that the CNI library keeps for each pod, in a place that is fixed.
+/// Those of the loopback plugin have the run's name only inside, in a path.
 pub(crate) fn cni_results(name: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_name().to_string_lossy().contains(name))
-        .map(|entry| entry.path())
-        .collect()
+    entries.map(|entry| entry.path()).filter(|path| mentions(path, name)).collect()
 }
 
 fn numbers_in_proc() -> Vec<i32> {
@@ -177,6 +175,6 @@ fn is_rooted_in(pid: i32, name: &str) -> bool {
     })
 }
 
-fn mentions(file: &str, name: &str) -> bool {
+fn mentions(file: impl AsRef<Path>, name: &str) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.contains(name))
 }

@@ -41,9 +41,9 @@ impl Machine {
         self.runtimes.join("bin/runc")
     }
 
-    /// crun, called so that it also works where cgroups v1 and v2 are mixed.
+    /// crun, called so that it also works under containerd 1.7 and with cgroups v1 and v2 mixed.
     pub(crate) fn crun(&self) -> PathBuf {
-        self.runtimes.join("bin/crun-no-cgroups")
+        self.runtimes.join("bin/crun-compat")
     }
 
     /// A busybox that needs no library.

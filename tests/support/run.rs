@@ -12,7 +12,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{cleanup, leftovers};
 
@@ -149,22 +149,27 @@ pub(crate) fn interrupted() -> bool {
 
 /// Cleans up the runs whose process is gone.
 fn sweep() -> Result<()> {
-    for entry in fs::read_dir(PARENT)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let Some(owner) = owner_of(&name) else { continue };
-        let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
-        // Everyone can write to /tmp: only root's own folders count.
-        if !metadata.is_dir() || metadata.uid() != 0 || is_alive(owner, &entry.path()) {
+    for dir in folders() {
+        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else { continue };
+        if owner_of(name).is_none_or(|owner| is_alive(owner, &dir)) {
             continue;
         }
-        cleanup::clean(&name, &entry.path());
-        let left = leftovers::leftovers(&name, &entry.path());
-        if !left.is_empty() {
-            bail!("an earlier run cannot be removed:\n{}", left.join("\n"));
-        }
+        cleanup::clean(name, &dir);
+        let left = leftovers::leftovers(name, &dir);
+        ensure!(left.is_empty(), "an earlier run cannot be removed:\n{}", left.join("\n"));
     }
     Ok(())
+}
+
+/// The folders of all runs, dead or alive, of root.
+pub(crate) fn folders() -> Vec<PathBuf> {
+    let entries = fs::read_dir(PARENT).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| owner_of(name).is_some()))
+        .map(|entry| entry.path())
+        // Everyone can write to /tmp: only root's own folders count.
+        .filter(|path| fs::symlink_metadata(path).is_ok_and(|data| data.is_dir() && data.uid() == 0))
+        .collect()
 }
 
 /// The process id in a run's name.
