@@ -1,3 +1,20 @@
-//! `supplementalGroupsPolicy: Strict` for nodes whose container runtime is too old for it.
+//! `supplementalGroupsPolicy: Strict` for Kubernetes nodes whose container
+//! runtime is too old for it: decide, resolve, verify (see ARCHITECTURE.md).
+//!
+//! [`policy`], [`groups`], [`gate`], [`spec`] and [`declared`] are pure: bytes
+//! in, decision out. [`nri`] is an NRI plugin stub that knows nothing of groups.
 
+pub mod commands;
+pub mod config;
+pub mod containerd;
+pub mod declared;
+pub mod gate;
+pub mod groups;
+pub mod identity;
+mod json;
+pub mod logging;
 pub mod nri;
+pub mod plugin;
+pub mod policy;
+pub mod spec;
+mod text;

@@ -1,2 +1,95 @@
-//! The `strict-groups` binary.
-fn main() {}
+//! The `strict-groups` binary: from the command line to the command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use strict_groups::{
+    commands::{hook, plugin},
+    logging,
+};
+
+/// supplementalGroupsPolicy: Strict for nodes whose container runtime is too old for it
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// What to log; the environment variable RUST_LOG, where set, says it in more detail
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Enforce Strict on this node: run as an NRI plugin until told to stop
+    Plugin(plugin::PluginArgs),
+    /// Let a container start or refuse it; run by the OCI runtime, not by people
+    Hook {
+        /// The gate's arguments, as the plugin made them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        gate: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match Cli::parse_from(arguments()) {
+        Cli { command: Command::Hook { gate }, .. } => refuse_or_exit(&gate),
+        Cli { command: Command::Plugin(args), log_level } => {
+            report(logging::start(log_level.into()).and_then(|()| plugin::run(&args)))
+        }
+    }
+}
+
+/// The command line; a runtime that starts us from its plugin directory gives
+/// none, but says so in the environment.
+fn arguments() -> Vec<std::ffi::OsString> {
+    let mut args: Vec<_> = std::env::args_os().collect();
+    if args.len() < 2 && std::env::var_os("NRI_PLUGIN_SOCKET").is_some() {
+        args.push("plugin".into());
+    }
+    args
+}
+
+/// The hook prints nothing but its reason: the OCI runtime quotes it whole.
+fn refuse_or_exit(gate: &[String]) -> ExitCode {
+    let args: Vec<String> =
+        ["strict-groups", "hook"].map(String::from).into_iter().chain(gate.iter().cloned()).collect();
+    match hook::verify(&args, std::io::stdin().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("strict-groups: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,34 +1,34 @@
-//! The pod of the feature's announcement, without the plugin: what the two
-//! runtimes do by themselves.
+//! The pod of the feature's announcement, without the annotation: what the two
+//! runtimes do by themselves, and the plugin leaves as it is.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::support::{ContainerSpec, Containerd, Identity, Image, Pod};
-use crate::world::{World, trial};
+use crate::support::{ContainerSpec, Containerd, Identity, Pod};
+use crate::world::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("announcement::containerd_1_7_merges", |world| {
-            check(world, &world.old, &Pod::new("merge"), &spec(), &[3000, 4000, 50000])
+            check(&world.old, &Pod::new("merge"), &spec(), &[3000, 4000, 50000])
         }),
         trial("announcement::containerd_1_7_ignores_the_cri_field", |world| {
-            check(world, &world.old, &Pod::new("field"), &spec().strict_field(), &[3000, 4000, 50000])
+            check(&world.old, &Pod::new("field"), &spec().strict_field(), &[3000, 4000, 50000])
         }),
         trial("announcement::containerd_1_7_merges_with_crun", |world| {
-            check(world, &world.old, &Pod::new("crun").handler("crun"), &spec(), &[3000, 4000, 50000])
+            check(&world.old, &Pod::new("crun").handler("crun"), &spec(), &[3000, 4000, 50000])
         }),
         trial("announcement::containerd_1_7_merges_in_a_user_namespace", |world| {
             let pod = Pod::new("userns").user_namespace(100_000, 65536);
-            check(world, &world.old, &pod, &spec(), &[3000, 4000, 50000])
+            check(&world.old, &pod, &spec(), &[3000, 4000, 50000])
         }),
         trial("announcement::containerd_2_merges_by_default", |world| {
-            check(world, &world.new, &Pod::new("merge"), &spec(), &[3000, 4000, 50000])
+            check(&world.new, &Pod::new("merge"), &spec(), &[3000, 4000, 50000])
         }),
         trial("announcement::containerd_2_is_strict_by_the_cri_field", |world| {
-            check(world, &world.new, &Pod::new("strict"), &spec().strict_field(), &[3000, 4000])
+            check(&world.new, &Pod::new("strict"), &spec().strict_field(), &[3000, 4000])
         }),
     ]
 }
@@ -42,8 +42,7 @@ fn spec() -> ContainerSpec {
 }
 
 /// Runs the pod and compares the groups of its first process and of an exec.
-fn check(world: &World, daemon: &Containerd, pod: &Pod, spec: &ContainerSpec, groups: &[u32]) -> Result<()> {
-    daemon.import(&Image::announcement(&world.machine)?)?;
+fn check(daemon: &Containerd, pod: &Pod, spec: &ContainerSpec, groups: &[u32]) -> Result<()> {
     let cri = daemon.cri();
     let pod = cri.run_pod(pod)?;
     let container = cri.launch(&pod, spec)?;

@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use libtest_mimic::{Failed, Trial};
 
-use crate::support::{Containerd, Handler, Kind, Machine, Options, Run, run};
+use crate::support::{Containerd, Handler, Image, Kind, Machine, Options, Plugin, Run, run};
 
 /// The machine and two running containerds.
 pub(crate) struct World {
     /// containerd 1.7 with NRI on; handlers `runc` (default) and `crun`; pods may have an own network.
     pub(crate) old: Containerd,
-    /// containerd 2.x with NRI off and the same handlers: native Strict, to compare with.
+    /// The plugin on it.
+    pub(crate) old_plugin: Plugin,
+    /// containerd 2.x, the same otherwise; it has Strict natively, to compare with.
     pub(crate) new: Containerd,
+    /// The plugin on it.
+    pub(crate) new_plugin: Plugin,
     pub(crate) machine: Machine,
     pub(crate) run: Arc<Run>,
 }
@@ -32,8 +36,13 @@ pub(crate) fn start() -> Result<()> {
         Options::default().handler(runc).handler(Handler::new("crun", machine.crun())).network()
     };
     let old = Containerd::start(&machine, &run, Kind::V1_7, options().nri()).context("containerd 1.7")?;
-    let new = Containerd::start(&machine, &run, Kind::V2, options()).context("containerd 2")?;
-    *WORLD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(World { old, new, machine, run }));
+    let new = Containerd::start(&machine, &run, Kind::V2, options().nri()).context("containerd 2")?;
+    for daemon in [&old, &new] {
+        daemon.import(&Image::announcement(&machine)?)?;
+    }
+    let (old_plugin, new_plugin) = (Plugin::start(&old, None, &[])?, Plugin::start(&new, None, &[])?);
+    *WORLD.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(Arc::new(World { old, old_plugin, new, new_plugin, machine, run }));
     Ok(())
 }
 

@@ -53,6 +53,13 @@ pub(crate) struct RunningPod {
     pod: Pod,
 }
 
+impl RunningPod {
+    /// The pod's name, as Kubernetes has it.
+    pub(crate) fn name(&self) -> String {
+        self.pod.config.metadata.clone().unwrap_or_default().name
+    }
+}
+
 /// What an exec gave.
 #[derive(Debug)]
 pub(crate) struct Output {

@@ -16,7 +16,7 @@ use super::{Containerd, log_tail, wait_for};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the plugin logs once the runtime has accepted it.
-pub(crate) const REGISTERED: &str = "registered";
+pub(crate) const REGISTERED: &str = "connected to the runtime";
 
 /// A running plugin; dropping it ends the process.
 pub(crate) struct Plugin {
@@ -99,6 +99,12 @@ impl Plugin {
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits for a log line like this and gives it.
+    pub(crate) fn wait_log(&self, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        wait_for(PATIENCE, || self.log().lines().find(|line| wanted(line)).map(str::to_owned))
+            .with_context(|| format!("no such line in the plugin's log:\n{}", self.tail()))
     }
 
     fn tail(&self) -> String {

@@ -1,0 +1,4 @@
+//! What the binary can be told to do, one file a command.
+
+pub mod hook;
+pub mod plugin;

@@ -1,0 +1,191 @@
+//! containerd's containers API: read one record, write back its spec.
+//!
+//! The record's spec is what containerd makes the bundle's `config.json` from
+//! at the start, and the process of every exec. It is written before the NRI
+//! post-create event and read after it, so a change in between decides the
+//! groups of both.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use prost_types::{Any, FieldMask};
+use thiserror::Error;
+use tonic::{
+    Code, Request, Status,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
+
+use api::containers_client::ContainersClient;
+
+mod api {
+    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    tonic::include_proto!("containerd.services.containers.v1");
+}
+
+/// Where containerd listens unless its configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// The type that containerd gives a spec in a record. The value is JSON.
+pub const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
+/// containerd's namespace of everything that came through the CRI.
+const NAMESPACE: &str = "k8s.io";
+
+/// gRPC's usual limit of 4 MiB is for peers that are not trusted; a record
+/// with a large environment may be bigger.
+const LARGEST_RECORD: usize = 32 * 1024 * 1024;
+
+/// Why the containers API was of no use. Each text names the socket.
+#[derive(Debug, Error)]
+pub enum ContainerdError {
+    /// The socket's path cannot be used.
+    #[error("{} is not usable as a socket's path", socket.display())]
+    NotAPath {
+        /// The path that was given.
+        socket: PathBuf,
+    },
+    /// The socket cannot be connected to, or the connection broke.
+    #[error("containerd's API at {} cannot be reached ({reason}); is containerd running, and is this its socket?", socket.display())]
+    Unreachable {
+        /// containerd's socket.
+        socket: PathBuf,
+        /// What the system or the connection said.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error("containerd's API at {} did not answer within {} ms; see containerd's log", socket.display(), limit.as_millis())]
+    TimedOut {
+        /// containerd's socket.
+        socket: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// This containerd has no such record: most likely another instance.
+    #[error("containerd at {} does not know {id}; is this the socket of the containerd that runs the pods?", socket.display())]
+    Unknown {
+        /// containerd's socket.
+        socket: PathBuf,
+        /// The id of the container or sandbox.
+        id: String,
+    },
+    /// containerd answered with another error.
+    #[error("containerd's API at {} answered {code:?}: {message}", socket.display())]
+    Refused {
+        /// containerd's socket.
+        socket: PathBuf,
+        /// The gRPC status code.
+        code: Code,
+        /// containerd's own words.
+        message: String,
+    },
+}
+
+/// One container as containerd keeps it.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// The OCI runtime spec; see [`SPEC_TYPE`].
+    pub spec: Option<Any>,
+    /// What containerd's clients keep with a record, the CRI its metadata.
+    pub extensions: HashMap<String, Any>,
+}
+
+/// A client of the containers API. The connection is made at the first call
+/// and again whenever it is lost. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    client: ContainersClient<Channel>,
+    socket: PathBuf,
+}
+
+impl Containers {
+    /// A client of the containerd that listens on `socket`. Nothing is
+    /// connected yet; must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ContainerdError::NotAPath`] when the socket's path is not UTF-8.
+    pub fn new(socket: &Path) -> Result<Self, ContainerdError> {
+        let not_a_path = || ContainerdError::NotAPath { socket: socket.to_owned() };
+        let uri = format!("unix:{}", socket.to_str().ok_or_else(not_a_path)?);
+        let channel = Endpoint::from_shared(uri).map_err(|_| not_a_path())?.connect_lazy();
+        let client = ContainersClient::new(channel)
+            .max_decoding_message_size(LARGEST_RECORD)
+            .max_encoding_message_size(LARGEST_RECORD);
+        Ok(Self { client, socket: socket.to_owned() })
+    }
+
+    /// The socket that this client talks to.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Reads the record of container or sandbox `id`, waiting at most `limit`.
+    ///
+    /// # Errors
+    /// See [`ContainerdError`].
+    pub async fn get(&self, id: &str, limit: Duration) -> Result<Record, ContainerdError> {
+        let request = in_namespace(api::GetContainerRequest { id: id.to_owned() });
+        let mut client = self.client.clone();
+        let answer = self.within(limit, id, client.get(request)).await?;
+        let record = answer.container.unwrap_or_default();
+        Ok(Record { spec: record.spec, extensions: record.extensions })
+    }
+
+    /// Puts `spec` into the record of container `id`, waiting at most `limit`.
+    /// Nothing else of the record is changed.
+    ///
+    /// # Errors
+    /// See [`ContainerdError`]. After a time-out the change may still happen.
+    pub async fn update_spec(&self, id: &str, spec: Any, limit: Duration) -> Result<(), ContainerdError> {
+        let container = api::Container { id: id.to_owned(), spec: Some(spec), ..Default::default() };
+        let request = in_namespace(api::UpdateContainerRequest {
+            container: Some(container),
+            update_mask: Some(FieldMask { paths: vec!["spec".to_owned()] }),
+        });
+        let mut client = self.client.clone();
+        self.within(limit, id, client.update(request)).await?;
+        Ok(())
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        id: &str,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, ContainerdError> {
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(self.error(id, &status)),
+            Err(_) => Err(ContainerdError::TimedOut { socket: self.socket.clone(), limit }),
+        }
+    }
+
+    fn error(&self, id: &str, status: &Status) -> ContainerdError {
+        let socket = self.socket.clone();
+        match status.code() {
+            Code::NotFound => ContainerdError::Unknown { socket, id: id.to_owned() },
+            Code::Unavailable => ContainerdError::Unreachable { socket, reason: root_cause(status) },
+            code => ContainerdError::Refused { socket, code, message: status.message().to_owned() },
+        }
+    }
+}
+
+/// tonic says "tcp connect error" of any socket; what helps is at the end of
+/// the chain of sources ("No such file or directory").
+fn root_cause(status: &Status) -> String {
+    let mut cause: &dyn std::error::Error = status;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if std::ptr::addr_eq(cause, status) { status.message().to_owned() } else { cause.to_string() }
+}
+
+fn in_namespace<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("containerd-namespace", MetadataValue::from_static(NAMESPACE));
+    request
+}

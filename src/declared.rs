@@ -1,0 +1,135 @@
+//! The groups that a pod declares, as containerd keeps them.
+//!
+//! The kubelet sends `fsGroup`, the gids of volumes and `supplementalGroups` as one list, the CRI
+//! field `LinuxContainerSecurityContext.supplemental_groups`. containerd keeps the whole request
+//! with the container's record, as an extension: an Any whose value is JSON.
+//!
+//! The form is the same in 1.x (source: `pkg/cri/store/container/metadata.go`; the tests have a real
+//! one of 1.7.24) and in 2.x (source: `internal/cri/store/container/metadata.go`). In both the
+//! type's URL still names the repository in which the CRI plugin once lived. The value is written
+//! by Go's encoding/json from the generated CRI types: `Version` is `"v1"`, the members up to
+//! `Config` have Go's field names, from there on the names of the proto's fields, and what is empty
+//! is left out from there on. What later sources add or drop (`ImageDigest`, `Mode`) lies beside
+//! the path to the groups.
+
+use thiserror::Error;
+
+use crate::json::{self, Ambiguous, Object};
+use crate::text;
+
+/// The name of the extension in a container's record.
+pub const EXTENSION: &str = "io.cri-containerd.container.metadata";
+
+/// The type of the extension's value.
+pub const TYPE_URL: &str = "github.com/containerd/cri/pkg/store/container/Metadata";
+
+const VERSION: &str = "v1";
+const GROUPS: &str = "supplemental_groups";
+
+/// Why the declared groups are not known. They are not "none" then: Strict cannot be enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DeclaredError {
+    /// The extension is of another type.
+    #[error("the container's metadata is of the unknown type {}", text::quoted(.type_url, 96))]
+    UnknownType {
+        /// The type's URL.
+        type_url: String,
+    },
+    /// The extension is of another version.
+    #[error("the container's metadata is of the unknown version {}", text::quoted(.version, 16))]
+    UnknownVersion {
+        /// The version, as the JSON text it is.
+        version: String,
+    },
+    /// The extension is not a JSON object.
+    #[error("the container's metadata is no JSON object")]
+    NotJson,
+    /// Readers would not agree on what the extension says, or a name is written in an unknown form.
+    #[error("the container's metadata is ambiguous: key {}", text::quoted(.key, 64))]
+    Ambiguous {
+        /// The key as it stands there.
+        key: String,
+    },
+    /// A part that must be there.
+    #[error("the container's metadata has no {field}")]
+    Missing {
+        /// The part's path.
+        field: &'static str,
+    },
+    /// A part that is of the wrong type or, for groups, out of the range 0 to 4294967295.
+    #[error("{field} of the container's metadata is not what it should be")]
+    BadValue {
+        /// The part's path.
+        field: &'static str,
+    },
+}
+
+impl From<Ambiguous> for DeclaredError {
+    fn from(Ambiguous { key }: Ambiguous) -> Self {
+        Self::Ambiguous { key }
+    }
+}
+
+/// Reads the declared groups from the extension [`EXTENSION`] of a container's record, in the
+/// order in which the kubelet sent them.
+///
+/// An empty list means that the pod declares none: the request is there, and has no such groups.
+///
+/// # Errors
+/// Whenever the extension is not of the form that is known.
+pub fn from_extension(type_url: &str, value: &[u8]) -> Result<Vec<u32>, DeclaredError> {
+    if type_url != TYPE_URL {
+        return Err(DeclaredError::UnknownType { type_url: type_url.to_owned() });
+    }
+    let text = str::from_utf8(value).map_err(|_| DeclaredError::NotJson)?;
+    let root = Object::parse(text).map_err(|_| DeclaredError::NotJson)?;
+    version(&root)?;
+
+    let metadata = required(&root, "Metadata", "Metadata")?;
+    let config = required(&metadata, "Config", "Metadata.Config")?;
+    let Some(linux) = optional(&config, "linux", "Metadata.Config.linux")? else {
+        return Ok(Vec::new());
+    };
+    let context = optional(&linux, "security_context", "Metadata.Config.linux.security_context")?;
+    let Some(raw) = context.as_ref().map(|context| member(context, GROUPS)).transpose()?.flatten() else {
+        return Ok(Vec::new());
+    };
+    serde_json::from_str(raw).map_err(|_| DeclaredError::BadValue { field: GROUPS })
+}
+
+fn version(root: &Object<'_>) -> Result<(), DeclaredError> {
+    let raw = member(root, "Version")?.ok_or(DeclaredError::Missing { field: "Version" })?;
+    match serde_json::from_str::<String>(raw) {
+        Ok(version) if version == VERSION => Ok(()),
+        Ok(version) => Err(DeclaredError::UnknownVersion { version }),
+        Err(_) => Err(DeclaredError::BadValue { field: "Version" }),
+    }
+}
+
+fn required<'a>(parent: &Object<'a>, name: &str, field: &'static str) -> Result<Object<'a>, DeclaredError> {
+    optional(parent, name, field)?.ok_or(DeclaredError::Missing { field })
+}
+
+fn optional<'a>(
+    parent: &Object<'a>,
+    name: &str,
+    field: &'static str,
+) -> Result<Option<Object<'a>>, DeclaredError> {
+    member(parent, name)?
+        .map(|raw| Object::parse(raw).map_err(|_| DeclaredError::BadValue { field }))
+        .transpose()
+}
+
+/// The raw value of `name`. Protobuf's own JSON would write `securityContext` for
+/// `security_context`: should containerd ever change over, that must not look like a pod that
+/// declares nothing.
+fn member<'a>(parent: &Object<'a>, name: &str) -> Result<Option<&'a str>, DeclaredError> {
+    let plain = name.replace('_', "");
+    match parent.keys().find(|key| *key != name && json::folds_to(&key.replace('_', ""), &plain)) {
+        Some(key) => Err(DeclaredError::Ambiguous { key: key.to_owned() }),
+        None => Ok(parent.get(name)?),
+    }
+}
+
+#[cfg(test)]
+mod tests;

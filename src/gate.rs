@@ -1,0 +1,236 @@
+//! The gate: a createRuntime hook (OCI runtime-spec, "POSIX-platform Hooks") that carries the
+//! decision for one container in its arguments, from the moment it is made to the start.
+//!
+//! ```text
+//! strict-groups hook --gate=pending  --pod=<namespace>/<name> --container=<name>
+//! strict-groups hook --gate=resolved --pod=... --container=... --groups=3000,4000 --removed=50000
+//! strict-groups hook --gate=refused  --pod=... --container=... --reason=<text>
+//! ```
+//!
+//! A pod's author can write annotations, but no hook. So what stands here was put here by the node,
+//! and the decision needs no other place to live in.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::spec::{ProcessUser, View};
+use crate::text;
+
+mod args;
+
+/// The first two arguments by which a hook is known to be ours.
+pub const PROGRAM: [&str; 2] = ["strict-groups", "hook"];
+
+/// The annotation that makes crun skip `setgroups`: the process then keeps the groups of the
+/// runtime itself, whatever the spec says. Kubernetes never needs it.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+/// The longest reason that a gate carries, in bytes.
+const REASON_MAX: usize = 1024;
+/// The longest pod and container name that is shown or carried, in bytes. A namespace has at most
+/// 63, a pod's name 253, a container's 63.
+const NAME_MAX: usize = 320;
+/// How many groups an error names.
+const GROUPS_SHOWN: usize = 8;
+
+/// The decision that one container is Strict, and how far it got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// The pod, as `namespace/name`.
+    pub pod: String,
+    /// The container's name within the pod.
+    pub container: String,
+    /// How far it got.
+    pub state: State,
+}
+
+/// How far the enforcement of a decision got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Decided, not enforced yet. Such a container must not start.
+    Pending,
+    /// Enforced: the spec was filtered.
+    Resolved {
+        /// The groups that the process may have, its primary group included.
+        groups: Vec<u32>,
+        /// The groups that were taken from it; for logs and listings.
+        removed: Vec<u32>,
+    },
+    /// It could not be enforced. Such a container must not start.
+    Refused {
+        /// Why, for the pod's author; [`Gate::args`] makes it one line of at most 1 KiB.
+        reason: String,
+    },
+}
+
+/// Why a hook that names itself ours is not understood: another version, or damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GateError {
+    /// An argument that this version does not know.
+    #[error("the gate has an unknown argument {}", text::quoted(.arg, 32))]
+    Unknown {
+        /// The argument.
+        arg: String,
+    },
+    /// A flag that stands twice.
+    #[error("the gate has {flag} twice")]
+    Repeated {
+        /// The flag, with its dashes.
+        flag: &'static str,
+    },
+    /// A flag that has no place in a gate of this state.
+    #[error("the gate is {state} and has {flag}")]
+    Misplaced {
+        /// The flag, with its dashes.
+        flag: &'static str,
+        /// The gate's state as it is written.
+        state: &'static str,
+    },
+    /// A flag that must be there.
+    #[error("the gate lacks {flag}")]
+    Missing {
+        /// The flag, with its dashes.
+        flag: &'static str,
+    },
+    /// A list of groups with something else than a GID in it.
+    #[error("{flag} of the gate has {shown}, which is no GID")]
+    BadNumber {
+        /// The flag, with its dashes.
+        flag: &'static str,
+        /// The text in place of the number, quoted and cut.
+        shown: String,
+    },
+}
+
+/// Why a container must not start. The text is what the pod's author reads in the pod's events.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "strict-groups: pod {}, container {}: {cause}",
+    text::one_line(.pod, NAME_MAX),
+    text::one_line(.container, NAME_MAX)
+)]
+pub struct Refusal {
+    /// The pod, as `namespace/name`.
+    pub pod: String,
+    /// The container's name within the pod.
+    pub container: String,
+    /// What is wrong.
+    pub cause: Cause,
+}
+
+/// What is wrong with a container that must not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The gate is still pending: nothing filtered the groups.
+    NeverEnforced,
+    /// The enforcement failed and said why.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// The spec gives the process groups that the decision does not allow.
+    NotAllowed {
+        /// Those groups; the primary group too if it is one of them.
+        groups: Vec<u32>,
+    },
+    /// The annotation [`KEEP_GROUPS`] would undo the decision.
+    KeepsOriginalGroups,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverEnforced => f.write_str(
+                "supplementalGroupsPolicy Strict was never enforced (the strict-groups plugin did not finish its \
+                 work); see its log on the node, then delete the pod to try again",
+            ),
+            Self::Failed { reason } => write!(
+                f,
+                "supplementalGroupsPolicy Strict could not be enforced: {}; see the log of strict-groups on the \
+                 node, then delete the pod to try again",
+                text::one_line(reason, REASON_MAX)
+            ),
+            Self::NotAllowed { groups } => {
+                f.write_str("something on the node gave the process groups that Strict does not allow (")?;
+                for (n, group) in groups.iter().take(GROUPS_SHOWN).enumerate() {
+                    write!(f, "{}{group}", if n == 0 { "" } else { ", " })?;
+                }
+                if groups.len() > GROUPS_SHOWN {
+                    write!(f, " and {} more", groups.len() - GROUPS_SHOWN)?;
+                }
+                f.write_str("); find the plugin or runtime that changes process.user, then delete the pod to try again")
+            }
+            Self::KeepsOriginalGroups => write!(
+                f,
+                "annotation {KEEP_GROUPS} makes the runtime keep its own groups, which Strict forbids; remove it \
+                 from the pod"
+            ),
+        }
+    }
+}
+
+impl Gate {
+    /// The hook's `args`, the program's name (`args[0]`) included.
+    ///
+    /// Long lists are split over several arguments, since the kernel takes at most 128 KiB in one
+    /// (`MAX_ARG_STRLEN`). Names and the reason are made one line each.
+    #[must_use]
+    pub fn args(&self) -> Vec<String> {
+        args::write(self)
+    }
+
+    /// Reads a hook's `args`. None: some other program's hook.
+    ///
+    /// # Errors
+    /// When the first two arguments say that it is ours and the rest is not understood. Such a
+    /// container must not start.
+    pub fn parse(args: &[impl AsRef<str>]) -> Result<Option<Self>, GateError> {
+        args::read(args)
+    }
+
+    /// Checks the user of the container's first process against the decision.
+    ///
+    /// # Errors
+    /// Unless the gate is resolved and allows the primary group and all supplementary groups.
+    pub fn verify(&self, user: &ProcessUser) -> Result<(), Refusal> {
+        match &self.state {
+            State::Pending => Err(self.refusal(Cause::NeverEnforced)),
+            State::Refused { reason } => Err(self.refusal(Cause::Failed { reason: reason.clone() })),
+            State::Resolved { groups, .. } => {
+                let made: Vec<u32> = [user.gid].iter().chain(&user.additional_gids).copied().collect();
+                // Sorted: both lists may be as long as the kernel allows.
+                let mut allowed = groups.clone();
+                allowed.sort_unstable();
+                let mut not_allowed = made;
+                not_allowed.retain(|gid| allowed.binary_search(gid).is_err());
+                if not_allowed.is_empty() {
+                    return Ok(());
+                }
+                not_allowed.sort_unstable();
+                not_allowed.dedup();
+                Err(self.refusal(Cause::NotAllowed { groups: not_allowed }))
+            }
+        }
+    }
+
+    /// Checks a whole spec against the decision: [`Gate::verify`], and what else in a spec changes
+    /// a process's groups.
+    ///
+    /// # Errors
+    /// Like [`Gate::verify`], and when the spec has the annotation [`KEEP_GROUPS`].
+    pub fn verify_spec(&self, spec: &View) -> Result<(), Refusal> {
+        self.verify(&spec.user)?;
+        if spec.keeps_original_groups {
+            return Err(self.refusal(Cause::KeepsOriginalGroups));
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, cause: Cause) -> Refusal {
+        Refusal { pod: self.pod.clone(), container: self.container.clone(), cause }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! A gate as the arguments of a hook, and back.
+
+use super::{Gate, GateError, NAME_MAX, PROGRAM, REASON_MAX, State};
+use crate::text;
+
+/// The most groups in one argument. With ten digits and a comma each they take 88 KiB of the 128
+/// that the kernel allows.
+const GROUPS_PER_ARG: usize = 8192;
+
+const GATE: &str = "--gate";
+const POD: &str = "--pod";
+const CONTAINER: &str = "--container";
+const GROUPS: &str = "--groups";
+const REMOVED: &str = "--removed";
+const REASON: &str = "--reason";
+
+const PENDING: &str = "pending";
+const RESOLVED: &str = "resolved";
+const REFUSED: &str = "refused";
+
+pub(super) fn write(gate: &Gate) -> Vec<String> {
+    let state = match gate.state {
+        State::Pending => PENDING,
+        State::Resolved { .. } => RESOLVED,
+        State::Refused { .. } => REFUSED,
+    };
+    let mut args: Vec<String> = PROGRAM.map(String::from).into();
+    args.push(format!("{GATE}={state}"));
+    args.push(format!("{POD}={}", text::one_line(&gate.pod, NAME_MAX)));
+    args.push(format!("{CONTAINER}={}", text::one_line(&gate.container, NAME_MAX)));
+    match &gate.state {
+        State::Pending => {}
+        State::Resolved { groups, removed } => {
+            if groups.is_empty() {
+                args.push(format!("{GROUPS}="));
+            }
+            args.extend(lists(GROUPS, groups));
+            args.extend(lists(REMOVED, removed));
+        }
+        State::Refused { reason } => args.push(format!("{REASON}={}", text::one_line(reason, REASON_MAX))),
+    }
+    args
+}
+
+/// `flag=1,2,3`, as often as it takes.
+fn lists(flag: &str, groups: &[u32]) -> impl Iterator<Item = String> {
+    groups.chunks(GROUPS_PER_ARG).map(move |chunk| {
+        let mut arg = format!("{flag}=");
+        for (n, group) in chunk.iter().enumerate() {
+            if n > 0 {
+                arg.push(',');
+            }
+            arg.push_str(&group.to_string());
+        }
+        arg
+    })
+}
+
+pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> {
+    let mut args = args.iter().map(AsRef::as_ref);
+    if PROGRAM.iter().any(|name| args.next() != Some(*name)) {
+        return Ok(None);
+    }
+
+    let (mut state, mut pod, mut container, mut reason) = (None, None, None, None);
+    let (mut groups, mut removed) = (None, None);
+    for arg in args {
+        let unknown = || GateError::Unknown { arg: arg.to_owned() };
+        let (flag, value) = arg.split_once('=').ok_or_else(unknown)?;
+        match flag {
+            GATE => once(GATE, &mut state, value)?,
+            POD => once(POD, &mut pod, value)?,
+            CONTAINER => once(CONTAINER, &mut container, value)?,
+            REASON => once(REASON, &mut reason, value)?,
+            GROUPS => append(GROUPS, &mut groups, value)?,
+            REMOVED => append(REMOVED, &mut removed, value)?,
+            _ => return Err(unknown()),
+        }
+    }
+
+    let state = state.ok_or(GateError::Missing { flag: GATE })?;
+    let state = match state {
+        PENDING => {
+            absent(PENDING, REASON, reason.is_some())?;
+            absent(PENDING, GROUPS, groups.is_some())?;
+            absent(PENDING, REMOVED, removed.is_some())?;
+            State::Pending
+        }
+        RESOLVED => {
+            absent(RESOLVED, REASON, reason.is_some())?;
+            let groups = groups.ok_or(GateError::Missing { flag: GROUPS })?;
+            State::Resolved { groups, removed: removed.unwrap_or_default() }
+        }
+        REFUSED => {
+            absent(REFUSED, GROUPS, groups.is_some())?;
+            absent(REFUSED, REMOVED, removed.is_some())?;
+            State::Refused { reason: reason.ok_or(GateError::Missing { flag: REASON })?.to_owned() }
+        }
+        other => return Err(GateError::Unknown { arg: format!("{GATE}={other}") }),
+    };
+    Ok(Some(Gate { pod: named(POD, pod)?, container: named(CONTAINER, container)?, state }))
+}
+
+/// Stores the value of a flag that may stand only once.
+fn once<'a>(flag: &'static str, slot: &mut Option<&'a str>, value: &'a str) -> Result<(), GateError> {
+    match slot.replace(value) {
+        Some(_) => Err(GateError::Repeated { flag }),
+        None => Ok(()),
+    }
+}
+
+/// Adds a list of groups to those of the arguments before.
+fn append(flag: &'static str, slot: &mut Option<Vec<u32>>, value: &str) -> Result<(), GateError> {
+    let list = slot.get_or_insert_default();
+    if value.is_empty() {
+        return Ok(());
+    }
+    for item in value.split(',') {
+        // "+1" is a number to Rust and nothing that we write.
+        let number = item.parse().ok().filter(|_| !item.starts_with('+'));
+        list.push(number.ok_or_else(|| GateError::BadNumber { flag, shown: text::quoted(item, 16) })?);
+    }
+    Ok(())
+}
+
+fn absent(state: &'static str, flag: &'static str, present: bool) -> Result<(), GateError> {
+    if present { Err(GateError::Misplaced { flag, state }) } else { Ok(()) }
+}
+
+fn named(flag: &'static str, value: Option<&str>) -> Result<String, GateError> {
+    match value {
+        Some(name) if !name.is_empty() => Ok(name.to_owned()),
+        _ => Err(GateError::Missing { flag }),
+    }
+}

@@ -1,0 +1,188 @@
+//! The filter itself, and the names of groups for log lines.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::text;
+
+/// How many bytes of a group's name are shown.
+const NAME_SHOWN: usize = 32;
+
+/// What [`strict`] made of a process's groups.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filtered {
+    /// The groups that the process keeps: the supplementary list to write. Never empty.
+    pub kept: Vec<u32>,
+    /// The groups that were taken away, each once, in the order they stood.
+    pub removed: Vec<u32>,
+}
+
+/// Applies the policy Strict (KEP-3619) to the supplementary groups `made` by the container
+/// runtime, for a process with the primary group `gid` and the groups `declared` by its pod.
+///
+/// Kept is what is the primary group or declared, each once, in the order it stood. A declared
+/// group that the runtime did not give is not added: the filter only ever removes. The one
+/// exception is `gid`, put first when the list lacks it. The process has that group anyway, but
+/// without it in the list a file's negative group permission (`rw----rw-`) is bypassed
+/// (CVE-2023-25173), and an empty list makes a runtime skip `setgroups` altogether.
+#[must_use]
+pub fn strict(gid: u32, made: &[u32], declared: &[u32]) -> Filtered {
+    let allowed: HashSet<u32> = declared.iter().copied().chain([gid]).collect();
+    let mut seen = HashSet::with_capacity(made.len());
+    let mut filtered = Filtered::default();
+
+    for group in made.iter().copied().filter(|&group| seen.insert(group)) {
+        if allowed.contains(&group) {
+            filtered.kept.push(group);
+        } else {
+            filtered.removed.push(group);
+        }
+    }
+    if !seen.contains(&gid) {
+        filtered.kept.insert(0, gid);
+    }
+    filtered
+}
+
+/// Looks up the names of `gids` in the content of an image's `/etc/group`.
+///
+/// Gives one entry for each of `gids`, in their order: None where the file has no name. The first
+/// line with a GID wins. Lines that are broken are passed over, as the C library does. The names
+/// are made fit for a log line, since image authors write them: one line of at most 32 bytes.
+#[must_use]
+pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
+    let mut wanted: HashMap<u32, Option<String>> = gids.iter().map(|&gid| (gid, None)).collect();
+    let mut missing = wanted.len();
+
+    for line in group_file.split(|&byte| byte == b'\n') {
+        if missing == 0 {
+            break;
+        }
+        let Some((name, gid)) = entry(line) else { continue };
+        if let Some(slot @ None) = wanted.get_mut(&gid) {
+            let name = text::one_line(&String::from_utf8_lossy(name), NAME_SHOWN);
+            if !name.is_empty() {
+                *slot = Some(name);
+                missing -= 1;
+            }
+        }
+    }
+    gids.iter().map(|gid| wanted.get(gid).cloned().flatten()).collect()
+}
+
+/// The name and the GID of one line, `name:password:gid:members` (group(5)). None for comments and
+/// for anything of another shape.
+fn entry(line: &[u8]) -> Option<(&[u8], u32)> {
+    let mut fields = line.trim_ascii().split(|&byte| byte == b':');
+    let (name, _password, gid) = (fields.next()?, fields.next()?, fields.next()?);
+    if name.is_empty() || name.starts_with(b"#") {
+        return None;
+    }
+    Some((name, str::from_utf8(gid).ok()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filtered(kept: &[u32], removed: &[u32]) -> Filtered {
+        Filtered { kept: kept.to_vec(), removed: removed.to_vec() }
+    }
+
+    #[test]
+    fn the_announcements_pod() {
+        assert_eq!(strict(3000, &[3000, 4000, 50000], &[4000]), filtered(&[3000, 4000], &[50000]));
+    }
+
+    #[test]
+    fn a_group_both_declared_and_implied_stays() {
+        assert_eq!(strict(3000, &[3000, 50000], &[50000]), filtered(&[3000, 50000], &[]));
+    }
+
+    #[test]
+    fn the_order_stays_and_each_group_stands_once() {
+        assert_eq!(strict(1, &[5, 9, 1, 5, 7, 9], &[7, 5]), filtered(&[5, 1, 7], &[9]));
+    }
+
+    #[test]
+    fn the_primary_group_is_added_first_when_it_lacks() {
+        assert_eq!(strict(3000, &[50000], &[]), filtered(&[3000], &[50000]));
+        assert_eq!(strict(3000, &[4000], &[4000]), filtered(&[3000, 4000], &[]));
+        assert_eq!(strict(0, &[], &[]), filtered(&[0], &[]));
+    }
+
+    #[test]
+    fn declared_groups_are_never_added() {
+        assert_eq!(strict(0, &[0], &[7, 8]), filtered(&[0], &[]));
+    }
+
+    #[test]
+    fn ends_of_the_range() {
+        assert_eq!(
+            strict(u32::MAX, &[0, u32::MAX - 1], &[u32::MAX - 1]),
+            filtered(&[u32::MAX, u32::MAX - 1], &[0])
+        );
+    }
+
+    #[test]
+    fn as_many_groups_as_the_kernel_allows() {
+        let made: Vec<u32> = (0..65536).collect();
+        let declared: Vec<u32> = made.iter().copied().filter(|gid| gid % 2 == 1).collect();
+        let result = strict(1, &made, &declared);
+        assert_eq!(result.kept, declared);
+        assert_eq!(result.removed.len(), 32768);
+    }
+
+    #[test]
+    fn finds_names() {
+        let file = b"root:x:0:\nvideo:x:44:a,b\nimplicit:x:50000:alice\nagain:x:50000:\n";
+        let found = names(file, &[50000, 1, 0, 50000]);
+        assert_eq!(found, [Some("implicit".into()), None, Some("root".into()), Some("implicit".into())]);
+        assert_eq!(names(file, &[]), Vec::<Option<String>>::new());
+    }
+
+    #[test]
+    fn broken_lines_are_passed_over() {
+        let file = b"\n::\n:x:7:\n#off:x:7:\nseven:x:seven:\nseven:x\nseven:x:-7:\nseven:x:4294967303:\n\xff\xfe\nok:x:7\r\n";
+        assert_eq!(names(file, &[7]), [Some("ok".into())]);
+    }
+
+    #[test]
+    fn names_are_made_safe() {
+        let long = format!("{}:x:1:\n", "n".repeat(100_000));
+        let name = names(long.as_bytes(), &[1]).pop().flatten().unwrap();
+        assert!(name.len() <= NAME_SHOWN && name.ends_with('…'));
+        assert_eq!(names(b"a\x1b[31m\rb\xff:x:2:", &[2]), [Some("a [31m b\u{fffd}".into())]);
+        assert_eq!(names(b"\x1b:x:2:\nnext:x:2:\n", &[2]), [Some("next".into())]);
+    }
+
+    proptest! {
+        #[test]
+        fn only_removes(gid: u32, made: Vec<u32>, picks: Vec<(bool, u32)>) {
+            // Half of the declared groups are among the made ones, so that the filter has something to keep.
+            let declared: Vec<u32> = picks
+                .into_iter()
+                .map(|(known, n)| if known && !made.is_empty() { made[n as usize % made.len()] } else { n })
+                .collect();
+            let Filtered { kept, removed } = strict(gid, &made, &declared);
+            prop_assert!(kept.contains(&gid));
+            for group in &kept {
+                prop_assert!(*group == gid || (made.contains(group) && declared.contains(group)));
+            }
+            for group in &removed {
+                prop_assert!(made.contains(group) && *group != gid && !declared.contains(group));
+            }
+            for group in &made {
+                prop_assert_eq!(1, kept.iter().chain(&removed).filter(|&g| g == group).count());
+            }
+            // A second time changes nothing.
+            prop_assert_eq!(strict(gid, &kept, &declared), Filtered { kept, removed: vec![] });
+        }
+
+        #[test]
+        fn any_bytes_are_a_group_file(file: Vec<u8>, gids: Vec<u32>) {
+            prop_assert_eq!(names(&file, &gids).len(), gids.len());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The identity that the kernel gives a process: `/proc/PID/status`, read
+//! through the process's own GID map.
+//!
+//! `/proc` shows host ids. A pod in a user namespace has ids of its own, and
+//! everything else in this crate speaks of those (OCI runtime spec,
+//! `process.user`; CRI, `LinuxContainerSecurityContext`), so the host ids are
+//! translated back by `gid_map` (`user_namespaces(7)`).
+
+use std::io;
+
+use nix::{
+    dir::Dir,
+    fcntl::{OFlag, openat},
+    sys::stat::Mode,
+};
+use thiserror::Error;
+
+/// User and groups of one process, in the ids of its own user namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Supplementary group ids, in the kernel's (ascending host) order.
+    pub groups: Vec<u32>,
+}
+
+/// Why a process's identity could not be told.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// The process has ended, which is no fault of anybody.
+    #[error("process {pid} has ended")]
+    Gone {
+        /// The process id that was asked for.
+        pid: u32,
+    },
+    /// `/proc` could not be read.
+    #[error("cannot read /proc/{pid}")]
+    Io {
+        /// The process id that was asked for.
+        pid: u32,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// `/proc` said something that this crate does not understand.
+    #[error("/proc/{pid}/{file} has no usable {field}")]
+    Unknown {
+        /// The process id that was asked for.
+        pid: u32,
+        /// The file below `/proc/PID`.
+        file: &'static str,
+        /// The line that is missing or odd.
+        field: &'static str,
+    },
+}
+
+/// Reads the identity of process `pid` (as seen in our own PID namespace).
+///
+/// # Errors
+/// [`IdentityError::Gone`] when there is no such process (any more), the
+/// others when `/proc` cannot be read or understood.
+pub fn of_process(pid: u32) -> Result<Identity, IdentityError> {
+    // One directory descriptor for both files: it stays tied to this process,
+    // so a pid that is used again cannot mix two processes' answers.
+    let proc = Dir::open(
+        format!("/proc/{pid}").as_str(),
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| from_errno(pid, errno))?;
+    let read = |name: &'static str| -> Result<String, IdentityError> {
+        let file = openat(&proc, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|errno| from_errno(pid, errno))?;
+        io::read_to_string(std::fs::File::from(file)).map_err(|source| from_io(pid, source))
+    };
+    let status = read("status")?;
+    let uid_map = IdMap::parse(&read("uid_map")?).ok_or(unknown(pid, "uid_map", "mapping"))?;
+    let gid_map = IdMap::parse(&read("gid_map")?).ok_or(unknown(pid, "gid_map", "mapping"))?;
+    Ok(Identity {
+        uid: uid_map.inside(effective(&status, "Uid:").ok_or(unknown(pid, "status", "Uid line"))?),
+        gid: gid_map.inside(effective(&status, "Gid:").ok_or(unknown(pid, "status", "Gid line"))?),
+        groups: numbers(&status, "Groups:")
+            .ok_or(unknown(pid, "status", "Groups line"))?
+            .into_iter()
+            .map(|host| gid_map.inside(host))
+            .collect(),
+    })
+}
+
+/// A uid_map or gid_map as read from outside: ranges of inside id, host id
+/// and length.
+#[derive(Debug)]
+struct IdMap(Vec<(u32, u32, u32)>);
+
+impl IdMap {
+    fn parse(text: &str) -> Option<Self> {
+        text.lines()
+            .map(|line| {
+                let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+                match (numbers.next(), numbers.next(), numbers.next()) {
+                    (Some(Ok(inside)), Some(Ok(host)), Some(Ok(length))) => Some((inside, host, length)),
+                    _ => None,
+                }
+            })
+            .collect::<Option<Vec<_>>>()
+            .map(Self)
+    }
+
+    /// The id inside; an id that is not mapped stays as it is, so that it
+    /// shows up as one that nobody allowed.
+    fn inside(&self, host: u32) -> u32 {
+        self.0
+            .iter()
+            .find_map(|&(inside, start, length)| {
+                let offset = host.checked_sub(start).filter(|offset| *offset < length)?;
+                inside.checked_add(offset)
+            })
+            .unwrap_or(host)
+    }
+}
+
+/// The second of the four ids in a `Uid:` or `Gid:` line, the effective one.
+fn effective(status: &str, key: &str) -> Option<u32> {
+    numbers(status, key)?.get(1).copied()
+}
+
+fn numbers(status: &str, key: &str) -> Option<Vec<u32>> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_ascii_whitespace().map(|number| number.parse().ok()).collect()
+}
+
+fn unknown(pid: u32, file: &'static str, field: &'static str) -> IdentityError {
+    IdentityError::Unknown { pid, file, field }
+}
+
+fn from_errno(pid: u32, errno: nix::errno::Errno) -> IdentityError {
+    from_io(pid, io::Error::from(errno))
+}
+
+/// A process that ends while it is looked at shows as ENOENT (no directory)
+/// or ESRCH (directory open, process gone).
+fn from_io(pid: u32, source: io::Error) -> IdentityError {
+    const ESRCH: i32 = nix::libc::ESRCH;
+    if source.kind() == io::ErrorKind::NotFound || source.raw_os_error() == Some(ESRCH) {
+        IdentityError::Gone { pid }
+    } else {
+        IdentityError::Io { pid, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_identity_is_what_the_kernel_says() {
+        let own = of_process(std::process::id()).unwrap();
+        assert_eq!(own.uid, nix::unistd::geteuid().as_raw());
+        assert_eq!(own.gid, nix::unistd::getegid().as_raw());
+        let mut groups: Vec<u32> =
+            nix::unistd::getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
+        groups.sort_unstable();
+        assert_eq!(own.groups, groups);
+    }
+
+    #[test]
+    fn a_process_that_ended_is_gone_not_broken() {
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert!(matches!(of_process(pid), Err(IdentityError::Gone { .. })));
+    }
+
+    #[test]
+    fn host_ids_are_translated_to_the_containers_own() {
+        let map =
+            IdMap::parse("         0     100000      65536\n     70000     500000          1\n").unwrap();
+        assert_eq!(map.inside(103_000), 3000);
+        assert_eq!(map.inside(100_000), 0);
+        assert_eq!(map.inside(165_535), 65535);
+        assert_eq!(map.inside(500_000), 70000);
+        assert_eq!(map.inside(165_536), 165_536, "not mapped: stays");
+        let host = IdMap::parse("         0          0 4294967295\n").unwrap();
+        assert_eq!(host.inside(4_294_967_294), 4_294_967_294);
+    }
+
+    #[test]
+    fn odd_lines_are_not_guessed_at() {
+        assert!(IdMap::parse("0 x 1\n").is_none());
+        assert!(IdMap::parse("0 1\n").is_none());
+        assert_eq!(numbers("Name:\tx\nGroups:\t\n", "Groups:"), Some(vec![]));
+        assert_eq!(numbers("Groups:\t1 2 \n", "Groups:"), Some(vec![1, 2]));
+        assert_eq!(numbers("Groups:\t1 -2\n", "Groups:"), None);
+        assert_eq!(numbers("Name:\tx\n", "Groups:"), None);
+        assert_eq!(effective("Gid:\t1\t2\t3\t4\n", "Gid:"), Some(2));
+        assert_eq!(effective("Gid:\t1\n", "Gid:"), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! Connecting to a runtime's socket, and saying what is wrong with it.
+
+use std::{io::ErrorKind, os::unix::fs::FileTypeExt, path::Path};
+
+use tokio::net::UnixStream;
+
+use super::Error;
+
+/// Connects to the runtime.
+///
+/// # Errors
+/// What a person has to know to mend it: see the variants of [`Error`].
+pub(super) async fn connect(path: &Path) -> Result<UnixStream, Error> {
+    UnixStream::connect(path).await.map_err(|source| {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::NotFound => Error::SocketMissing { path },
+            ErrorKind::PermissionDenied => Error::Permission { path },
+            // The same answer of the system for a socket without a listener and for a file that is none.
+            ErrorKind::ConnectionRefused => {
+                let is_socket = std::fs::metadata(&path).is_ok_and(|file| file.file_type().is_socket());
+                if is_socket { Error::Refused { path } } else { Error::NotASocket { path } }
+            }
+            _ => Error::Connect { path, source },
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_obstacle_has_its_own_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nri.sock");
+        let missing = connect(&path).await.unwrap_err();
+        assert!(matches!(missing, Error::SocketMissing { .. }), "{missing}");
+        let text = missing.to_string();
+        for word in [path.to_str().unwrap(), "disable = false", "enable_nri = true", "not running"] {
+            assert!(text.contains(word), "{text}");
+        }
+
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let stale = connect(&path).await.unwrap_err();
+        assert!(matches!(stale, Error::Refused { .. }), "{stale}");
+
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for path in [file.as_path(), dir.path()] {
+            let error = connect(path).await.unwrap_err();
+            assert!(matches!(error, Error::NotASocket { .. }), "{error}");
+        }
+
+        let long = dir.path().join("x".repeat(200));
+        let error = connect(&long).await.unwrap_err();
+        assert!(matches!(error, Error::Connect { .. }), "{error}");
+    }
+}

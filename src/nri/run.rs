@@ -1,0 +1,107 @@
+//! Runs a plugin for as long as its process lives.
+
+use std::{
+    future::Future,
+    path::Path,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::UnixStream, time::Instant};
+
+use super::{
+    Error, Options, Plugin,
+    connect::connect,
+    connection::{Outcome, Speaker, converse},
+    options::Endpoint,
+    status::with_sources,
+};
+
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// Connects, registers and serves `plugin`, and does so again whenever the runtime goes away; waits for a runtime
+/// that is not there. Between tries it waits 5 ms, then twice as long each time, up to 15 s.
+///
+/// Ends when `shutdown` does: calls that came before are answered first, for up to 2 s.
+///
+/// # Errors
+/// Those for which [`Error::retry_helps`] is false.
+pub async fn run<P: Plugin>(plugin: Arc<P>, options: Options, shutdown: impl Future) -> Result<(), Error> {
+    let Options { identity, endpoint, registration_timeout } = options;
+    let wanted = plugin.events();
+    let mut speaker = Speaker { plugin: &plugin, wanted, identity: &identity, registration_timeout };
+    let stop = pin!(shutdown);
+    match endpoint {
+        Endpoint::Socket(path) => keep_connected(&mut speaker, &path, stop).await,
+        Endpoint::Connected(stream) => {
+            let lost = |error| Error::InheritedLost(Box::new(error));
+            stream.set_nonblocking(true).map_err(|error| lost(error.into()))?;
+            let stream = UnixStream::from_std(stream).map_err(|error| lost(error.into()))?;
+            converse(&speaker, stream, stop).await.end.map_err(lost)
+        }
+    }
+}
+
+async fn keep_connected<P: Plugin, F: Future>(
+    speaker: &mut Speaker<'_, P>,
+    path: &Path,
+    mut stop: Pin<&mut F>,
+) -> Result<(), Error> {
+    let given_timeout = speaker.registration_timeout;
+    let mut wait = FIRST_WAIT;
+    let mut report = Report::default();
+    loop {
+        let error = match connect(path).await {
+            Err(error) => error,
+            Ok(stream) => {
+                let begin = Instant::now();
+                let Outcome { end, in_service, registration_timeout } =
+                    converse(speaker, stream, stop.as_mut()).await;
+                let Err(error) = end else { return Ok(()) };
+                speaker.registration_timeout = registration_timeout.unwrap_or_default().max(given_timeout);
+                if in_service {
+                    report.forget();
+                    // A runtime that takes the plugin and drops it at once is no runtime that works.
+                    if begin.elapsed() >= wait {
+                        wait = FIRST_WAIT;
+                    }
+                }
+                error
+            }
+        };
+        if !error.retry_helps() {
+            return Err(error);
+        }
+        report.tell(&error);
+        tokio::select! {
+            biased;
+            _ = &mut stop => return Ok(()),
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// Says what is wrong once, not at every try.
+#[derive(Default)]
+struct Report {
+    last: Option<String>,
+}
+
+impl Report {
+    fn tell(&mut self, error: &Error) {
+        let text = with_sources(error);
+        if self.last.as_ref() == Some(&text) {
+            tracing::debug!(error = text, "still not connected to the runtime");
+        } else {
+            tracing::warn!(error = text, "not connected to the runtime, waiting for it");
+            self.last = Some(text);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.last = None;
+    }
+}

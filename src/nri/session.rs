@@ -1,0 +1,201 @@
+//! What a connection has come to know, and what it does with each message.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    Code, Error, Events, Plugin, ProtocolError, Runtime, RuntimeInfo, Status,
+    answer::Answer,
+    api::{ConfigureRequest, ConfigureResponse, SynchronizeRequest, SynchronizeResponse},
+    client::Pending,
+    dispatch::{Call, Handler, dispatch, handling},
+    guard::{self, Guarded},
+    mux::Connection,
+    request::Request,
+    sync::Parts,
+    ttrpc::{self, Header},
+};
+
+/// Handlers at work at once. Runtimes make one call at a time, so more is a runtime gone wild.
+const MAX_RUNNING: usize = 1024;
+
+/// The state of one connection; it neither reads nor writes.
+pub(super) struct Session<P> {
+    plugin: Arc<P>,
+    wanted: Events,
+    handle: Runtime,
+    pub(super) calls: Pending,
+    /// Handlers that did not finish at once, and the streams they answer. Dropping it drops them.
+    pub(super) running: JoinSet<(u32, Result<Answer, Status>)>,
+    /// What waits to be written.
+    pub(super) out: Vec<u8>,
+    runtime: Arc<RuntimeInfo>,
+    parts: Parts,
+    accepted: bool,
+    configured: bool,
+    pub(super) in_service: bool,
+}
+
+impl<P: Plugin> Session<P> {
+    pub(super) fn new(plugin: Arc<P>, wanted: Events, handle: Runtime) -> Self {
+        Self {
+            plugin,
+            wanted,
+            handle,
+            calls: Pending::new(),
+            running: JoinSet::new(),
+            out: Vec::new(),
+            runtime: Arc::default(),
+            parts: Parts::default(),
+            accepted: false,
+            configured: false,
+            in_service: false,
+        }
+    }
+
+    /// Whether the runtime accepted the registration and began to configure the plugin.
+    pub(super) fn is_registered(&self) -> bool {
+        self.accepted && self.configured
+    }
+
+    /// How long the runtime said that it waits for a registration.
+    pub(super) fn registration_timeout(&self) -> Option<Duration> {
+        self.runtime.registration_timeout
+    }
+
+    /// One message from the runtime.
+    pub(super) fn receive(
+        &mut self,
+        connection: Connection,
+        header: Header,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        let Header { stream, kind, .. } = header;
+        match (connection, kind) {
+            (Connection::Plugin, ttrpc::REQUEST) if stream % 2 == 0 => {
+                Err(ProtocolError::EvenStream(stream).into())
+            }
+            (Connection::Plugin, ttrpc::REQUEST) => self.serve(stream, payload),
+            (Connection::Runtime, ttrpc::RESPONSE) => {
+                self.accepted |= self.calls.answered(stream, payload)?;
+                Ok(())
+            }
+            (connection, kind) => {
+                Err(ProtocolError::MessageType { kind, connection: connection.id() }.into())
+            }
+        }
+    }
+
+    fn serve(&mut self, stream: u32, payload: &[u8]) -> Result<(), Error> {
+        let arrived = Instant::now();
+        let Some(request) = Request::parse(payload) else {
+            let status = Status::new(Code::InvalidArgument, "cannot decode the ttrpc request");
+            self.answer(stream, Err(status));
+            return Ok(());
+        };
+        let handler = match dispatch(&self.plugin, self.wanted, &request) {
+            Ok(Call::Handler(handler)) => handler,
+            Ok(Call::Configure(configure)) => self.configure(*configure),
+            Ok(Call::Synchronize(part)) => match self.synchronize(part, request.payload.len())? {
+                Some(handler) => handler,
+                None => {
+                    let more = SynchronizeResponse { more: true, ..SynchronizeResponse::default() };
+                    self.answer(stream, Ok(Answer::Synchronize(more)));
+                    return Ok(());
+                }
+            },
+            Ok(Call::Unwanted) => {
+                self.answer(stream, Ok(Answer::Empty));
+                return Ok(());
+            }
+            Err(status) => {
+                tracing::warn!(method = request.method, error = status.message, "cannot serve a call");
+                self.answer(stream, Err(status));
+                return Ok(());
+            }
+        };
+        self.start(stream, handler, arrived, request.timeout());
+        Ok(())
+    }
+
+    /// Starts a handler. Most finish at once: those cost neither a task nor a timer.
+    fn start(&mut self, stream: u32, mut handler: Handler, arrived: Instant, timeout: Option<Duration>) {
+        // Whoever is not ready is polled again as a task, which leaves the waker that counts.
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if let std::task::Poll::Ready(result) =
+            std::pin::Pin::new(&mut Guarded(&mut handler)).poll(&mut context)
+        {
+            self.answer(stream, result);
+        } else if self.running.len() >= MAX_RUNNING {
+            self.answer(stream, Err(Status::new(Code::ResourceExhausted, "too many calls at once")));
+        } else {
+            let allowed = guard::time_to_answer(timeout, self.runtime.request_timeout);
+            let work = guard::finish(handler, arrived + allowed, allowed);
+            self.running.spawn(async move { (stream, work.await) });
+        }
+    }
+
+    /// The end of a handler.
+    pub(super) fn answer(&mut self, stream: u32, result: Result<Answer, Status>) {
+        if let Err(status) = &result {
+            // The plugin knows its own errors; these it may not see otherwise.
+            if status.code == Code::Internal as i32 || status.code == Code::DeadlineExceeded as i32 {
+                tracing::error!(error = status.message, "answered an error for the plugin");
+            }
+        }
+        Answer::put(&result, stream, &mut self.out);
+        if let Ok(Answer::Synchronize(SynchronizeResponse { more: false, .. })) = result
+            && !self.in_service
+        {
+            self.in_service = true;
+            tracing::info!(
+                runtime = self.runtime.name,
+                version = self.runtime.version,
+                "connected to the runtime"
+            );
+            guard::notify("connected", || self.plugin.connected(&self.runtime, &self.handle));
+        }
+    }
+
+    fn configure(&mut self, request: ConfigureRequest) -> Handler {
+        let runtime = Arc::new(runtime_info(request));
+        let events = self.wanted.known_to(&runtime);
+        if events != self.wanted {
+            tracing::warn!(
+                version = runtime.version,
+                asked = self.wanted.to_wire(),
+                events = events.to_wire(),
+                "the runtime is too old for some events"
+            );
+        }
+        self.runtime = Arc::clone(&runtime);
+        self.configured = true;
+        let plugin = Arc::clone(&self.plugin);
+        handling(async move {
+            plugin.configure(&runtime).await?;
+            Ok(Answer::Configure(ConfigureResponse { events: events.to_wire() }))
+        })
+    }
+
+    fn synchronize(&mut self, part: SynchronizeRequest, len: usize) -> Result<Option<Handler>, Error> {
+        let Some((pods, containers)) = self.parts.add(part, len)? else { return Ok(None) };
+        let plugin = Arc::clone(&self.plugin);
+        Ok(Some(handling(async move {
+            let update = plugin.synchronize(pods, containers).await?;
+            Ok(Answer::Synchronize(SynchronizeResponse { update, more: false }))
+        })))
+    }
+}
+
+fn runtime_info(request: ConfigureRequest) -> RuntimeInfo {
+    let millis = |ms| u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+    RuntimeInfo {
+        name: request.runtime_name,
+        version: request.runtime_version,
+        config: request.config,
+        registration_timeout: millis(request.registration_timeout),
+        request_timeout: millis(request.request_timeout),
+        nri_version: Some(request.nri_version).filter(|version| !version.is_empty()),
+    }
+}

@@ -1,0 +1,189 @@
+//! The NRI handler: decides at CreateContainer, has the container resolved at
+//! post-create, and looks at the result after the start.
+//!
+//! The decision is kept nowhere but in the container's own hooks (see
+//! [`crate::gate`]): every event brings them along, so this handler has no
+//! state about containers that could be lost, forged or out of date.
+
+mod resolver;
+mod subject;
+mod witness;
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use thiserror::Error;
+use tracing::{debug, error, warn};
+
+use crate::{
+    containerd::{ContainerdError, Containers},
+    gate::{Gate, State},
+    nri::{
+        self, BoxError, Events, Plugin, RuntimeInfo,
+        api::{Container, ContainerAdjustment, CreateContainerResponse, Hook, Hooks, PodSandbox},
+    },
+    policy::{self, NodePolicy, Policy, PolicyError},
+};
+use resolver::Resolver;
+use subject::Subject;
+use witness::Witness;
+
+/// How long one step may wait for containerd. The runtime waits 2 s for us by
+/// default, and CreateContainer and post-create make one and two calls.
+const LONGEST_WAIT: Duration = Duration::from_millis(700);
+
+/// Why CreateContainer fails; what `kubectl describe pod` shows.
+#[derive(Debug, Error)]
+enum Refused {
+    #[error("strict-groups: {subject}: {source}")]
+    Policy { subject: Subject, source: PolicyError },
+    #[error(
+        "strict-groups: {subject}: supplementalGroupsPolicy Strict cannot be enforced at the moment: {source}"
+    )]
+    NotEnforceable { subject: Subject, source: ContainerdError },
+}
+
+/// The plugin, as the NRI stub drives it.
+#[derive(Debug)]
+pub struct StrictGroups {
+    node: NodePolicy,
+    hook_path: PathBuf,
+    resolver: Resolver,
+    witness: Witness,
+    /// Whether the runtime is containerd, whose records can be changed.
+    containerd: AtomicBool,
+    /// Milliseconds that one call to containerd may take.
+    wait: AtomicU64,
+}
+
+impl StrictGroups {
+    /// A plugin that asks `node` for the policy of pods that do not say,
+    /// injects `hook_path` (absolute, as the OCI runtime finds it) as the
+    /// gate, and resolves containers through `containers`.
+    #[must_use]
+    pub fn new(node: NodePolicy, hook_path: PathBuf, containers: Containers) -> Self {
+        Self {
+            node,
+            hook_path,
+            resolver: Resolver::new(containers),
+            witness: Witness::default(),
+            containerd: AtomicBool::new(true),
+            wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait.load(Ordering::Relaxed))
+    }
+
+    /// The adjustment that makes the OCI runtime run the gate.
+    fn inject(&self, gate: &Gate) -> CreateContainerResponse {
+        let hook = Hook {
+            path: self.hook_path.to_string_lossy().into_owned(),
+            args: gate.args(),
+            ..Default::default()
+        };
+        let hooks = Hooks { create_runtime: vec![hook], ..Default::default() };
+        let adjust = ContainerAdjustment { hooks: Some(hooks), ..Default::default() };
+        CreateContainerResponse { adjust: Some(adjust), ..Default::default() }
+    }
+}
+
+impl Plugin for StrictGroups {
+    fn events(&self) -> Events {
+        Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::POST_START_CONTAINER
+    }
+
+    async fn configure(&self, runtime: &RuntimeInfo) -> Result<(), BoxError> {
+        self.containerd.store(runtime.name == "containerd", Ordering::Relaxed);
+        // Two calls and an answer must fit into what the runtime waits.
+        let wait = runtime.request_timeout.map_or(LONGEST_WAIT, |told| LONGEST_WAIT.min(told / 3));
+        self.wait.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn create_container(
+        &self,
+        pod: PodSandbox,
+        container: Container,
+    ) -> Result<CreateContainerResponse, BoxError> {
+        let decision = match policy::decide(&pod.annotations, &container.name, &self.node) {
+            Ok(decision) => decision,
+            Err(source) => {
+                let subject = Subject::new(&pod, &container);
+                warn!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "refused: {source}"
+                );
+                return Err(Refused::Policy { subject, source }.into());
+            }
+        };
+        if decision.policy == Policy::Merge {
+            return Ok(CreateContainerResponse::default());
+        }
+        let subject = Subject::new(&pod, &container);
+        debug!(%subject, source = ?decision.source, "strict");
+        if self.containerd.load(Ordering::Relaxed) {
+            // Asked now, because an error is a readable refusal only here:
+            // from post-create on the gate can only say that it was left shut.
+            if let Err(source) = self.resolver.check(&pod.id, self.wait()).await {
+                error!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "refused: {source}"
+                );
+                return Err(Refused::NotEnforceable { subject, source }.into());
+            }
+        }
+        Ok(self.inject(&Gate { pod: subject.pod, container: subject.container, state: State::Pending }))
+    }
+
+    async fn post_create_container(&self, pod: PodSandbox, container: Container) -> Result<(), BoxError> {
+        let pending = gates(&container).any(|gate| gate.state == State::Pending);
+        if !pending || !self.containerd.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.resolver.resolve(&container.id, self.wait()).await {
+            Ok(resolved) => debug!(subject = %Subject::new(&pod, &container), ?resolved, "resolved"),
+            Err(reason) => {
+                error!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "not enforced, so it will not start: {reason}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_start_container(&self, pod: PodSandbox, container: Container) -> Result<(), BoxError> {
+        for gate in gates(&container) {
+            if let State::Resolved { groups, removed } = gate.state {
+                self.witness.look(&pod, &container, &groups, removed);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn disconnected(&self, reason: &nri::Error) {
+        warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
+    }
+}
+
+/// The gates of ours among a container's hooks. One that cannot be read is
+/// left to the OCI runtime: it runs it, and it refuses.
+fn gates(container: &Container) -> impl Iterator<Item = Gate> + '_ {
+    container
+        .hooks
+        .iter()
+        .flat_map(|hooks| &hooks.create_runtime)
+        .filter_map(|hook| Gate::parse(&hook.args).ok().flatten())
+}

@@ -1,0 +1,84 @@
+//! Resolves a container in containerd's store, between its creation and its
+//! start: removes what was not declared and opens the gate for the rest.
+
+use std::time::Duration;
+
+use prost_types::Any;
+use thiserror::Error;
+
+use crate::{
+    containerd::{ContainerdError, Containers, SPEC_TYPE},
+    declared::{self, DeclaredError},
+    spec::{self, SpecError},
+};
+
+/// Why a container stays shut.
+#[derive(Debug, Error)]
+pub(super) enum ResolveError {
+    #[error(transparent)]
+    Containerd(#[from] ContainerdError),
+    #[error("containerd's record has no spec of type {SPEC_TYPE} (it has \"{found}\")")]
+    SpecType { found: String },
+    #[error(
+        "the declared groups are not in containerd's record: there is no extension {}",
+        declared::EXTENSION
+    )]
+    NoExtension,
+    #[error("the declared groups cannot be read from containerd's record: {0}")]
+    Declared(#[from] DeclaredError),
+    #[error("the container's spec cannot be filtered: {0}")]
+    Spec(#[from] SpecError),
+}
+
+#[derive(Debug)]
+pub(super) struct Resolver {
+    containers: Containers,
+}
+
+/// What a container was resolved to.
+#[derive(Debug)]
+#[allow(dead_code)] // read by Debug only
+pub(super) struct Resolved {
+    groups: Vec<u32>,
+    removed: Vec<u32>,
+}
+
+impl Resolver {
+    pub(super) fn new(containers: Containers) -> Self {
+        Self { containers }
+    }
+
+    /// Is this the store that the runtime writes to? The sandbox's record is
+    /// in it before any of its containers is created.
+    pub(super) async fn check(&self, sandbox: &str, wait: Duration) -> Result<(), ContainerdError> {
+        self.containers.get(sandbox, wait).await.map(drop)
+    }
+
+    /// Filters the spec of container `id` and turns its gate to resolved. When
+    /// that is not possible for a reason that lies in the record, the gate is
+    /// made to tell that reason.
+    pub(super) async fn resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
+        let record = self.containers.get(id, wait).await?;
+        let spec = match record.spec {
+            Some(spec) if spec.type_url == SPEC_TYPE => spec,
+            other => return Err(ResolveError::SpecType { found: other.unwrap_or_default().type_url }),
+        };
+        let (json, outcome) = match filter(&spec.value, record.extensions.get(declared::EXTENSION)) {
+            Ok(resolution) => {
+                let resolved = Resolved { groups: resolution.groups, removed: resolution.removed };
+                (resolution.json, Ok(resolved))
+            }
+            Err(error) => (spec::refuse(&spec.value, &error.to_string())?, Err(error)),
+        };
+        if let Some(value) = json {
+            self.containers.update_spec(id, Any { type_url: spec.type_url, value }, wait).await?;
+        }
+        outcome
+    }
+}
+
+fn filter(spec: &[u8], extension: Option<&Any>) -> Result<spec::Resolution, ResolveError> {
+    let extension = extension.ok_or(ResolveError::NoExtension)?;
+    let declared = declared::from_extension(&extension.type_url, &extension.value)?;
+    Ok(spec::resolve(spec, &declared)?)
+}

@@ -1,0 +1,182 @@
+//! Looks at the first process of a Strict container after its start, and says
+//! in one line what became of it.
+
+use std::{io::Read, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use nix::{
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
+    sys::stat::Mode,
+};
+use tokio::sync::Semaphore;
+use tracing::{debug, error, info};
+
+use crate::{
+    groups,
+    identity::{self, Identity, IdentityError},
+    nri::api::{Container, PodSandbox},
+};
+
+/// The names of removed groups make a log line easier to read, no more: they
+/// are left out rather than waited for.
+const WAIT_FOR_NAMES: Duration = Duration::from_secs(1);
+
+/// Largest /etc/group that is searched for names.
+const LARGEST_GROUP_FILE: u64 = 10 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Witness {
+    /// One reader at a time: an image's file may be slow or hang (FUSE), and
+    /// that must cost one thread at most.
+    names: Arc<Semaphore>,
+}
+
+impl Default for Witness {
+    fn default() -> Self {
+        Self { names: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Witness {
+    /// Compares the first process of `container` with the `groups` that it was
+    /// resolved to, and logs the one line that every Strict container gets.
+    pub(super) fn look(&self, pod: &PodSandbox, container: &Container, groups: &[u32], removed: Vec<u32>) {
+        let line = Line {
+            pod: pod.name.clone(),
+            namespace: pod.namespace.clone(),
+            container: container.name.clone(),
+            groups: join(groups),
+        };
+        match identity::of_process(container.pid) {
+            Ok(process) => {
+                let extra = not_allowed(&process, groups);
+                if !extra.is_empty() {
+                    line.violated(&process, &extra);
+                    return;
+                }
+            }
+            Err(IdentityError::Gone { .. }) => debug!(pid = container.pid, "ended before it was looked at"),
+            Err(error) => line.not_seen(&error),
+        }
+        if removed.is_empty() {
+            line.enforced("");
+            return;
+        }
+        // After the answer to the runtime, which waits for us here.
+        let (pid, permit) = (container.pid, Arc::clone(&self.names).acquire_owned());
+        tokio::spawn(async move {
+            let wanted = removed.clone();
+            let names = tokio::time::timeout(WAIT_FOR_NAMES, async move {
+                let permit = permit.await.ok()?;
+                tokio::task::spawn_blocking(move || {
+                    let _permit = permit;
+                    names_in_image(pid, &wanted)
+                })
+                .await
+                .ok()?
+            });
+            let names = names.await.ok().flatten().unwrap_or_default();
+            line.enforced(&with_names(&removed, &names));
+        });
+    }
+}
+
+/// The groups of the process that it was not resolved to, its own gid included.
+fn not_allowed(process: &Identity, groups: &[u32]) -> Vec<u32> {
+    let mut extra: Vec<u32> = std::iter::once(process.gid)
+        .chain(process.groups.iter().copied())
+        .filter(|gid| !groups.contains(gid))
+        .collect();
+    extra.dedup();
+    extra
+}
+
+struct Line {
+    pod: String,
+    namespace: String,
+    container: String,
+    groups: String,
+}
+
+impl Line {
+    fn enforced(&self, removed_groups: &str) {
+        let Self { pod, namespace, container, groups } = self;
+        info!(pod, namespace, container, groups, removed_groups, "strict");
+    }
+
+    fn violated(&self, process: &Identity, extra: &[u32]) {
+        let Self { pod, namespace, container, groups } = self;
+        error!(
+            pod,
+            namespace,
+            container,
+            groups,
+            extra_groups = join(extra),
+            uid = process.uid,
+            "VIOLATED: the first process holds groups that it must not have (it may have taken them \
+             itself, if it may change its groups: CAP_SETGID)"
+        );
+    }
+
+    fn not_seen(&self, reason: &IdentityError) {
+        let Self { pod, namespace, container, groups } = self;
+        error!(pod, namespace, container, groups, "the first process could not be looked at: {reason}");
+    }
+}
+
+fn join(gids: &[u32]) -> String {
+    gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn with_names(gids: &[u32], names: &[Option<String>]) -> String {
+    gids.iter()
+        .enumerate()
+        .map(|(place, gid)| match names.get(place) {
+            Some(Some(name)) => format!("{gid}({name})"),
+            _ => gid.to_string(),
+        })
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// Names of `gids` in the /etc/group that process `pid` sees. Opened within
+/// the process's root (`openat2(2)`, RESOLVE_IN_ROOT), so that no link of the
+/// image leads to a file of the node.
+fn names_in_image(pid: u32, gids: &[u32]) -> Option<Vec<Option<String>>> {
+    let root: OwnedFd =
+        open(format!("/proc/{pid}/root").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let file = std::fs::File::from(openat2(&root, "etc/group", how).ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_GROUP_FILE).read_to_end(&mut bytes).ok()?;
+    Some(groups::names(&bytes, gids))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_was_not_allowed_is_seen() {
+        let process = |gid, groups: &[u32]| Identity { uid: 1000, gid, groups: groups.to_vec() };
+        assert_eq!(not_allowed(&process(3000, &[3000, 4000]), &[3000, 4000]), Vec::<u32>::new());
+        assert_eq!(not_allowed(&process(3000, &[3000]), &[3000, 4000]), Vec::<u32>::new());
+        assert_eq!(not_allowed(&process(3000, &[3000, 4000, 50000]), &[3000, 4000]), vec![50000]);
+        assert_eq!(not_allowed(&process(50000, &[3000]), &[3000]), vec![50000]);
+    }
+
+    #[test]
+    fn names_stand_behind_their_groups() {
+        assert_eq!(with_names(&[5, 6, 7], &[None, Some("video".into())]), "5,6(video),7");
+    }
+
+    #[test]
+    fn names_are_read_from_the_roots_own_file() {
+        let names = names_in_image(std::process::id(), &[0, 4_294_967_294]).unwrap();
+        assert_eq!(names, vec![Some("root".to_owned()), None]);
+    }
+}

@@ -1,0 +1,225 @@
+//! Reads and edits an OCI runtime spec (`config.json`) and keeps what it does not know.
+//!
+//! Only the path to what matters is parsed: `process.user`, `hooks.createRuntime` and the names of
+//! `annotations`. Every other value is copied as the text it was, so newer fields, large numbers
+//! and odd spellings survive. On that path nothing is guessed: a key that another reader of the
+//! same bytes could take for a different one makes the spec ambiguous, and that is an error.
+
+use std::collections::HashSet;
+
+use thiserror::Error;
+
+use crate::gate::{Gate, GateError, KEEP_GROUPS, State};
+use crate::groups;
+use crate::json::{self, Ambiguous, Object};
+use crate::text;
+
+mod hooks;
+mod user;
+
+use hooks::Hooks;
+use user::User;
+
+const PROCESS: &str = "process";
+const ANNOTATIONS: &str = "annotations";
+const HOOKS: &str = "hooks";
+
+/// The user of a container's first process (OCI runtime-spec, "POSIX-platform User"), in the
+/// container's own ids. What is missing from a spec is 0 or none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProcessUser {
+    /// The user id.
+    pub uid: u32,
+    /// The primary group id.
+    pub gid: u32,
+    /// The supplementary group ids, in the order they stand.
+    pub additional_gids: Vec<u32>,
+}
+
+/// What [`read`] sees in a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The user of the first process.
+    pub user: ProcessUser,
+    /// The gates among the createRuntime hooks, in the order they stand.
+    pub gates: Vec<Gate>,
+    /// Whether the annotation [`KEEP_GROUPS`] is there, with whatever value.
+    pub keeps_original_groups: bool,
+}
+
+/// What [`resolve`] made of a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The new spec. None: the old one is right already, there is nothing to write.
+    pub json: Option<Vec<u8>>,
+    /// The user as it was before.
+    pub user: ProcessUser,
+    /// The supplementary groups that the process keeps.
+    pub groups: Vec<u32>,
+    /// The supplementary groups that were taken from it, by this call.
+    pub removed: Vec<u32>,
+}
+
+/// Why a spec is not understood. A container that was decided Strict must not start with it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SpecError {
+    /// The bytes are not one JSON object: cut short, not UTF-8, something behind the end.
+    #[error("the spec is no JSON object (line {line}, column {column})")]
+    NotJson {
+        /// Where reading stopped, counted from 1 (0 where there is nothing at all).
+        line: usize,
+        /// Where in that line, in bytes.
+        column: usize,
+    },
+    /// Programs that read this spec would not agree on what it says.
+    #[error("the spec is ambiguous: it has the key {} twice, or not exactly so", text::quoted(.key, 64))]
+    Ambiguous {
+        /// The key as it stands in the spec.
+        key: String,
+    },
+    /// A part that must be there.
+    #[error("the spec has no {field}")]
+    Missing {
+        /// The part's path.
+        field: &'static str,
+    },
+    /// A part that is of the wrong type or out of its range.
+    #[error("{field} of the spec is not what the OCI runtime spec wants")]
+    BadValue {
+        /// The part's path.
+        field: &'static str,
+    },
+    /// The container was not decided Strict: there is no gate, so nothing may be changed.
+    #[error("the spec has no gate of strict-groups")]
+    NoGate,
+    /// There is a gate, and it is not understood.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+impl From<Ambiguous> for SpecError {
+    fn from(Ambiguous { key }: Ambiguous) -> Self {
+        Self::Ambiguous { key }
+    }
+}
+
+/// Reads what is needed to verify a spec, or to list it.
+///
+/// # Errors
+/// Whenever the spec could mean something else to the OCI runtime than it does here.
+pub fn read(json: &[u8]) -> Result<View, SpecError> {
+    let root = root(json)?;
+    root.distinct()?;
+    let process = process(&root)?;
+    Ok(View {
+        user: User::read(&process)?.values,
+        gates: Hooks::read(&root)?.gates().cloned().collect(),
+        keeps_original_groups: keeps_original_groups(&root)?,
+    })
+}
+
+/// Makes a spec Strict: takes the groups that are neither `declared` nor the primary group from
+/// its process, and turns its pending gates into resolved ones.
+///
+/// A gate that is resolved already (by another instance, or by an earlier call) still counts: a
+/// group that it does not allow is taken away as well. A refused gate stays refused. A second call
+/// finds nothing left to do.
+///
+/// # Errors
+/// [`SpecError::NoGate`] for a container that was not decided Strict; others when the spec is not
+/// understood. Nothing may be written then, see [`refuse`].
+pub fn resolve(json: &[u8], declared: &[u32]) -> Result<Resolution, SpecError> {
+    let root = root(json)?;
+    root.distinct()?;
+    let hooks = Hooks::read(&root)?;
+    if hooks.gates().next().is_none() {
+        return Err(SpecError::NoGate);
+    }
+    let process = process(&root)?;
+    let user = User::read(&process)?;
+    let made = &user.values.additional_gids;
+
+    let mut allowed = groups::strict(user.values.gid, made, declared).kept;
+    for gate in hooks.gates() {
+        if let State::Resolved { groups, .. } = &gate.state {
+            allowed = groups::strict(user.values.gid, &allowed, groups).kept;
+        }
+    }
+    let groups::Filtered { kept, removed } = groups::strict(user.values.gid, made, &allowed);
+
+    let new_hooks = hooks.rewrite(|gate| resolved(&gate.state, &kept, &removed));
+    let new_process = (kept != *made).then(|| user.with_groups(&process, &kept));
+    let changes: Vec<(&str, &str)> = [(PROCESS, new_process.as_deref()), (HOOKS, new_hooks.as_deref())]
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text?)))
+        .collect();
+    let json = (!changes.is_empty()).then(|| root.with(&changes).into_bytes());
+    Ok(Resolution { json, groups: kept, removed, user: user.values })
+}
+
+/// The state of a gate after the process was left with `kept`; None where it stays as it is.
+fn resolved(state: &State, kept: &[u32], removed: &[u32]) -> Option<State> {
+    match state {
+        State::Refused { .. } => None,
+        State::Resolved { groups, .. } if groups == kept => None,
+        State::Pending => Some(State::Resolved { groups: kept.to_vec(), removed: removed.to_vec() }),
+        State::Resolved { removed: earlier, .. } => {
+            let mut seen = HashSet::with_capacity(earlier.len() + removed.len());
+            let all = earlier.iter().chain(removed).copied().filter(|group| seen.insert(*group)).collect();
+            Some(State::Resolved { groups: kept.to_vec(), removed: all })
+        }
+    }
+}
+
+/// Turns the pending gates of a spec into refused ones that say why. None: there is no pending one.
+///
+/// It looks at nothing but the hooks, so that it also works on a spec whose other parts are broken.
+///
+/// # Errors
+/// [`SpecError::NoGate`] for a container that was not decided Strict; others when not even the
+/// hooks are understood. A pending gate stays then, and refuses the container as well.
+pub fn refuse(json: &[u8], reason: &str) -> Result<Option<Vec<u8>>, SpecError> {
+    let root = root(json)?;
+    let hooks = Hooks::read(&root)?;
+    if hooks.gates().next().is_none() {
+        return Err(SpecError::NoGate);
+    }
+    let refused = hooks.rewrite(|gate| match gate.state {
+        State::Pending => Some(State::Refused { reason: reason.to_owned() }),
+        State::Resolved { .. } | State::Refused { .. } => None,
+    });
+    Ok(refused.map(|hooks| root.with(&[(HOOKS, &hooks)]).into_bytes()))
+}
+
+fn root(json: &[u8]) -> Result<Object<'_>, SpecError> {
+    let text = str::from_utf8(json).map_err(|error| {
+        let mut lines = json.get(..error.valid_up_to()).unwrap_or_default().rsplit(|byte| *byte == b'\n');
+        let column = 1 + lines.next().unwrap_or_default().len();
+        let line = 1 + lines.count();
+        SpecError::NotJson { line, column }
+    })?;
+    Object::parse(text).map_err(|error| SpecError::NotJson { line: error.line(), column: error.column() })
+}
+
+fn process<'a>(root: &Object<'a>) -> Result<Object<'a>, SpecError> {
+    let raw = root.get(PROCESS)?.ok_or(SpecError::Missing { field: PROCESS })?;
+    let process = object(PROCESS, raw)?;
+    process.distinct()?;
+    Ok(process)
+}
+
+/// Whether the spec has the annotation [`KEEP_GROUPS`]. Annotations are a map, so their names have
+/// a case.
+fn keeps_original_groups(root: &Object<'_>) -> Result<bool, SpecError> {
+    match root.get(ANNOTATIONS)? {
+        Some(raw) => Ok(object(ANNOTATIONS, raw)?.keys().any(|key| json::until_nul(key) == KEEP_GROUPS)),
+        None => Ok(false),
+    }
+}
+
+fn object<'a>(field: &'static str, raw: &'a str) -> Result<Object<'a>, SpecError> {
+    Object::parse(raw).map_err(|_| SpecError::BadValue { field })
+}
+
+#[cfg(test)]
+mod tests;

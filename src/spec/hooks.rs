@@ -1,0 +1,75 @@
+//! `hooks.createRuntime` of a spec, and the gates in it.
+
+use serde_json::value::RawValue;
+
+use super::{HOOKS, SpecError, json, object};
+use crate::gate::{Gate, State};
+use crate::json::Object;
+
+const CREATE_RUNTIME: &str = "createRuntime";
+const ARGS: &str = "args";
+const LIST: &str = "hooks.createRuntime";
+
+/// The createRuntime hooks of a spec, and the object to change them in.
+pub(super) struct Hooks<'a> {
+    hooks: Option<Object<'a>>,
+    list: Vec<Hook<'a>>,
+}
+
+struct Hook<'a> {
+    raw: &'a str,
+    members: Object<'a>,
+    gate: Option<Gate>,
+}
+
+impl<'a> Hooks<'a> {
+    pub(super) fn read(root: &Object<'a>) -> Result<Self, SpecError> {
+        let Some(raw) = root.get(HOOKS)? else {
+            return Ok(Self { hooks: None, list: Vec::new() });
+        };
+        let hooks = object(HOOKS, raw)?;
+        hooks.distinct()?;
+        let list: Vec<&RawValue> = match hooks.get(CREATE_RUNTIME)? {
+            Some(raw) => serde_json::from_str(raw).map_err(|_| SpecError::BadValue { field: LIST })?,
+            None => Vec::new(),
+        };
+        let list = list.into_iter().map(|raw| Hook::read(raw.get())).collect::<Result<_, _>>()?;
+        Ok(Self { hooks: Some(hooks), list })
+    }
+
+    /// Our gates among the hooks.
+    pub(super) fn gates(&self) -> impl Iterator<Item = &Gate> {
+        self.list.iter().filter_map(|hook| hook.gate.as_ref())
+    }
+
+    /// The text of `hooks` after each gate got the state that `change` gives; None when it gives
+    /// none for any of them. Only the arguments of a changed gate are written anew.
+    pub(super) fn rewrite(&self, change: impl Fn(&Gate) -> Option<State>) -> Option<String> {
+        let mut changed = false;
+        let list = json::array(self.list.iter().map(|hook| {
+            let state = hook.gate.as_ref().and_then(|gate| Some((gate, change(gate)?)));
+            let Some((gate, state)) = state else { return hook.raw.to_owned() };
+            changed = true;
+            let args = Gate { state, ..gate.clone() }.args();
+            hook.members.with(&[(ARGS, &json::array(args.iter().map(|arg| json::string(arg))))])
+        }));
+        let hooks = self.hooks.as_ref().filter(|_| changed)?;
+        Some(hooks.with(&[(CREATE_RUNTIME, &list)]))
+    }
+}
+
+impl<'a> Hook<'a> {
+    fn read(raw: &'a str) -> Result<Self, SpecError> {
+        let members = object(LIST, raw)?;
+        members.distinct()?;
+        let gate = match members.get(ARGS)? {
+            Some(args) => {
+                let args: Vec<String> = serde_json::from_str(args)
+                    .map_err(|_| SpecError::BadValue { field: "args of hooks.createRuntime" })?;
+                Gate::parse(&args)?
+            }
+            None => None,
+        };
+        Ok(Self { raw, members, gate })
+    }
+}

@@ -1,0 +1,104 @@
+//! Makes text from outside fit to be shown: in errors, in log lines, in `kubectl describe pod`.
+//!
+//! Annotation values, names in an image's files and pod names are written by others. Shown raw, a
+//! line break in one of them forges a log line and an escape sequence takes over a terminal.
+
+use std::fmt::Write as _;
+
+/// What stands where text was cut off.
+const CUT: char = '…';
+
+/// Characters that must not reach a terminal or a log as they are: controls (C0, DEL, C1), line
+/// and paragraph separators, and the invisible ones that change the direction of the text.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The first `max` characters of `text`, each unsafe one as an escape such as `\n` or `\u{1b}`, and
+/// whether something was cut off. Quotes and backslashes are escaped as well, so that the result
+/// can stand between quotes.
+fn escape(text: &str, max: usize) -> (String, bool) {
+    let mut shown = String::new();
+    let mut chars = text.chars();
+    for c in chars.by_ref().take(max) {
+        match c {
+            '"' | '\\' => shown.extend(['\\', c]),
+            c if is_unsafe(c) => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    (shown, chars.next().is_some())
+}
+
+/// `text` between quotes, escaped. Of more than `max` characters the first `max` are shown,
+/// followed by the full length in bytes.
+pub(crate) fn quoted(text: &str, max: usize) -> String {
+    let (mut shown, cut) = escape(text, max);
+    shown.insert(0, '"');
+    if cut {
+        shown.push(CUT);
+    }
+    shown.push('"');
+    if cut {
+        // Writing to a String cannot fail.
+        let _ = write!(shown, " (cut, {} bytes in full)", text.len());
+    }
+    shown
+}
+
+/// `text` as one line of at most `max` bytes: unsafe characters and runs of white space become one
+/// space each, what is too long is cut and ends in `…`. What is clean already stays as it is.
+pub(crate) fn one_line(text: &str, max: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(max));
+    for word in text.split(|c: char| c.is_whitespace() || is_unsafe(c)).filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.len() > max {
+            break;
+        }
+    }
+    if line.len() > max {
+        let mut end = max.saturating_sub(CUT.len_utf8());
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        line.truncate(end);
+        line.truncate(line.trim_end().len());
+        line.push(CUT);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_escapes() {
+        assert_eq!(quoted("strict", 32), r#""strict""#);
+        assert_eq!(quoted("", 32), r#""""#);
+        assert_eq!(quoted("a\nb\u{1b}[2J\"\\", 32), r#""a\nb\u{1b}[2J\"\\""#);
+        assert_eq!(quoted("right\u{202e}left", 32), r#""right\u{202e}left""#);
+    }
+
+    #[test]
+    fn long_values_are_cut_and_measured() {
+        assert_eq!(quoted("abcd", 4), r#""abcd""#);
+        assert_eq!(quoted("abcde", 4), r#""abcd…" (cut, 5 bytes in full)"#);
+        let long = "é".repeat(50_000);
+        assert_eq!(quoted(&long, 2), r#""éé…" (cut, 100000 bytes in full)"#);
+    }
+
+    #[test]
+    fn one_line_is_one_line() {
+        assert_eq!(one_line("  it broke:\r\n\tbadly\u{2028}\u{7f}so \n", 100), "it broke: badly so");
+        assert_eq!(one_line("clean text", 10), "clean text");
+        assert_eq!(one_line("clean text!", 10), "clean t…");
+        assert_eq!(one_line("clean  text!", 9), "clean…");
+        assert_eq!(one_line("éééé", 5), "é…");
+        assert_eq!(one_line("\u{1}\n", 5), "");
+    }
+}

@@ -1,0 +1,236 @@
+//! `strict-groups hook` as the OCI runtime calls it: the real binary, a bundle
+//! on disk, the state on stdin. Every refusal is one line that says why.
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+use strict_groups::gate::{Gate, State};
+
+const SPEC: &str = include_str!("fixtures/containerd-1.7.24/config.json");
+
+fn gate(state: State) -> Gate {
+    Gate { pod: "default/web".into(), container: "app".into(), state }
+}
+
+fn resolved(groups: &[u32]) -> Gate {
+    gate(State::Resolved { groups: groups.to_vec(), removed: vec![50000] })
+}
+
+/// containerd's real spec with these groups and this gate.
+fn spec(gid: u32, groups: &[u32], gate: &Gate) -> Value {
+    let mut spec: Value = serde_json::from_str(SPEC).unwrap();
+    spec["process"]["user"] = json!({"uid": 1000, "gid": gid, "additionalGids": groups});
+    spec["hooks"]["createRuntime"][0] = json!({"path": "/usr/bin/strict-groups", "args": gate.args()});
+    spec
+}
+
+struct Bundle(tempfile::TempDir);
+
+impl Bundle {
+    fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn with(spec: &Value) -> Self {
+        let bundle = Self::empty();
+        fs::write(bundle.config(), spec.to_string()).unwrap();
+        bundle
+    }
+
+    fn config(&self) -> std::path::PathBuf {
+        self.0.path().join("config.json")
+    }
+
+    fn run(&self, gate: &Gate) -> Output {
+        run(&gate.args()[1..], &state(self.0.path()))
+    }
+
+    /// The one line of a refusal.
+    fn refused(&self, gate: &Gate) -> String {
+        refusal(&self.run(gate))
+    }
+}
+
+fn state(bundle: &Path) -> Vec<u8> {
+    json!({"ociVersion": "1.2.0", "id": "abc", "status": "created", "pid": 1, "bundle": bundle,
+           "annotations": {"io.kubernetes.cri.container-name": "app"}})
+    .to_string()
+    .into_bytes()
+}
+
+fn run(args: &[String], stdin: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_strict-groups"))
+        .args(args)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The hook may refuse before it has read everything.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(text.matches('\n').count(), 1, "one line: {text:?}");
+    assert!(text.ends_with('\n') && text.starts_with("strict-groups: "), "{text:?}");
+    assert!(text.len() < 1000, "short: {text:?}");
+    text
+}
+
+/// Refusals that know the container say its name.
+fn about_the_container(text: &str) -> &str {
+    assert!(text.contains("pod default/web, container app"), "{text}");
+    text
+}
+
+#[test]
+fn the_resolved_groups_may_start_and_nothing_is_printed() {
+    for groups in [&[3000, 4000][..], &[4000, 3000], &[3000], &[]] {
+        let gate = resolved(&[3000, 4000]);
+        let output = Bundle::with(&spec(3000, groups, &gate)).run(&gate);
+        assert!(output.status.success(), "{output:?}");
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn the_largest_gid_may_start() {
+    let gate = resolved(&[0, u32::MAX - 1]);
+    let output = Bundle::with(&spec(0, &[0, u32::MAX - 1], &gate)).run(&gate);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_pending_gate_refuses() {
+    let gate = gate(State::Pending);
+    let text = Bundle::with(&spec(3000, &[3000, 4000], &gate)).refused(&gate);
+    assert!(about_the_container(&text).contains("never enforced"), "{text}");
+}
+
+#[test]
+fn a_refused_gate_tells_its_reason() {
+    let gate = gate(State::Refused { reason: "the moon is full".into() });
+    let text = Bundle::with(&spec(3000, &[3000, 4000], &gate)).refused(&gate);
+    assert!(about_the_container(&text).contains("the moon is full"), "{text}");
+}
+
+#[test]
+fn one_group_too_many_refuses() {
+    let gate = resolved(&[3000, 4000]);
+    let text = Bundle::with(&spec(3000, &[3000, 4000, 50000], &gate)).refused(&gate);
+    assert!(about_the_container(&text).contains("50000"), "{text}");
+    let text = Bundle::with(&spec(50000, &[3000, 4000], &gate)).refused(&gate);
+    assert!(about_the_container(&text).contains("50000"), "the primary gid counts: {text}");
+}
+
+#[test]
+fn cruns_way_around_setgroups_refuses() {
+    let gate = resolved(&[3000]);
+    let mut spec = spec(3000, &[3000], &gate);
+    spec["annotations"]["run.oci.keep_original_groups"] = json!("0");
+    let text = Bundle::with(&spec).refused(&gate);
+    assert!(about_the_container(&text).contains("run.oci.keep_original_groups"), "{text}");
+}
+
+#[test]
+fn a_spec_without_this_gate_refuses() {
+    let gate = resolved(&[3000, 4000]);
+    let mut none = spec(3000, &[3000, 4000], &gate);
+    none["hooks"]["createRuntime"] = json!([{"path": "/bin/true", "args": ["hook"]}]);
+    let text = Bundle::with(&none).refused(&gate);
+    assert!(about_the_container(&text).contains("does not have this gate"), "{text}");
+
+    let other = spec(3000, &[3000, 4000], &resolved(&[3000, 4000, 5000]));
+    let text = Bundle::with(&other).refused(&gate);
+    assert!(about_the_container(&text).contains("does not have this gate"), "{text}");
+}
+
+#[test]
+fn a_config_that_is_cut_short_refuses_at_every_length() {
+    let gate = resolved(&[3000, 4000]);
+    let whole = spec(3000, &[3000, 4000], &gate).to_string();
+    let bundle = Bundle::empty();
+    for length in [0, 1, 10, whole.len() / 2, whole.len() - 1] {
+        fs::write(bundle.config(), &whole[..length]).unwrap();
+        let text = bundle.refused(&gate);
+        assert!(about_the_container(&text).contains("config.json is not understood"), "{text}");
+    }
+    fs::write(bundle.config(), format!("{whole}}}")).unwrap();
+    about_the_container(&bundle.refused(&gate));
+}
+
+#[test]
+fn a_config_that_is_no_file_refuses_without_waiting() {
+    let gate = resolved(&[3000]);
+
+    let bundle = Bundle::empty();
+    about_the_container(&bundle.refused(&gate));
+
+    fs::create_dir(bundle.config()).unwrap();
+    assert!(bundle.refused(&gate).contains("not a regular file"));
+
+    let bundle = Bundle::empty();
+    nix::unistd::mkfifo(&bundle.config(), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(bundle.refused(&gate).contains("not a regular file"));
+
+    let (bundle, elsewhere) = (Bundle::empty(), Bundle::with(&spec(3000, &[3000], &gate)));
+    std::os::unix::fs::symlink(elsewhere.config(), bundle.config()).unwrap();
+    about_the_container(&bundle.refused(&gate));
+}
+
+#[test]
+fn a_config_of_100_mb_refuses_without_reading_it() {
+    let gate = resolved(&[3000]);
+    let bundle = Bundle::empty();
+    fs::File::create(bundle.config()).unwrap().set_len(100_000_000).unwrap();
+    let text = bundle.refused(&gate);
+    assert!(about_the_container(&text).contains("16 MiB"), "{text}");
+}
+
+#[test]
+fn an_ambiguous_config_refuses() {
+    let gate = resolved(&[3000]);
+    let text = spec(3000, &[3000], &gate).to_string();
+    let twice = text.replacen("\"additionalGids\":", "\"additionalGids\":[50000],\"AdditionalGIDs\":", 1);
+    assert_ne!(text, twice);
+    let bundle = Bundle::empty();
+    fs::write(bundle.config(), twice).unwrap();
+    let text = bundle.refused(&gate);
+    assert!(about_the_container(&text).contains("ambiguous"), "{text}");
+}
+
+#[test]
+fn a_state_that_is_none_refuses() {
+    let gate = resolved(&[3000]);
+    let huge = vec![b' '; 17 * 1024 * 1024];
+    for state in [&b""[..], b"{", b"[]", b"{}", b"{\"bundle\": 7}", b"\xff\xfe", &huge] {
+        let text = refusal(&run(&gate.args()[1..], state));
+        assert!(about_the_container(&text).contains("state"), "{text}");
+    }
+    let text = refusal(&run(&gate.args()[1..], &state(Path::new("/nonexistent/bundle"))));
+    assert!(about_the_container(&text).contains("/nonexistent/bundle/config.json"), "{text}");
+}
+
+#[test]
+fn arguments_that_are_no_gate_refuse() {
+    let args = |args: &[&str]| args.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for wrong in [
+        args(&["hook"]),
+        args(&["hook", "--gate=open"]),
+        args(&["hook", "--gate=resolved", "--pod=a/b", "--container=c"]),
+        args(&["hook", "--gate=resolved", "--pod=a/b", "--container=c", "--groups=-1"]),
+        args(&["hook", "--gate=pending", "--pod=a/b", "--container=c", "--what=1"]),
+    ] {
+        refusal(&run(&wrong, b"{}"));
+    }
+}
