@@ -12,7 +12,7 @@ use strict_groups::{
 #[derive(Debug, Parser)]
 #[command(
     version,
-    about = "Supplemental groups as declared: supplementalGroupsPolicy Strict for nodes whose container runtime is too old for it",
+    about = "supplementalGroupsPolicy: Strict for nodes whose container runtime is too old for it",
     long_about = None,
     max_term_width = 100
 )]
