@@ -33,7 +33,8 @@ build: linker ## the static release binary
 	@$(if $(findstring gnu,$(TARGET)),RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static") \
 	  cargo build --release --locked --bin strict-groups --target $(TARGET)
 	@scripts/check-static.sh $(BIN)
-	@echo "built $(BIN), $$(stat -c %s $(BIN)) bytes"
+	@ln -f $(BIN) target/strict-groups
+	@echo "built target/strict-groups, $$(stat -c %s $(BIN)) bytes"
 
 .PHONY: lint
 lint: linker ## what has to be clean before a commit
