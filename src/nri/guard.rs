@@ -30,7 +30,7 @@ pub(super) fn time_to_answer(call: Option<Duration>, runtime: Option<Duration>) 
     }
     .min(LONGEST);
     let margin = (timeout / 4).max(MARGIN).min(timeout / 2);
-    timeout - margin
+    timeout.saturating_sub(margin)
 }
 
 /// Polls a handler and turns a panic into a status.

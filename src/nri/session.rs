@@ -18,7 +18,7 @@ use super::{
     handler::{Handler, Question, handler},
     mux::Connection,
     request::Request,
-    sync::Parts,
+    sync::{Parts, State},
     ttrpc::{self, Header},
 };
 
@@ -99,27 +99,27 @@ impl<P: Plugin> Session<P> {
         let arrived = Instant::now();
         let Some(request) = Request::parse(payload) else {
             let status = Status::new(Code::InvalidArgument, "cannot decode the ttrpc request");
-            self.answer(stream, Err(status));
+            self.answer(stream, &Err(status));
             return Ok(());
         };
         let question = match dispatch(self.wanted, &request) {
             Ok(Call::Configure(configure)) => self.configure(*configure),
-            Ok(Call::Synchronize(part)) => match self.parts.add(part, request.payload.len())? {
-                Some((pods, containers)) => Question::Synchronize(pods, containers),
-                None => {
+            Ok(Call::Synchronize(part)) => {
+                let Some(State { pods, containers }) = self.parts.add(part, request.payload.len())? else {
                     let more = SynchronizeResponse { more: true, ..SynchronizeResponse::default() };
-                    self.answer(stream, Ok(Answer::Synchronize(more)));
+                    self.answer(stream, &Ok(Answer::Synchronize(more)));
                     return Ok(());
-                }
-            },
+                };
+                Question::Synchronize(pods, containers)
+            }
             Ok(Call::Unwanted) => {
-                self.answer(stream, Ok(Answer::Empty));
+                self.answer(stream, &Ok(Answer::Empty));
                 return Ok(());
             }
             Ok(call) => Question::Call(call),
             Err(status) => {
                 tracing::warn!(method = request.method, error = status.message, "cannot serve a call");
-                self.answer(stream, Err(status));
+                self.answer(stream, &Err(status));
                 return Ok(());
             }
         };
@@ -136,9 +136,9 @@ impl<P: Plugin> Session<P> {
         if let Poll::Ready(result) = guard::poll(&mut *place, &mut context) {
             guard::clear(&mut *place);
             self.idle = Some(place);
-            self.answer(stream, result);
+            self.answer(stream, &result);
         } else if self.running.len() >= MAX_RUNNING {
-            self.answer(stream, Err(Status::new(Code::ResourceExhausted, "too many calls at once")));
+            self.answer(stream, &Err(Status::new(Code::ResourceExhausted, "too many calls at once")));
         } else {
             let allowed = guard::time_to_answer(timeout, self.runtime.request_timeout);
             let work = guard::finish(place, arrived + allowed, allowed);
@@ -147,14 +147,14 @@ impl<P: Plugin> Session<P> {
     }
 
     /// The end of a handler.
-    pub(super) fn answer(&mut self, stream: u32, result: Result<Answer, Status>) {
-        if let Err(status) = &result {
+    pub(super) fn answer(&mut self, stream: u32, result: &Result<Answer, Status>) {
+        if let Err(status) = result {
             // The plugin knows its own errors; these it may not see otherwise.
             if status.code == Code::Internal as i32 || status.code == Code::DeadlineExceeded as i32 {
                 tracing::error!(error = status.message, "answered an error for the plugin");
             }
         }
-        Answer::put(&result, stream, &mut self.out);
+        Answer::put(result, stream, &mut self.out);
         if let Ok(Answer::Synchronize(SynchronizeResponse { more: false, .. })) = result
             && !self.in_service
         {
