@@ -53,6 +53,7 @@ mod dispatch;
 mod error;
 mod events;
 mod guard;
+mod handler;
 mod inherited;
 mod mux;
 mod options;
