@@ -9,9 +9,20 @@
 #[allow(dead_code, unused_imports, reason = "shared with the demo: each uses a part")]
 mod support;
 
+mod annotation;
 mod announcement;
+mod bad_annotation;
+mod compare;
+mod gate;
+mod gid_range;
+mod group_file;
 mod harness;
+mod identities;
+mod log_line;
+mod node_default;
 mod strict;
+mod user;
+mod volume;
 mod world;
 
 use std::process::ExitCode;
@@ -20,8 +31,21 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> =
-        [announcement::trials(), harness::trials(), strict::trials()].into_iter().flatten().collect();
+    let trials = [
+        announcement::trials(),
+        annotation::trials(),
+        bad_annotation::trials(),
+        gate::trials(),
+        gid_range::trials(),
+        group_file::trials(),
+        harness::trials(),
+        log_line::trials(),
+        node_default::trials(),
+        strict::trials(),
+        user::trials(),
+        volume::trials(),
+    ];
+    let trials: Vec<Trial> = trials.into_iter().flatten().collect();
 
     let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
     if arguments.list || !selected {

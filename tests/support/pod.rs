@@ -13,6 +13,7 @@ pub(crate) struct Pod {
     pub(crate) config: v1::PodSandboxConfig,
     pub(crate) handler: String,
     pub(crate) namespaces: v1::NamespaceOption,
+    pub(crate) privileged: bool,
 }
 
 impl Pod {
@@ -31,7 +32,7 @@ impl Pod {
             pid: v1::NamespaceMode::Container.into(),
             ..Default::default()
         };
-        Self { config, handler: String::new(), namespaces }
+        Self { config, handler: String::new(), namespaces, privileged: false }
     }
 
     /// Adds an annotation.
@@ -76,6 +77,12 @@ impl Pod {
             gids: vec![mapping],
         });
         self.own_network()
+    }
+
+    /// Allows privileged containers in the pod.
+    pub(crate) fn privileged(mut self) -> Self {
+        self.privileged = true;
+        self
     }
 
     /// The annotations, as they are sent.
@@ -138,6 +145,12 @@ impl ContainerSpec {
     /// All capabilities and devices.
     pub(crate) fn privileged(mut self) -> Self {
         self.security.privileged = true;
+        self
+    }
+
+    /// One more capability, by its name without `CAP_`.
+    pub(crate) fn capability(mut self, name: &str) -> Self {
+        self.security.capabilities.get_or_insert_default().add_capabilities.push(name.to_owned());
         self
     }
 

@@ -1,0 +1,93 @@
+//! Broken /etc/group files: the groups are the primary and the declared ones, or the runtime
+//! itself refuses the container, with the words that it has without us.
+
+use anyhow::{Result, bail, ensure};
+use libtest_mimic::Trial;
+
+use crate::compare::{Compared, Pair};
+use crate::identities::all;
+use crate::support::ContainerSpec;
+use crate::support::image::Draft;
+use crate::world::{World, trial};
+
+const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
+
+/// A line that works, so that there is something to remove whatever becomes of the others.
+const GOOD: &str = "group-in-image:x:50000:alice\n";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("group_file::broken_in_every_way", |world| {
+        let pair = Pair::run(world.old.cri(), "group-file")?;
+        all(files()
+            .into_iter()
+            .enumerate()
+            .map(|(number, (case, file))| (case, check(world, &pair, number, file))))?;
+        pair.remove(world.old.cri())
+    })]
+}
+
+/// A name and the file; `None` is an image without one.
+fn files() -> Vec<(&'static str, Option<Vec<u8>>)> {
+    let with_good = |line: &str| Some(format!("{line}\n{GOOD}").into_bytes());
+    let long = "x".repeat(100_000);
+    vec![
+        ("missing", None),
+        ("empty", Some(Vec::new())),
+        ("empty lines", Some(format!("\n\n\n{GOOD}\n\n").into_bytes())),
+        ("one field", with_good("broken")),
+        ("two fields", with_good("broken:x")),
+        ("three fields", with_good("broken:x:50001")),
+        ("five fields", with_good("broken:x:50001:alice:more")),
+        ("colons only", with_good(":::")),
+        ("negative", with_good("broken:x:-5:alice")),
+        ("no number", with_good("broken:x:many:alice")),
+        ("empty number", with_good("broken:x::alice")),
+        ("hexadecimal", with_good("broken:x:0x10:alice")),
+        ("number with a plus", with_good("broken:x:+50001:alice")),
+        ("number with spaces", with_good("broken:x: 50001 :alice")),
+        ("largest", with_good("broken:x:4294967294:alice")),
+        ("all bits set", with_good("broken:x:4294967295:alice")),
+        ("more than 32 bits", with_good("broken:x:4294967296:alice")),
+        ("32 bits and a half", with_good("broken:x:4294971296:alice")),
+        ("more than 64 bits", with_good("broken:x:99999999999999999999:alice")),
+        ("spaces around", with_good("  broken : x : 50001 : alice , bob ")),
+        ("tabs", with_good("\tbroken:x:50001:alice\t")),
+        ("carriage return", with_good("broken:x:50001:alice\r")),
+        ("comment", with_good("# broken:x:50001:alice")),
+        ("empty members", with_good("broken:x:50001:,,alice,,")),
+        ("member twice", with_good("broken:x:50001:alice,alice")),
+        ("name twice", with_good("group-in-image:x:50001:alice")),
+        ("gid twice", with_good("other:x:50000:alice")),
+        ("no name", with_good(":x:50001:alice")),
+        ("long name", with_good(&format!("{long}:x:50001:alice"))),
+        ("many members", with_good(&format!("broken:x:50001:{long},alice"))),
+        ("no line break at the end", Some(GOOD.trim_end().into())),
+        ("no UTF-8", Some([b"br\xff\xfeoken:x:50001:alice\n", GOOD.as_bytes()].concat())),
+        ("NUL bytes", with_good("bro\0ken:x:50001:alice")),
+        ("the primary gid's own line", with_good("primary:x:3000:alice")),
+        ("the declared group's own line", with_good("declared:x:4000:alice")),
+    ]
+}
+
+fn check(world: &World, pair: &Pair, number: usize, file: Option<Vec<u8>>) -> Result<()> {
+    let has_good = file.as_ref().is_some_and(|file| !file.is_empty());
+    let name = format!("localhost/strict-groups/group-file-{number}:1");
+    let draft = Draft::new(&name).passwd(PASSWD);
+    let draft = if let Some(file) = file { draft.group(file) } else { draft };
+    world.old.import(&draft.build(&world.machine)?)?;
+
+    let spec = ContainerSpec::new("app", &name).user(1000).group(3000).supplemental(&[4000]);
+    match pair.compare(world.old.cri(), &spec)? {
+        Compared::Refused { reason } => {
+            ensure!(!reason.contains("strict-groups:"), "refused by us: {reason}");
+        }
+        Compared::Ran { strict, merged } => {
+            ensure!((strict.uid, strict.gid) == (1000, 3000), "{strict}");
+            ensure!(strict.groups() == [3000, 4000].into_iter().collect(), "{strict}, under Merge {merged}");
+            if merged.groups().contains(&50000) != has_good {
+                bail!("the runtime did not read the file as expected: under Merge {merged}");
+            }
+        }
+    }
+    Ok(())
+}
