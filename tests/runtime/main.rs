@@ -10,8 +10,16 @@
 mod support;
 
 mod announcement;
+mod company;
+mod crowd;
+mod foreign;
 mod harness;
+mod launched;
+mod lifecycle;
+mod restart;
+mod steps;
 mod strict;
+mod waiting;
 mod world;
 
 use std::process::ExitCode;
@@ -20,8 +28,20 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> =
-        [announcement::trials(), harness::trials(), strict::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [
+        announcement::trials(),
+        company::trials(),
+        crowd::trials(),
+        harness::trials(),
+        launched::trials(),
+        lifecycle::trials(),
+        restart::trials(),
+        strict::trials(),
+        waiting::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
 
     let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
     if arguments.list || !selected {

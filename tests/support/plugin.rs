@@ -15,8 +15,8 @@ use super::{Containerd, log_tail, wait_for};
 /// How long registering or ending may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the plugin logs once the runtime has accepted it.
-pub(crate) const REGISTERED: &str = "connected to the runtime";
+/// What the plugin logs once the runtime has accepted it; the level tells it from "not connected".
+pub(crate) const REGISTERED: &str = "INFO connected to the runtime";
 
 /// A running plugin; dropping it ends the process.
 pub(crate) struct Plugin {
