@@ -93,7 +93,7 @@ fn many_groups(c: &mut Criterion) {
         let _ = writeln!(file, "group-{n}:x:{n}:user");
     }
     c.bench_function("names in /etc/group", |b| {
-        b.iter(|| groups::names(black_box(file.as_bytes()), &[7, 59]))
+        b.iter(|| groups::names(black_box(file.as_bytes()), &[7, 59]));
     });
 }
 

@@ -25,16 +25,9 @@ pub const DEFAULT_PATH: &str = "/etc/strict-groups/config.toml";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    default_policy: ConfiguredPolicy,
+    default_policy: Policy,
     pods_may_override: bool,
     hook_path: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-enum ConfiguredPolicy {
-    #[default]
-    Merge,
-    Strict,
 }
 
 /// Why a configuration is not usable.
@@ -101,13 +94,7 @@ impl Config {
     /// The policy for containers whose pod does not say.
     #[must_use]
     pub fn node_policy(&self) -> NodePolicy {
-        NodePolicy {
-            default: match self.default_policy {
-                ConfiguredPolicy::Merge => Policy::Merge,
-                ConfiguredPolicy::Strict => Policy::Strict,
-            },
-            pods_may_override: self.pods_may_override,
-        }
+        NodePolicy { default: self.default_policy, pods_may_override: self.pods_may_override }
     }
 
     /// The gate's executable as the OCI runtime finds it, where it is not our

@@ -4,12 +4,13 @@
 //! field `LinuxContainerSecurityContext.supplemental_groups`. containerd keeps the whole request
 //! with the container's record, as an extension: an Any whose value is JSON.
 //!
-//! The form was the same in every release looked at (1.4 to 1.7: `pkg/cri/store/container`; 2.0 to
-//! 2.3: `internal/cri/store/container`, in `metadata.go` both). The type's URL still names the
-//! repository in which the CRI plugin once lived. The value is written by Go's encoding/json from
-//! the generated CRI types: `Version` is `"v1"`, the members up to `Config` have Go's field names,
-//! from there on the names of the proto's fields, and what is empty is left out. 2.x added members
-//! (`ImageDigest`, `ImageName`) and changed none.
+//! The form is the same in 1.x (source: `pkg/cri/store/container/metadata.go`; the tests have a real
+//! one of 1.7.24) and in 2.x (source: `internal/cri/store/container/metadata.go`). In both the
+//! type's URL still names the repository in which the CRI plugin once lived. The value is written
+//! by Go's encoding/json from the generated CRI types: `Version` is `"v1"`, the members up to
+//! `Config` have Go's field names, from there on the names of the proto's fields, and what is empty
+//! is left out from there on. What later sources add or drop (`ImageDigest`, `Mode`) lies beside
+//! the path to the groups.
 
 use thiserror::Error;
 

@@ -88,7 +88,7 @@ pub fn of_process(pid: u32) -> Result<Identity, IdentityError> {
     })
 }
 
-/// A uid_map or gid_map as read from outside: ranges of inside id, host id
+/// A `uid_map` or `gid_map` as read from outside: ranges of inside id, host id
 /// and length.
 #[derive(Debug)]
 struct IdMap(Vec<(u32, u32, u32)>);

@@ -8,9 +8,14 @@ use strict_groups::{
     logging, nri,
 };
 
-/// supplementalGroupsPolicy: Strict for nodes whose container runtime is too old for it
+/// The command line. Others script against it.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    version,
+    about = "supplementalGroupsPolicy: Strict for nodes whose container runtime is too old for it",
+    long_about = None,
+    max_term_width = 100
+)]
 struct Cli {
     /// What to log; the environment variable RUST_LOG, where set, says it in more detail
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]

@@ -16,6 +16,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::text;
@@ -28,7 +29,7 @@ const VALUE_SHOWN: usize = 32;
 const KEY_SHOWN: usize = 128;
 
 /// Where a process's supplementary groups come from (`supplementalGroupsPolicy` of KEP-3619).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 pub enum Policy {
     /// The declared groups and those that the image's `/etc/group` gives the user. The default of
     /// Kubernetes.

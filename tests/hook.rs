@@ -1,6 +1,8 @@
 //! `strict-groups hook` as the OCI runtime calls it: the real binary, a bundle
 //! on disk, the state on stdin. Every refusal is one line that says why.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::{
     fs,
     io::Write,

@@ -69,7 +69,7 @@ fn groups_that_are_none_are_errors() {
 #[test]
 fn parts_of_another_type_are_errors() {
     for (json, field) in [
-        (r#"[]"#, "Metadata.Config"),
+        ("[]", "Metadata.Config"),
         (r#""""#, "Metadata.Config"),
         (r#"{"linux":[]}"#, "Metadata.Config.linux"),
         (r#"{"linux":{"security_context":7}}"#, "Metadata.Config.linux.security_context"),

@@ -27,7 +27,7 @@ use crate::{
     },
     policy::{self, NodePolicy, Policy, PolicyError},
 };
-use resolver::Resolver;
+use resolver::{Resolved, Resolver};
 use subject::Subject;
 use witness::Witness;
 
@@ -150,7 +150,9 @@ impl Plugin for StrictGroups {
             return Ok(());
         }
         match self.resolver.resolve(&container.id, self.wait()).await {
-            Ok(resolved) => debug!(subject = %Subject::new(&pod, &container), ?resolved, "resolved"),
+            Ok(Resolved { groups, removed }) => {
+                debug!(subject = %Subject::new(&pod, &container), ?groups, ?removed, "resolved");
+            }
             Err(reason) => {
                 error!(
                     pod = pod.name,

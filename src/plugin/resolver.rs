@@ -35,12 +35,11 @@ pub(super) struct Resolver {
     containers: Containers,
 }
 
-/// What a container was resolved to.
+/// What a container was resolved to, in the container's own GIDs.
 #[derive(Debug)]
-#[allow(dead_code)] // read by Debug only
 pub(super) struct Resolved {
-    groups: Vec<u32>,
-    removed: Vec<u32>,
+    pub(super) groups: Vec<u32>,
+    pub(super) removed: Vec<u32>,
 }
 
 impl Resolver {

@@ -139,7 +139,7 @@ fn with_names(gids: &[u32], names: &[Option<String>]) -> String {
 }
 
 /// Names of `gids` in the /etc/group that process `pid` sees. Opened within
-/// the process's root (`openat2(2)`, RESOLVE_IN_ROOT), so that no link of the
+/// the process's root (`openat2(2)`, `RESOLVE_IN_ROOT`), so that no link of the
 /// image leads to a file of the node.
 fn names_in_image(pid: u32, gids: &[u32]) -> Option<Vec<Option<String>>> {
     let root: OwnedFd =

@@ -15,6 +15,10 @@ use super::{forwarding, leftovers, wait_for};
 /// How long killed processes, cgroups and network namespaces may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Folders whose place is fixed in containerd, CNI and crun.
+const FIXED: [&str; 5] =
+    ["/run/containerd/s", "/run/containerd", "/var/lib/cni/results", "/var/lib/cni", "/run/crun"];
+
 /// Does what it can; `leftovers` tells what was not possible.
 pub(crate) fn clean(name: &str, dir: &Path) {
     let sockets = leftovers::shim_sockets(name, dir);
@@ -43,8 +47,8 @@ pub(crate) fn clean(name: &str, dir: &Path) {
     if leftovers::mounts(name).is_empty() {
         let _ = fs::remove_dir_all(dir);
     }
-    // Folders whose place is fixed in containerd and CNI; they stay if someone else uses them.
-    for folder in ["/run/containerd/s", "/run/containerd", "/var/lib/cni/results", "/var/lib/cni"] {
+    // They stay if someone else uses them.
+    for folder in FIXED {
         let _ = fs::remove_dir(folder);
     }
     // The interfaces go with their network namespaces, a little later.

@@ -1,0 +1,63 @@
+# `make help` lists what there is. Everything is built and fetched below target/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# One thing at a time: the steps share target/ and print their progress.
+.NOTPARALLEL:
+
+# The target is asked for only by what builds the static binary.
+TARGET = $(eval TARGET := $$(shell scripts/target.sh))$(TARGET)
+BIN = target/$(TARGET)/release/strict-groups
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: root runtimes build ## the announcement's pod on a real containerd 1.7, before and after
+	@cargo build --quiet --example demo
+	@STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" target/debug/examples/demo
+
+.PHONY: test
+test: root runtimes build ## all tests, on real runtimes
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test
+
+.PHONY: bench
+bench: root runtimes build ## the measurements in the documentation
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo bench
+
+.PHONY: build
+build: linker ## the static release binary
+	@echo "building for $(TARGET)"
+	@$(if $(findstring gnu,$(TARGET)),RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static") \
+	  cargo build --release --locked --bin strict-groups --target $(TARGET)
+	@scripts/check-static.sh $(BIN)
+	@ln -f $(BIN) target/strict-groups
+	@echo "built target/strict-groups, $$(stat -c %s $(BIN)) bytes"
+
+.PHONY: lint
+lint: linker ## what has to be clean before a commit
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+.PHONY: fmt
+fmt: ## format the code
+	cargo fmt
+
+.PHONY: clean
+clean: ## remove target/, the fetched runtimes too
+	rm -rf target
+
+.PHONY: runtimes
+runtimes: root
+	@scripts/get-runtimes.sh
+
+.PHONY: root
+root:
+	@[[ $$EUID -eq 0 ]] || { echo "this starts real containers: run make as root" >&2; exit 1; }
+
+# rustc needs a linker; the rest of the toolchain is expected to be there.
+.PHONY: linker
+linker:
+	@command -v cc >/dev/null || { apt-get -q update && apt-get -q install -y --no-install-recommends gcc libc6-dev; }
