@@ -10,16 +10,20 @@
 mod support;
 
 mod announcement;
+mod api_away;
 mod company;
 mod crowd;
 mod foreign;
 mod harness;
 mod launched;
 mod lifecycle;
+mod records;
 mod restart;
 mod steps;
+mod store;
 mod strict;
 mod waiting;
+mod witness;
 mod world;
 
 use std::process::ExitCode;
@@ -30,14 +34,17 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials: Vec<Trial> = [
         announcement::trials(),
+        api_away::trials(),
         company::trials(),
         crowd::trials(),
         harness::trials(),
         launched::trials(),
         lifecycle::trials(),
+        records::trials(),
         restart::trials(),
         strict::trials(),
         waiting::trials(),
+        witness::trials(),
     ]
     .into_iter()
     .flatten()
