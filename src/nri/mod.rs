@@ -68,7 +68,7 @@ mod ttrpc;
 pub use client::Runtime;
 pub use error::{BoxError, CallError, Error, ProtocolError};
 pub use events::Events;
-pub use options::{DEFAULT_SOCKET, Identity, Options};
+pub use options::{DEFAULT_SOCKET, Identity, Options, is_launched};
 pub use plugin::{Plugin, RuntimeInfo};
 pub use run::run;
 pub use status::{Code, Status};

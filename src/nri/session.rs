@@ -116,7 +116,14 @@ impl<P: Plugin> Session<P> {
                 self.answer(stream, &Ok(Answer::Empty));
                 return Ok(());
             }
-            Ok(call) => Question::Call(call),
+            Ok(call) => {
+                // Up to NRI 0.6 a runtime does not synchronize the plugins that it launched itself: the first
+                // event tells that this one is in service.
+                if self.is_registered() && request.method != "Shutdown" {
+                    self.enter_service();
+                }
+                Question::Call(call)
+            }
             Err(status) => {
                 tracing::warn!(method = request.method, error = status.message, "cannot serve a call");
                 self.answer(stream, &Err(status));
@@ -155,17 +162,23 @@ impl<P: Plugin> Session<P> {
             }
         }
         Answer::put(result, stream, &mut self.out);
-        if let Ok(Answer::Synchronize(SynchronizeResponse { more: false, .. })) = result
-            && !self.in_service
-        {
-            self.in_service = true;
-            tracing::info!(
-                runtime = self.runtime.name,
-                version = self.runtime.version,
-                "connected to the runtime"
-            );
-            guard::notify("connected", || self.plugin.connected(&self.runtime, &self.handle));
+        if let Ok(Answer::Synchronize(SynchronizeResponse { more: false, .. })) = result {
+            self.enter_service();
         }
+    }
+
+    /// Tells the plugin, once, that it is in service.
+    fn enter_service(&mut self) {
+        if self.in_service {
+            return;
+        }
+        self.in_service = true;
+        tracing::info!(
+            runtime = self.runtime.name,
+            version = self.runtime.version,
+            "connected to the runtime"
+        );
+        guard::notify("connected", || self.plugin.connected(&self.runtime, &self.handle));
     }
 
     fn configure(&mut self, request: ConfigureRequest) -> Question {

@@ -8,7 +8,10 @@ use std::{
 use prost::Message;
 use strict_groups::nri::{
     CallError, Error,
-    api::{ConfigureRequest, ContainerUpdate, UpdateContainersRequest, UpdateContainersResponse},
+    api::{
+        ConfigureRequest, ConfigureResponse, ContainerUpdate, UpdateContainersRequest,
+        UpdateContainersResponse,
+    },
 };
 use tokio::net::{UnixListener, UnixStream};
 
@@ -208,4 +211,22 @@ async fn thousands_of_calls_on_one_connection() {
     }
     assert!(asked.is_empty());
     assert_eq!(peer.call(&request("Shutdown", &())).await.status, None);
+}
+
+/// As NRI does up to 0.6 with a plugin from its plugin directory.
+#[tokio::test]
+async fn a_runtime_that_does_not_synchronize_has_the_plugin_in_service_at_the_first_event() {
+    let runtime = Runtime::listen();
+    let mut running = Running::at(&runtime.path);
+    let mut peer = runtime.accept().await;
+    peer.register().await;
+    peer.ok::<ConfigureResponse>("Configure", &ConfigureRequest::default()).await;
+    assert_eq!(running.note().await.0, "configure");
+    peer.call(&create("plain")).await;
+    assert_eq!(running.note().await.0, "connected");
+    assert_eq!(running.note().await.0, "create_container");
+    peer.call(&create("plain")).await;
+    assert_eq!(running.note().await.0, "create_container");
+    drop(peer);
+    assert_eq!(running.note().await.0, "disconnected");
 }
