@@ -12,6 +12,7 @@ mod support;
 mod announcement;
 mod harness;
 mod strict;
+mod survey;
 mod world;
 
 use std::process::ExitCode;
@@ -20,8 +21,10 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> =
-        [announcement::trials(), harness::trials(), strict::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [announcement::trials(), harness::trials(), strict::trials(), survey::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
 
     let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
     if arguments.list || !selected {
