@@ -31,6 +31,7 @@ mod restart;
 mod steps;
 mod store;
 mod strict;
+mod survey;
 mod user;
 mod volume;
 mod waiting;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         records::trials(),
         restart::trials(),
         strict::trials(),
+        survey::trials(),
         user::trials(),
         volume::trials(),
         waiting::trials(),
