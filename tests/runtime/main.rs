@@ -15,6 +15,7 @@ mod company;
 mod crowd;
 mod foreign;
 mod harness;
+mod journal;
 mod launched;
 mod lifecycle;
 mod records;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         company::trials(),
         crowd::trials(),
         harness::trials(),
+        journal::trials(),
         launched::trials(),
         lifecycle::trials(),
         records::trials(),
