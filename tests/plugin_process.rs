@@ -1,5 +1,7 @@
 //! The plugin as a process, without a runtime: what it logs, and how it ends.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::{
     fs::File,
     os::unix::net::UnixListener,
@@ -63,7 +65,7 @@ impl Process {
         }
     }
 
-    /// Waits until it handles this signal (proc(5), SigCgt).
+    /// Waits until it handles this signal (proc(5), `SigCgt`).
     fn until_it_handles(&self, signal: Signal) {
         let end = Instant::now() + PATIENCE;
         loop {

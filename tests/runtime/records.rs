@@ -15,7 +15,7 @@ const EXTENSION: &str = "io.cri-containerd.container.metadata";
 /// What the gate says when not even the reason could be written into it.
 const NEVER: &str = "supplementalGroupsPolicy Strict was never enforced";
 
-/// Name, fault, what the log says, and whether StartContainer can say it too.
+/// Name, fault, what the log says, and whether `StartContainer` can say it too.
 type Case = (&'static str, Fault, &'static str, bool);
 
 pub(crate) fn trials() -> Vec<Trial> {
