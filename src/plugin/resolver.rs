@@ -11,6 +11,7 @@ use crate::{
     declared::{self, DeclaredError},
     gate::Gate,
     spec::{self, SpecError},
+    text,
 };
 
 /// Why a container stays shut.
@@ -18,7 +19,7 @@ use crate::{
 pub(super) enum ResolveError {
     #[error(transparent)]
     Containerd(#[from] ContainerdError),
-    #[error("containerd's record has no spec of type {SPEC_TYPE} (it has \"{found}\")")]
+    #[error("containerd's record has no spec of type {SPEC_TYPE} (it has {})", text::quoted(.found, 96))]
     SpecType { found: String },
     #[error(
         "the declared groups are not in containerd's record: there is no extension {}",

@@ -36,16 +36,22 @@ fn foreign(world: &World, kind: Kind) -> Result<()> {
     daemon.stop()
 }
 
-/// What the foreign plugins add is there, and `hooks` createRuntime hooks in all.
+/// What the foreign plugins add is there, and `hooks` hooks in all.
 fn added(daemon: &Containerd, container: &str, hooks: usize) -> Result<()> {
     let spec: serde_json::Value =
         serde_json::from_slice(&std::fs::read(daemon.bundle(container).join("config.json"))?)?;
-    let list = spec["hooks"]["createRuntime"].as_array().context("no hooks")?;
+    let list = spec.pointer("/hooks/createRuntime").and_then(|list| list.as_array()).context("no hooks")?;
     ensure!(list.len() == hooks, "hooks: {list:?}");
     let environment = daemon.cri().exec(container, &["env"])?.stdout;
     for name in ["early", "late"] {
-        ensure!(spec["annotations"][format!("{name}.example.com")] == "added", "no annotation of {name}");
-        ensure!(list.iter().any(|hook| hook["args"][0] == name), "no hook of {name}: {list:?}");
+        ensure!(
+            spec.pointer(&format!("/annotations/{name}.example.com")).is_some_and(|value| value == "added"),
+            "no annotation of {name}"
+        );
+        ensure!(
+            list.iter().any(|hook| hook.pointer("/args/0").is_some_and(|word| word == name)),
+            "no hook of {name}: {list:?}"
+        );
         let line = format!("{}=added", name.to_uppercase());
         ensure!(environment.lines().any(|found| found == line), "no {line} in {environment}");
     }

@@ -22,6 +22,7 @@ mod gid_range;
 mod group_file;
 mod harness;
 mod identities;
+mod journal;
 mod launched;
 mod lifecycle;
 mod log_line;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         gid_range::trials(),
         group_file::trials(),
         harness::trials(),
+        journal::trials(),
         launched::trials(),
         lifecycle::trials(),
         log_line::trials(),

