@@ -5,11 +5,10 @@ use prost::Message;
 use super::{
     Code, Events, Status,
     api::{
-        ConfigureRequest, Container, CreateContainerRequest, Event, LinuxResources, PodSandbox,
-        PostCreateContainerRequest, StateChangeEvent, StopContainerRequest, SynchronizeRequest,
-        UpdateContainerRequest, UpdatePodSandboxRequest, ValidateContainerAdjustmentRequest,
+        ConfigureRequest, Event, LinuxResources, UpdatePodSandboxRequest, ValidateContainerAdjustmentRequest,
     },
     request::Request,
+    view::{self, StateChange, View},
 };
 
 const SERVICE: &str = "nri.pkg.api.v1alpha1.Plugin";
@@ -17,29 +16,32 @@ const SERVICE: &str = "nri.pkg.api.v1alpha1.Plugin";
 /// What a call asks for. Pods and containers are moved rather than boxed: they take 1.5 KB each, and blocks of that
 /// size are what an allocator is slow at.
 #[allow(clippy::large_enum_variant)]
-pub(super) enum Call {
+pub(super) enum Call<Pod: View, Container: View> {
     /// Nothing that the plugin wants to know of: the answer is empty.
     Unwanted,
     Configure(Box<ConfigureRequest>),
     /// A part, or all.
-    Synchronize(SynchronizeRequest),
+    Synchronize(view::State<Pod, Container>),
     Shutdown,
-    CreateContainer(PodSandbox, Container),
-    UpdateContainer(PodSandbox, Container, Box<LinuxResources>),
-    StopContainer(PodSandbox, Container),
+    CreateContainer(Pod, Container),
+    UpdateContainer(Pod, Container, Box<LinuxResources>),
+    StopContainer(Pod, Container),
     UpdatePodSandbox(Box<UpdatePodSandboxRequest>),
     Validate(Box<ValidateContainerAdjustmentRequest>),
     /// An event of a pod that is only told, by `StateChange` or by a method of its own.
-    Pod(Event, PodSandbox),
+    Pod(Event, Pod),
     /// Likewise, of a container.
-    Container(Event, PodSandbox, Container),
+    Container(Event, Pod, Container),
 }
 
 /// Finds what to do for `request`.
 ///
 /// # Errors
 /// The status to answer: no such service or method, or a payload that cannot be understood.
-pub(super) fn dispatch(wanted: Events, request: &Request) -> Result<Call, Status> {
+pub(super) fn dispatch<Pod: View, Container: View>(
+    wanted: Events,
+    request: &Request,
+) -> Result<Call<Pod, Container>, Status> {
     if request.service != SERVICE {
         return Err(Status::new(Code::Unimplemented, &format!("unknown service {}", request.service)));
     }
@@ -48,7 +50,7 @@ pub(super) fn dispatch(wanted: Events, request: &Request) -> Result<Call, Status
         "Synchronize" => return Ok(Call::Synchronize(decode(request)?)),
         "Shutdown" => return Ok(Call::Shutdown),
         "StateChange" => {
-            let StateChangeEvent { event, pod, container } = decode(request)?;
+            let StateChange { event, pod, container } = decode(request)?;
             return match Event::try_from(event) {
                 Ok(event) if wanted.has(event) => told(event, pod, container),
                 _ => Ok(Call::Unwanted),
@@ -64,16 +66,16 @@ pub(super) fn dispatch(wanted: Events, request: &Request) -> Result<Call, Status
     }
     Ok(match event {
         Event::CreateContainer => {
-            let CreateContainerRequest { pod, container } = decode(request)?;
+            let view::Event { pod, container, .. } = decode(request)?;
             Call::CreateContainer(named(pod, "pod")?, named(container, "container")?)
         }
         Event::UpdateContainer => {
-            let UpdateContainerRequest { pod, container, linux_resources } = decode(request)?;
+            let view::Event { pod, container, linux_resources } = decode(request)?;
             let resources = Box::new(linux_resources.unwrap_or_default());
             Call::UpdateContainer(named(pod, "pod")?, named(container, "container")?, resources)
         }
         Event::StopContainer => {
-            let StopContainerRequest { pod, container } = decode(request)?;
+            let view::Event { pod, container, .. } = decode(request)?;
             Call::StopContainer(named(pod, "pod")?, named(container, "container")?)
         }
         Event::UpdatePodSandbox => {
@@ -89,7 +91,7 @@ pub(super) fn dispatch(wanted: Events, request: &Request) -> Result<Call, Status
         }
         event => {
             // The requests of all the other events have the pod in field 1 and the container, if any, in field 2.
-            let PostCreateContainerRequest { pod, container } = decode(request)?;
+            let view::Event { pod, container, .. } = decode(request)?;
             told(event, pod, container)?
         }
     })
@@ -116,7 +118,11 @@ fn event_of(method: &str) -> Option<Event> {
     })
 }
 
-fn told(event: Event, pod: Option<PodSandbox>, container: Option<Container>) -> Result<Call, Status> {
+fn told<Pod: View, Container: View>(
+    event: Event,
+    pod: Option<Pod>,
+    container: Option<Container>,
+) -> Result<Call<Pod, Container>, Status> {
     let pod = named(pod, "pod")?;
     Ok(match event {
         Event::RunPodSandbox

@@ -34,22 +34,25 @@ pub(super) fn time_to_answer(call: Option<Duration>, runtime: Option<Duration>) 
 }
 
 /// Polls a handler and turns a panic into a status.
-pub(super) fn poll(handler: &mut dyn Handler, context: &mut Context<'_>) -> Poll<Result<Answer, Status>> {
+pub(super) fn poll<Q>(
+    handler: &mut dyn Handler<Q>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Answer, Status>> {
     catch_unwind(AssertUnwindSafe(|| handler.poll(context)))
         .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
 }
 
 /// Frees a handler for the next question. What the last one left behind may panic in its turn; its answer is due
 /// all the same.
-pub(super) fn clear(handler: &mut dyn Handler) {
+pub(super) fn clear<Q>(handler: &mut dyn Handler<Q>) {
     if catch_unwind(AssertUnwindSafe(|| handler.clear())).is_err() {
         tracing::error!("a handler panicked while it was dropped");
     }
 }
 
 /// Finishes what `handler` was asked by `deadline`, which is `allowed` after its start.
-pub(super) async fn finish(
-    mut handler: Box<dyn Handler>,
+pub(super) async fn finish<Q>(
+    mut handler: Box<dyn Handler<Q>>,
     deadline: Instant,
     allowed: Duration,
 ) -> Result<Answer, Status> {

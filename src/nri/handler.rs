@@ -10,23 +10,27 @@ use std::{
 use super::{
     BoxError, Plugin, RuntimeInfo, Status,
     answer::Answer,
-    api::{ConfigureResponse, Container, Event, PodSandbox, SynchronizeResponse},
+    api::{ConfigureResponse, Event, SynchronizeResponse},
     dispatch::Call,
+    view::View,
 };
 
 /// What the plugin is asked.
 #[allow(clippy::large_enum_variant)]
-pub(super) enum Question {
+pub(super) enum Question<Pod: View, Container: View> {
     /// The runtime introduced itself; the plugin's consent is answered with these events.
     Configure(Arc<RuntimeInfo>, ConfigureResponse),
     /// The whole state.
-    Synchronize(Vec<PodSandbox>, Vec<Container>),
+    Synchronize(Vec<Pod>, Vec<Container>),
     /// All the others.
-    Call(Call),
+    Call(Call<Pod, Container>),
 }
 
 /// Calls the handler that `question` is for.
-async fn ask<P: Plugin>(plugin: Arc<P>, question: Question) -> Result<Answer, BoxError> {
+async fn ask<P: Plugin>(
+    plugin: Arc<P>,
+    question: Question<P::Pod, P::Container>,
+) -> Result<Answer, BoxError> {
     let call = match question {
         Question::Configure(runtime, answer) => {
             return plugin.configure(&runtime).await.map(|()| Answer::Configure(answer));
@@ -71,9 +75,9 @@ async fn ask<P: Plugin>(plugin: Arc<P>, question: Question) -> Result<Answer, Bo
 }
 
 /// A place for one question at a time, until it is answered.
-pub(super) trait Handler: Send {
+pub(super) trait Handler<Q>: Send {
     /// Puts a question. One that was not answered yet is dropped.
-    fn put(&mut self, question: Question);
+    fn put(&mut self, question: Q);
 
     /// Works on the question.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer, Status>>;
@@ -82,10 +86,19 @@ pub(super) trait Handler: Send {
     fn clear(&mut self);
 }
 
+/// The question that a plugin of this type is put.
+pub(super) type QuestionFor<P> = Question<<P as Plugin>::Pod, <P as Plugin>::Container>;
+
+/// The place for it.
+pub(super) type PlaceFor<P> = Box<dyn Handler<QuestionFor<P>>>;
+
 /// A new place. The future of a question takes several KB; most are ready at once, so the place is free again for
 /// the next, and that memory is allocated once for a connection.
-pub(super) fn handler<P: Plugin>(plugin: Arc<P>) -> Box<dyn Handler> {
-    Box::new(Place { make: move |question| ask(Arc::clone(&plugin), question), future: Box::pin(None) })
+pub(super) fn handler<P: Plugin>(plugin: Arc<P>) -> PlaceFor<P> {
+    Box::new(Place {
+        make: move |question: QuestionFor<P>| ask(Arc::clone(&plugin), question),
+        future: Box::pin(None),
+    })
 }
 
 struct Place<M, F> {
@@ -93,12 +106,12 @@ struct Place<M, F> {
     future: Pin<Box<Option<F>>>,
 }
 
-impl<M, F> Handler for Place<M, F>
+impl<Q, M, F> Handler<Q> for Place<M, F>
 where
-    M: Fn(Question) -> F + Send,
+    M: Fn(Q) -> F + Send,
     F: Future<Output = Result<Answer, BoxError>> + Send,
 {
-    fn put(&mut self, question: Question) {
+    fn put(&mut self, question: Q) {
         self.future.as_mut().set(Some((self.make)(question)));
     }
 

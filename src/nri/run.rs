@@ -119,6 +119,9 @@ mod tests {
     struct Idle;
 
     impl Plugin for Idle {
+        type Pod = crate::nri::api::PodSandbox;
+        type Container = crate::nri::api::Container;
+
         fn events(&self) -> Events {
             Events::NONE
         }

@@ -15,30 +15,31 @@ use super::{
     client::Pending,
     dispatch::{Call, dispatch},
     guard,
-    handler::{Handler, Question, handler},
+    handler::{PlaceFor, Question, QuestionFor, handler},
     mux::Connection,
     request::Request,
-    sync::{Parts, State},
+    sync::Parts,
     ttrpc::{self, Header},
+    view::State,
 };
 
 /// Handlers at work at once. Runtimes make one call at a time, so more is a runtime gone wild.
 const MAX_RUNNING: usize = 1024;
 
 /// The state of one connection; it neither reads nor writes.
-pub(super) struct Session<P> {
+pub(super) struct Session<P: Plugin> {
     plugin: Arc<P>,
     wanted: Events,
     handle: Runtime,
     pub(super) calls: Pending,
     /// Where the next question is put to the plugin; None while the last one is still worked on elsewhere.
-    idle: Option<Box<dyn Handler>>,
+    idle: Option<PlaceFor<P>>,
     /// Handlers that did not finish at once, and the streams they answer. Dropping it drops them.
     pub(super) running: JoinSet<(u32, Result<Answer, Status>)>,
     /// What waits to be written.
     pub(super) out: Vec<u8>,
     runtime: Arc<RuntimeInfo>,
-    parts: Parts,
+    parts: Parts<P::Pod, P::Container>,
     accepted: bool,
     configured: bool,
     pub(super) in_service: bool,
@@ -105,7 +106,8 @@ impl<P: Plugin> Session<P> {
         let question = match dispatch(self.wanted, &request) {
             Ok(Call::Configure(configure)) => self.configure(*configure),
             Ok(Call::Synchronize(part)) => {
-                let Some(State { pods, containers }) = self.parts.add(part, request.payload.len())? else {
+                let Some(State { pods, containers, .. }) = self.parts.add(part, request.payload.len())?
+                else {
                     let more = SynchronizeResponse { more: true, ..SynchronizeResponse::default() };
                     self.answer(stream, &Ok(Answer::Synchronize(more)));
                     return Ok(());
@@ -135,7 +137,7 @@ impl<P: Plugin> Session<P> {
     }
 
     /// Asks the plugin. Most handlers finish at once: those cost neither a task nor a timer.
-    fn start(&mut self, stream: u32, question: Question, arrived: Instant, timeout: Option<Duration>) {
+    fn start(&mut self, stream: u32, question: QuestionFor<P>, arrived: Instant, timeout: Option<Duration>) {
         let mut place = self.idle.take().unwrap_or_else(|| handler(Arc::clone(&self.plugin)));
         place.put(question);
         // Whoever is not ready is polled again as a task, which leaves the waker that counts.
@@ -181,7 +183,7 @@ impl<P: Plugin> Session<P> {
         guard::notify("connected", || self.plugin.connected(&self.runtime, &self.handle));
     }
 
-    fn configure(&mut self, request: ConfigureRequest) -> Question {
+    fn configure(&mut self, request: ConfigureRequest) -> QuestionFor<P> {
         let runtime = Arc::new(runtime_info(request));
         let events = self.wanted.known_to(&runtime);
         if events != self.wanted {

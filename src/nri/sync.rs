@@ -2,45 +2,46 @@
 
 use super::{
     ProtocolError,
-    api::{Container, PodSandbox, SynchronizeRequest},
+    view::{State, View},
 };
 
 /// The most that is collected, in encoded bytes: some 80,000 containers.
 const MAX_TOTAL: usize = 64 * 1024 * 1024;
 
-/// Pods and containers.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct State {
-    pub(super) pods: Vec<PodSandbox>,
-    pub(super) containers: Vec<Container>,
-}
-
 /// What came so far.
-#[derive(Debug, Default)]
-pub(super) struct Parts {
-    state: State,
+#[derive(Debug)]
+pub(super) struct Parts<Pod: View, Container: View> {
+    state: State<Pod, Container>,
     total: usize,
 }
 
-impl Parts {
+impl<Pod: View, Container: View> Default for Parts<Pod, Container> {
+    fn default() -> Self {
+        Self { state: State::default(), total: 0 }
+    }
+}
+
+impl<Pod: View, Container: View> Parts<Pod, Container> {
     /// Takes one part of `encoded` bytes. Gives back the whole state after the last one.
     pub(super) fn add(
         &mut self,
-        part: SynchronizeRequest,
+        part: State<Pod, Container>,
         encoded: usize,
-    ) -> Result<Option<State>, ProtocolError> {
+    ) -> Result<Option<State<Pod, Container>>, ProtocolError> {
         self.total += encoded;
         if self.total > MAX_TOTAL {
             return Err(ProtocolError::SynchronizeTooLarge(MAX_TOTAL));
         }
+        let more = part.more;
         // The first part is moved: in an older NRI it is the whole.
         if self.state == State::default() {
-            self.state = State { pods: part.pods, containers: part.containers };
+            self.state = part;
         } else {
             self.state.pods.extend(part.pods);
             self.state.containers.extend(part.containers);
         }
-        if part.more {
+        self.state.more = false;
+        if more {
             return Ok(None);
         }
         Ok(Some(std::mem::take(self).state))
@@ -50,11 +51,12 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nri::api::{Container, PodSandbox};
 
-    fn part(ids: &[&str], more: bool) -> SynchronizeRequest {
+    fn part(ids: &[&str], more: bool) -> State<PodSandbox, Container> {
         let containers =
             ids.iter().map(|id| Container { id: (*id).into(), ..Container::default() }).collect();
-        SynchronizeRequest { containers, more, ..SynchronizeRequest::default() }
+        State { containers, more, ..State::default() }
     }
 
     #[test]
@@ -62,7 +64,7 @@ mod tests {
         let mut parts = Parts::default();
         assert_eq!(parts.add(part(&["a", "b"], true), 9).unwrap(), None);
         assert_eq!(parts.add(part(&[], true), 9).unwrap(), None);
-        let State { pods, containers } = parts.add(part(&["c"], false), 9).unwrap().unwrap();
+        let State { pods, containers, .. } = parts.add(part(&["c"], false), 9).unwrap().unwrap();
         assert!(pods.is_empty());
         assert_eq!(containers.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
         // The next Synchronize starts anew.

@@ -8,6 +8,7 @@
 mod resolver;
 mod subject;
 mod survey;
+mod view;
 mod witness;
 
 use std::{
@@ -24,15 +25,14 @@ use crate::{
     gate::{Gate, State},
     nri::{
         self, BoxError, Events, Plugin, RuntimeInfo,
-        api::{
-            Container, ContainerAdjustment, ContainerUpdate, CreateContainerResponse, Hook, Hooks, PodSandbox,
-        },
+        api::{ContainerAdjustment, ContainerUpdate, CreateContainerResponse, Hook, Hooks},
     },
     policy::{self, NodePolicy, Policy, PolicyError},
 };
 use resolver::{Resolved, Resolver};
 use subject::Subject;
 use survey::Survey;
+pub use view::{Container, Pod};
 use witness::Witness;
 
 /// How long one step may wait for containerd. The runtime waits 2 s for us by
@@ -95,6 +95,9 @@ impl StrictGroups {
 }
 
 impl Plugin for StrictGroups {
+    type Pod = Pod;
+    type Container = Container;
+
     fn events(&self) -> Events {
         Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::POST_START_CONTAINER
     }
@@ -109,7 +112,7 @@ impl Plugin for StrictGroups {
 
     async fn synchronize(
         &self,
-        pods: Vec<PodSandbox>,
+        pods: Vec<Pod>,
         containers: Vec<Container>,
     ) -> Result<Vec<ContainerUpdate>, BoxError> {
         if self.containerd.load(Ordering::Relaxed) {
@@ -131,7 +134,7 @@ impl Plugin for StrictGroups {
 
     async fn create_container(
         &self,
-        pod: PodSandbox,
+        pod: Pod,
         container: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
         let decision = match policy::decide(&pod.annotations, &container.name, &self.node) {
@@ -168,7 +171,7 @@ impl Plugin for StrictGroups {
         Ok(self.inject(&Gate { pod: subject.pod, container: subject.container, state: State::Pending }))
     }
 
-    async fn post_create_container(&self, pod: PodSandbox, container: Container) -> Result<(), BoxError> {
+    async fn post_create_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
         let pending = gates(&container).any(|gate| gate.state == State::Pending);
         if !pending || !self.containerd.load(Ordering::Relaxed) {
             return Ok(());
@@ -189,7 +192,7 @@ impl Plugin for StrictGroups {
         Ok(())
     }
 
-    async fn post_start_container(&self, pod: PodSandbox, container: Container) -> Result<(), BoxError> {
+    async fn post_start_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
         for gate in gates(&container) {
             if let State::Resolved { groups, removed } = gate.state {
                 self.witness.look(&pod, &container, &groups, removed);

@@ -6,12 +6,12 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use tracing::{error, info, warn};
 
-use super::{gates, hook_path_text, resolver::Resolver, subject::Subject, witness};
+use super::{Container, Pod, gates, hook_path_text, resolver::Resolver, subject::Subject, witness};
 use crate::{
     containerd::Containers,
     gate::{Gate, State},
     identity::{self, IdentityError},
-    nri::api::{Container, ContainerState, PodSandbox},
+    nri::api::ContainerState,
     policy::{self, NodePolicy, Policy},
 };
 
@@ -26,8 +26,8 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Goes through all containers: first those that can still be helped.
-    pub(super) async fn run(self, pods: Vec<PodSandbox>, containers: Vec<Container>) {
-        let pods: HashMap<&str, &PodSandbox> = pods.iter().map(|pod| (pod.id.as_str(), pod)).collect();
+    pub(super) async fn run(self, pods: Vec<Pod>, containers: Vec<Container>) {
+        let pods: HashMap<&str, &Pod> = pods.iter().map(|pod| (pod.id.as_str(), pod)).collect();
         let of_pod = |container: &Container| pods.get(container.pod_sandbox_id.as_str()).copied();
         let in_state = |states: &'static [ContainerState]| {
             containers.iter().filter(move |container| states.contains(&container.state()))
@@ -45,7 +45,7 @@ impl Survey {
     }
 
     /// A container that waits for its start: resolved, or shut.
-    async fn created(&self, pod: &PodSandbox, container: &Container) {
+    async fn created(&self, pod: &Pod, container: &Container) {
         let subject = Subject::new(pod, container);
         let state = match gates(container).next().map(|gate| gate.state) {
             // Decided, and left pending by a plugin that ended in between.
@@ -77,7 +77,7 @@ impl Survey {
     }
 
     /// A container that runs: nothing can be changed, but it is said.
-    async fn running(&self, pod: &PodSandbox, container: &Container) {
+    async fn running(&self, pod: &Pod, container: &Container) {
         let resolved = gates(container).find_map(|gate| match gate.state {
             State::Resolved { groups, .. } => Some(groups),
             State::Pending | State::Refused { .. } => None,

@@ -10,10 +10,10 @@ use nix::{
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info};
 
+use super::{Container, Pod};
 use crate::{
     groups,
     identity::{self, Identity, IdentityError},
-    nri::api::{Container, PodSandbox},
 };
 
 /// The names of removed groups make a log line easier to read, no more: they
@@ -39,7 +39,7 @@ impl Default for Witness {
 impl Witness {
     /// Compares the first process of `container` with the `groups` that it was
     /// resolved to, and logs the one line that every Strict container gets.
-    pub(super) fn look(&self, pod: &PodSandbox, container: &Container, groups: &[u32], removed: Vec<u32>) {
+    pub(super) fn look(&self, pod: &Pod, container: &Container, groups: &[u32], removed: Vec<u32>) {
         let line = Line {
             pod: pod.name.clone(),
             namespace: pod.namespace.clone(),

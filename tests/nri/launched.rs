@@ -14,6 +14,9 @@ use crate::{calls::create, peer::Peer};
 struct Idle;
 
 impl Plugin for Idle {
+    type Pod = strict_groups::nri::api::PodSandbox;
+    type Container = strict_groups::nri::api::Container;
+
     fn events(&self) -> Events {
         Events::NONE
     }

@@ -54,6 +54,9 @@ impl Drop for Foreign {
 }
 
 impl Plugin for Additions {
+    type Pod = PodSandbox;
+    type Container = Container;
+
     fn events(&self) -> Events {
         Events::CREATE_CONTAINER
     }
