@@ -5,7 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::steps::{app, fresh, merge_works, says, strict, strict_works};
 use crate::support::{Kind, plugin, run, wait_for};
@@ -24,8 +25,10 @@ fn by_containerd(world: &World, kind: Kind) -> Result<()> {
     let daemon = fresh(world, kind)?;
     let log = daemon.dir().join("launched.log");
     let said = |text: &str| fs::read_to_string(&log).unwrap_or_default().matches(text).count();
+    let pid = daemon.dir().join("launched.pid");
     let script = format!(
-        "#!/bin/sh\nexport {}={}\nexec {} plugin --containerd-socket {} 2>>{}\n",
+        "#!/bin/sh\necho $$ > {}\nexport {}={}\nexec {} plugin --containerd-socket {} 2>>{}\n",
+        pid.display(),
         run::VARIABLE,
         world.run.name(),
         plugin::binary()?.display(),
@@ -48,6 +51,14 @@ fn by_containerd(world: &World, kind: Kind) -> Result<()> {
     });
     ensure!(gone.is_some(), "the plugin is still there: {:?}", fs::read_to_string(&log));
     daemon.launch()?;
+    strict_works(&daemon, "launched-again")?;
+
+    // A plugin that is killed stays away until then: the README has it so.
+    kill(Pid::from_raw(fs::read_to_string(&pid)?.trim().parse()?), Signal::SIGKILL)?;
+    merge_works(&daemon, "launched-killed")?;
+    ensure!(said("INFO starting") == 3, "{:?}", fs::read_to_string(&log));
+    daemon.restart(Signal::SIGTERM)?;
+    strict_works(&daemon, "launched-restarted")?;
     daemon.stop()
 }
 
