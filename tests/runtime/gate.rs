@@ -73,7 +73,7 @@ fn merge(world: &World) -> Result<()> {
             ensure!(with[part] == without[part], "{part}: {} instead of {}", with[part], without[part]);
         }
         let groups = &with["process"]["user"]["additionalGids"];
-        ensure!(*groups == json!([3000, 50000, 4000]), "groups: {groups}");
+        ensure!(*groups == json!([3000, 4000, 50000]), "groups: {groups}");
     }
     Ok(())
 }
