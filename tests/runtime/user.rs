@@ -37,7 +37,7 @@ const fn case(
     Case { name, image, spec, identity, declared, more_under_merge }
 }
 
-const CASES: [Case; 25] = [
+const BY_POD: [Case; 19] = [
     case("nobody named: root", "plain", |s| s, (0, 0), &[], true),
     case("nobody named, groups declared", "plain", |s| s.supplemental(&[4000]), (0, 0), &[4000], true),
     case("root", "plain", |s| s.user(0).supplemental(&[4000]), (0, 0), &[4000], true),
@@ -92,6 +92,9 @@ const CASES: [Case; 25] = [
         &[50000, 50001],
         false,
     ),
+];
+
+const BY_IMAGE: [Case; 6] = [
     case("image: name", "alice", |s| s.supplemental(&[4000]), (1000, 1500), &[4000], true),
     case("image: name and group", "alice-staff", |s| s.supplemental(&[4000]), (1000, 3000), &[4000], true),
     case("image: number", "1000", |s| s.supplemental(&[4000]), (1000, 1500), &[4000], true),
@@ -102,9 +105,12 @@ const CASES: [Case; 25] = [
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("user::named_in_every_way", |world| {
+        trial("user::named_by_the_pod", |world| {
+            import(world, image("plain").passwd(PASSWD).group(GROUP))?;
+            cases(world, "user-pod", &BY_POD)
+        }),
+        trial("user::named_by_the_image", |world| {
             for (name, user) in [
-                ("plain", ""),
                 ("alice", "alice"),
                 ("alice-staff", "alice:staff"),
                 ("1000", "1000"),
@@ -113,10 +119,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 import(world, image(name).user(user).passwd(PASSWD).group(GROUP))?;
             }
             import(world, image("bare"))?;
-            let cri = world.old.cri();
-            let pair = Pair::run(cri, "", "user")?;
-            all(CASES.iter().map(|case| (case.name, check(cri, &pair, case))))?;
-            pair.remove(cri)
+            cases(world, "user-image", &BY_IMAGE)
         }),
         trial("user::in_a_thousand_groups", |world| {
             let group: String = (0..1000).map(|n| format!("g{n}:x:{}:alice\n", 20000 + n)).collect();
@@ -146,6 +149,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             pair.remove(cri)
         }),
     ]
+}
+
+fn cases(world: &World, name: &str, cases: &[Case]) -> Result<()> {
+    let cri = world.old.cri();
+    let pair = Pair::run(cri, "", name)?;
+    all(cases.iter().map(|case| (case.name, check(cri, &pair, case))))?;
+    pair.remove(cri)
 }
 
 fn check(cri: &Cri, pair: &Pair, case: &Case) -> Result<()> {
