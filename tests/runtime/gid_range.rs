@@ -10,7 +10,7 @@ use crate::support::image::Draft;
 use crate::support::{ContainerSpec, Cri};
 use crate::world::trial;
 
-/// The largest GID there is: 4294967295 is (gid_t) -1, which the kernel takes for "no change".
+/// The largest GID there is: 4294967295 is `(gid_t) -1`, which the kernel takes for "no change".
 const LARGEST: i64 = 4_294_967_294;
 
 /// runc's own limit, and that of containerd for the primary group.

@@ -122,8 +122,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             cases(world, "user-image", &BY_IMAGE)
         }),
         trial("user::in_a_thousand_groups", |world| {
-            let group: String = (0..1000).map(|n| format!("g{n}:x:{}:alice\n", 20000 + n)).collect();
-            import(world, image("thousand").passwd(PASSWD).group(group))?;
+            let lines: Vec<String> = (0..1000).map(|n| format!("g{n}:x:{}:alice", 20000 + n)).collect();
+            import(world, image("thousand").passwd(PASSWD).group(lines.join("\n")))?;
             let cri = world.old.cri();
             let pair = Pair::run(cri, "", "user-thousand")?;
             let spec = ContainerSpec::new("app", &name("thousand")).user(1000).supplemental(&[20500, 4000]);
