@@ -58,7 +58,8 @@ pub trait Plugin: Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
-    /// The plugin is in service: registered, configured and synchronized. `handle` makes calls to this runtime for
+    /// The plugin is in service: registered, configured and synchronized (or, launched by a runtime that does not
+    /// synchronize such plugins, called for its first event). `handle` makes calls to this runtime for
     /// as long as this connection lives.
     fn connected(&self, runtime: &RuntimeInfo, handle: &Runtime) {
         let _ = (runtime, handle);

@@ -8,11 +8,17 @@ use super::{
 /// The most that is collected, in encoded bytes: some 80,000 containers.
 const MAX_TOTAL: usize = 64 * 1024 * 1024;
 
+/// Pods and containers.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct State {
+    pub(super) pods: Vec<PodSandbox>,
+    pub(super) containers: Vec<Container>,
+}
+
 /// What came so far.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    pods: Vec<PodSandbox>,
-    containers: Vec<Container>,
+    state: State,
     total: usize,
 }
 
@@ -22,26 +28,22 @@ impl Parts {
         &mut self,
         part: SynchronizeRequest,
         encoded: usize,
-    ) -> Result<Option<(Vec<PodSandbox>, Vec<Container>)>, ProtocolError> {
+    ) -> Result<Option<State>, ProtocolError> {
         self.total += encoded;
         if self.total > MAX_TOTAL {
             return Err(ProtocolError::SynchronizeTooLarge(MAX_TOTAL));
         }
-        if self.pods.is_empty() {
-            self.pods = part.pods;
+        // The first part is moved: in an older NRI it is the whole.
+        if self.state == State::default() {
+            self.state = State { pods: part.pods, containers: part.containers };
         } else {
-            self.pods.extend(part.pods);
-        }
-        if self.containers.is_empty() {
-            self.containers = part.containers;
-        } else {
-            self.containers.extend(part.containers);
+            self.state.pods.extend(part.pods);
+            self.state.containers.extend(part.containers);
         }
         if part.more {
             return Ok(None);
         }
-        let Self { pods, containers, .. } = std::mem::take(self);
-        Ok(Some((pods, containers)))
+        Ok(Some(std::mem::take(self).state))
     }
 }
 
@@ -60,11 +62,11 @@ mod tests {
         let mut parts = Parts::default();
         assert_eq!(parts.add(part(&["a", "b"], true), 9).unwrap(), None);
         assert_eq!(parts.add(part(&[], true), 9).unwrap(), None);
-        let (pods, containers) = parts.add(part(&["c"], false), 9).unwrap().unwrap();
+        let State { pods, containers } = parts.add(part(&["c"], false), 9).unwrap().unwrap();
         assert!(pods.is_empty());
         assert_eq!(containers.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
         // The next Synchronize starts anew.
-        let (_, containers) = parts.add(part(&["d"], false), 9).unwrap().unwrap();
+        let State { containers, .. } = parts.add(part(&["d"], false), 9).unwrap().unwrap();
         assert_eq!(containers.len(), 1);
     }
 

@@ -7,10 +7,11 @@
 
 mod resolver;
 mod subject;
+mod survey;
 mod witness;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
@@ -23,12 +24,15 @@ use crate::{
     gate::{Gate, State},
     nri::{
         self, BoxError, Events, Plugin, RuntimeInfo,
-        api::{Container, ContainerAdjustment, CreateContainerResponse, Hook, Hooks, PodSandbox},
+        api::{
+            Container, ContainerAdjustment, ContainerUpdate, CreateContainerResponse, Hook, Hooks, PodSandbox,
+        },
     },
     policy::{self, NodePolicy, Policy, PolicyError},
 };
 use resolver::{Resolved, Resolver};
 use subject::Subject;
+use survey::Survey;
 use witness::Witness;
 
 /// How long one step may wait for containerd. The runtime waits 2 s for us by
@@ -51,6 +55,7 @@ enum Refused {
 pub struct StrictGroups {
     node: NodePolicy,
     hook_path: PathBuf,
+    containers: Containers,
     resolver: Resolver,
     witness: Witness,
     /// Whether the runtime is containerd, whose records can be changed.
@@ -68,7 +73,8 @@ impl StrictGroups {
         Self {
             node,
             hook_path,
-            resolver: Resolver::new(containers),
+            resolver: Resolver::new(containers.clone()),
+            containers,
             witness: Witness::default(),
             containerd: AtomicBool::new(true),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
@@ -81,11 +87,7 @@ impl StrictGroups {
 
     /// The adjustment that makes the OCI runtime run the gate.
     fn inject(&self, gate: &Gate) -> CreateContainerResponse {
-        let hook = Hook {
-            path: self.hook_path.to_string_lossy().into_owned(),
-            args: gate.args(),
-            ..Default::default()
-        };
+        let hook = Hook { path: hook_path_text(&self.hook_path), args: gate.args(), ..Default::default() };
         let hooks = Hooks { create_runtime: vec![hook], ..Default::default() };
         let adjust = ContainerAdjustment { hooks: Some(hooks), ..Default::default() };
         CreateContainerResponse { adjust: Some(adjust), ..Default::default() }
@@ -103,6 +105,28 @@ impl Plugin for StrictGroups {
         let wait = runtime.request_timeout.map_or(LONGEST_WAIT, |told| LONGEST_WAIT.min(told / 3));
         self.wait.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn synchronize(
+        &self,
+        pods: Vec<PodSandbox>,
+        containers: Vec<Container>,
+    ) -> Result<Vec<ContainerUpdate>, BoxError> {
+        if self.containerd.load(Ordering::Relaxed) {
+            let survey = Survey {
+                node: self.node,
+                hook_path: self.hook_path.clone(),
+                containers: self.containers.clone(),
+                wait: self.wait(),
+            };
+            // What can be resolved should be before the runtime goes on, but a
+            // plugin that is late here is not registered at all.
+            let work = tokio::spawn(survey.run(pods, containers));
+            if tokio::time::timeout(self.wait(), work).await.is_err() {
+                debug!("still going through the node's containers");
+            }
+        }
+        Ok(Vec::new())
     }
 
     async fn create_container(
@@ -178,6 +202,11 @@ impl Plugin for StrictGroups {
     fn disconnected(&self, reason: &nri::Error) {
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
     }
+}
+
+/// The hook's path as JSON and protobuf have it.
+fn hook_path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// The gates of ours among a container's hooks. One that cannot be read is

@@ -81,7 +81,7 @@ impl Witness {
 }
 
 /// The groups of the process that it was not resolved to, its own gid included.
-fn not_allowed(process: &Identity, groups: &[u32]) -> Vec<u32> {
+pub(super) fn not_allowed(process: &Identity, groups: &[u32]) -> Vec<u32> {
     let mut extra: Vec<u32> = std::iter::once(process.gid)
         .chain(process.groups.iter().copied())
         .filter(|gid| !groups.contains(gid))
@@ -123,7 +123,7 @@ impl Line {
     }
 }
 
-fn join(gids: &[u32]) -> String {
+pub(super) fn join(gids: &[u32]) -> String {
     gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 

@@ -11,18 +11,32 @@ mod support;
 
 mod annotation;
 mod announcement;
+mod api_away;
 mod bad_annotation;
+mod company;
 mod compare;
+mod crowd;
+mod foreign;
 mod gate;
 mod gid_range;
 mod group_file;
 mod harness;
 mod identities;
+mod journal;
+mod launched;
+mod lifecycle;
 mod log_line;
 mod node_default;
+mod records;
+mod restart;
+mod steps;
+mod store;
 mod strict;
+mod survey;
 mod user;
 mod volume;
+mod waiting;
+mod witness;
 mod world;
 
 use std::process::ExitCode;
@@ -31,21 +45,34 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials = [
-        announcement::trials(),
+    let trials: Vec<Trial> = [
         annotation::trials(),
+        announcement::trials(),
+        api_away::trials(),
         bad_annotation::trials(),
+        company::trials(),
+        crowd::trials(),
         gate::trials(),
         gid_range::trials(),
         group_file::trials(),
         harness::trials(),
+        journal::trials(),
+        launched::trials(),
+        lifecycle::trials(),
         log_line::trials(),
         node_default::trials(),
+        records::trials(),
+        restart::trials(),
         strict::trials(),
+        survey::trials(),
         user::trials(),
         volume::trials(),
-    ];
-    let trials: Vec<Trial> = trials.into_iter().flatten().collect();
+        waiting::trials(),
+        witness::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
 
     let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
     if arguments.list || !selected {

@@ -1,9 +1,11 @@
 //! The machine's IPv4 forwarding, which the CNI plugin turns on for good: put
 //! back when the last run that had a network ends.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
 
 use super::run;
 
@@ -13,6 +15,7 @@ const FILE: &str = "ip_forward";
 /// Keeps the setting in the run's folder. While another run is alive the
 /// setting may be changed already, so what that run kept is the truth.
 pub(crate) fn remember(dir: &Path) -> io::Result<()> {
+    let _lock = lock()?;
     if dir.join(FILE).exists() {
         return Ok(());
     }
@@ -24,10 +27,18 @@ pub(crate) fn remember(dir: &Path) -> io::Result<()> {
     fs::write(dir.join(FILE), value)
 }
 
-/// Puts the setting back, unless another run still needs it.
+/// Puts the setting back, unless another run still needs it and will do so.
 pub(crate) fn restore(dir: &Path) {
+    let Ok(_lock) = lock() else { return };
     let Ok(value) = fs::read(dir.join(FILE)) else { return };
-    if run::folders().iter().all(|other| other == dir || !other.join(FILE).exists()) {
+    // Gone before the lock is: of two runs that end together, one has to be the last.
+    let _ = fs::remove_file(dir.join(FILE));
+    if run::folders().iter().all(|other| !other.join(FILE).exists()) {
         let _ = fs::write(SETTING, value);
     }
+}
+
+/// One run at a time, on the whole machine; ends when it is dropped.
+fn lock() -> io::Result<Flock<File>> {
+    Flock::lock(File::open(SETTING)?, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
 }

@@ -17,7 +17,7 @@ pub(crate) mod pod;
 pub(crate) mod run;
 
 pub(crate) use containerd::{Containerd, Handler, Kind, Options};
-pub(crate) use cri::Cri;
+pub(crate) use cri::{Cri, RunningPod};
 pub(crate) use identity::Identity;
 pub(crate) use image::Image;
 pub(crate) use machine::Machine;

@@ -60,7 +60,9 @@ impl Run {
             .with_context(|| format!("making {}", dir.display()))?;
         state.runs.push(name.clone());
         drop(state);
-        fs::write(dir.join("owner"), format!("{me} {}", start_time(me).unwrap_or_default()))?;
+        // Renamed, because another run's sweep must not read half of it.
+        fs::write(dir.join("owner.new"), format!("{me} {}", start_time(me).unwrap_or_default()))?;
+        fs::rename(dir.join("owner.new"), dir.join("owner"))?;
         Ok(Self { name, dir })
     }
 
