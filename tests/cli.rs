@@ -1,6 +1,8 @@
 //! The binary's command line: what scripts and administrators meet. Exit codes are 0 done,
 //! 1 refused or failed, 2 wrong usage.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     fs,
     path::Path,

@@ -1,7 +1,7 @@
 //! All ways in which a container's user is named: under Strict the process has its primary group
 //! and the declared groups, and is otherwise who it is under Merge.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::compare::{Compared, Pair};
@@ -37,7 +37,7 @@ const fn case(
     Case { name, image, spec, identity, declared, more_under_merge }
 }
 
-const CASES: [Case; 25] = [
+const BY_POD: [Case; 19] = [
     case("nobody named: root", "plain", |s| s, (0, 0), &[], true),
     case("nobody named, groups declared", "plain", |s| s.supplemental(&[4000]), (0, 0), &[4000], true),
     case("root", "plain", |s| s.user(0).supplemental(&[4000]), (0, 0), &[4000], true),
@@ -92,6 +92,9 @@ const CASES: [Case; 25] = [
         &[50000, 50001],
         false,
     ),
+];
+
+const BY_IMAGE: [Case; 6] = [
     case("image: name", "alice", |s| s.supplemental(&[4000]), (1000, 1500), &[4000], true),
     case("image: name and group", "alice-staff", |s| s.supplemental(&[4000]), (1000, 3000), &[4000], true),
     case("image: number", "1000", |s| s.supplemental(&[4000]), (1000, 1500), &[4000], true),
@@ -102,9 +105,12 @@ const CASES: [Case; 25] = [
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("user::named_in_every_way", |world| {
+        trial("user::named_by_the_pod", |world| {
+            import(world, image("plain").passwd(PASSWD).group(GROUP))?;
+            cases(world, "user-pod", &BY_POD)
+        }),
+        trial("user::named_by_the_image", |world| {
             for (name, user) in [
-                ("plain", ""),
                 ("alice", "alice"),
                 ("alice-staff", "alice:staff"),
                 ("1000", "1000"),
@@ -113,18 +119,15 @@ pub(crate) fn trials() -> Vec<Trial> {
                 import(world, image(name).user(user).passwd(PASSWD).group(GROUP))?;
             }
             import(world, image("bare"))?;
-            let cri = world.old.cri();
-            let pair = Pair::run(cri, "user")?;
-            all(CASES.iter().map(|case| (case.name, check(cri, &pair, case))))?;
-            pair.remove(cri)
+            cases(world, "user-image", &BY_IMAGE)
         }),
         trial("user::in_a_thousand_groups", |world| {
-            let group: String = (0..1000).map(|n| format!("g{n}:x:{}:alice\n", 20000 + n)).collect();
-            import(world, image("thousand").passwd(PASSWD).group(group))?;
+            let lines: Vec<String> = (0..1000).map(|n| format!("g{n}:x:{}:alice", 20000 + n)).collect();
+            import(world, image("thousand").passwd(PASSWD).group(lines.join("\n")))?;
             let cri = world.old.cri();
-            let pair = Pair::run(cri, "user-thousand")?;
+            let pair = Pair::run(cri, "", "user-thousand")?;
             let spec = ContainerSpec::new("app", &name("thousand")).user(1000).supplemental(&[20500, 4000]);
-            let Compared::Ran { strict, merged } = pair.compare(cri, &spec)? else { bail!("refused") };
+            let (strict, merged) = pair.compare(cri, &spec)?.ran()?;
             ensure!(strict.groups() == [1500, 4000, 20500].into_iter().collect(), "{strict}");
             ensure!(merged.groups().len() == 1002, "Merge gives {}", merged.groups().len());
             pair.remove(cri)
@@ -132,7 +135,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("user::that_the_runtime_refuses_is_refused_as_without_us", |world| {
             import(world, image("refused").passwd(PASSWD).group(GROUP))?;
             let cri = world.old.cri();
-            let pair = Pair::run(cri, "user-refused")?;
+            let pair = Pair::run(cri, "", "user-refused")?;
             let app = || ContainerSpec::new("app", &name("refused"));
             all([
                 ("group without user", app().group(3000)),
@@ -141,23 +144,23 @@ pub(crate) fn trials() -> Vec<Trial> {
                 ("negative group", app().user(1000).group(-1)),
             ]
             .map(|(case, spec)| {
-                let result = pair.compare(cri, &spec).and_then(|compared| match compared {
-                    Compared::Refused { reason } => {
-                        ensure!(!reason.contains("strict-groups:"), "refused by us: {reason}");
-                        Ok(())
-                    }
-                    Compared::Ran { strict, .. } => bail!("runs as {strict}"),
-                });
-                (case, result)
+                (case, pair.compare(cri, &spec).and_then(Compared::refused_by_the_runtime))
             }))?;
             pair.remove(cri)
         }),
     ]
 }
 
+fn cases(world: &World, name: &str, cases: &[Case]) -> Result<()> {
+    let cri = world.old.cri();
+    let pair = Pair::run(cri, "", name)?;
+    all(cases.iter().map(|case| (case.name, check(cri, &pair, case))))?;
+    pair.remove(cri)
+}
+
 fn check(cri: &Cri, pair: &Pair, case: &Case) -> Result<()> {
     let spec = (case.spec)(ContainerSpec::new("app", &name(case.image)));
-    let Compared::Ran { strict, merged } = pair.compare(cri, &spec)? else { bail!("refused") };
+    let (strict, merged) = pair.compare(cri, &spec)?.ran()?;
     let (uid, gid) = case.identity;
     ensure!((strict.uid, strict.gid) == (uid, gid), "{strict} instead of uid {uid}, gid {gid}");
     ensure!((merged.uid, merged.gid) == (uid, gid), "under Merge {merged}");
