@@ -10,6 +10,7 @@
 mod support;
 
 mod announcement;
+mod differential;
 mod harness;
 mod strict;
 mod world;
@@ -21,7 +22,10 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials: Vec<Trial> =
-        [announcement::trials(), harness::trials(), strict::trials()].into_iter().flatten().collect();
+        [announcement::trials(), differential::trials(), harness::trials(), strict::trials()]
+            .into_iter()
+            .flatten()
+            .collect();
 
     let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
     if arguments.list || !selected {
