@@ -5,7 +5,6 @@
 //! another; `STRICT_GROUPS_CASES` says how many.
 
 mod generate;
-mod random;
 
 use std::collections::BTreeSet;
 use std::fmt;

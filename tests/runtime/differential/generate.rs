@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::random::Random;
 use crate::support::image::Draft;
+use crate::support::random::Random;
 use crate::support::{ContainerSpec, Image, Machine};
 
 /// So many cases use the same image: an import takes longer than a container.

@@ -2,12 +2,12 @@
 
 /// The generator SplitMix64 (Steele, Lea and Flood, 2014): good enough to
 /// choose test cases, and no dependency.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Numbers that depend on `seed` and on `stream` only, so that case 17 is
     /// the same whether 18 or 1000 cases are run.
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut random = Self(seed ^ stream.wrapping_mul(0xd6e8_feb8_6659_fd93));
         random.next();
         random
@@ -22,22 +22,22 @@ impl Random {
     }
 
     /// A number from 0 to `limit` - 1; `limit` is at least 1.
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % limit as u64).unwrap_or_default()
     }
 
     /// True in so many cases out of a hundred.
-    pub(super) fn percent(&mut self, share: usize) -> bool {
+    pub(crate) fn percent(&mut self, share: usize) -> bool {
         self.below(100) < share
     }
 
     /// One of them; `from` is not empty.
-    pub(super) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 
     /// Each of them with the given chance.
-    pub(super) fn some<T: Clone>(&mut self, from: &[T], share: usize) -> Vec<T> {
+    pub(crate) fn some<T: Clone>(&mut self, from: &[T], share: usize) -> Vec<T> {
         from.iter().filter(|_| self.percent(share)).cloned().collect()
     }
 }
