@@ -16,6 +16,7 @@ mod bad_annotation;
 mod company;
 mod compare;
 mod crowd;
+mod differential;
 mod foreign;
 mod gate;
 mod gid_range;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         bad_annotation::trials(),
         company::trials(),
         crowd::trials(),
+        differential::trials(),
         gate::trials(),
         gid_range::trials(),
         group_file::trials(),

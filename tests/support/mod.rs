@@ -14,6 +14,7 @@ pub(crate) mod leftovers;
 pub(crate) mod machine;
 pub(crate) mod plugin;
 pub(crate) mod pod;
+pub(crate) mod random;
 pub(crate) mod run;
 
 pub(crate) use containerd::{Containerd, Handler, Kind, Options};
