@@ -1,6 +1,6 @@
 //! Random numbers that are the same everywhere for the same seed.
 
-/// The generator SplitMix64 (Steele, Lea and Flood, 2014): good enough to
+/// The generator `SplitMix64` (Steele, Lea and Flood, 2014): good enough to
 /// choose test cases, and no dependency.
 pub(crate) struct Random(u64);
 
