@@ -32,6 +32,7 @@ impl Random {
     }
 
     /// One of them; `from` is not empty.
+    #[allow(clippy::indexing_slicing, reason = "below the length")]
     pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
