@@ -16,5 +16,6 @@ pub mod logging;
 pub mod nri;
 pub mod plugin;
 pub mod policy;
+mod rootfs;
 pub mod spec;
 mod text;

@@ -21,6 +21,7 @@ use hooks::Hooks;
 use user::User;
 
 const PROCESS: &str = "process";
+const ROOT: &str = "root";
 const ANNOTATIONS: &str = "annotations";
 const HOOKS: &str = "hooks";
 
@@ -45,6 +46,8 @@ pub struct View {
     pub gates: Vec<Gate>,
     /// Whether the annotation [`KEEP_GROUPS`] is there, with whatever value.
     pub keeps_original_groups: bool,
+    /// `root.path` (OCI runtime-spec, "Root"): relative to the bundle, or absolute.
+    pub root_path: Option<String>,
 }
 
 /// What [`resolve`] made of a spec.
@@ -115,6 +118,7 @@ pub fn read(json: &[u8]) -> Result<View, SpecError> {
         user: User::read(&process)?.values,
         gates: Hooks::read(&root)?.gates().cloned().collect(),
         keeps_original_groups: keeps_original_groups(&root)?,
+        root_path: root_path(&root)?,
     })
 }
 
@@ -230,6 +234,12 @@ fn keeps_original_groups(root: &Object<'_>) -> Result<bool, SpecError> {
         Some(raw) => Ok(object(ANNOTATIONS, raw)?.keys().any(|key| json::until_nul(key) == KEEP_GROUPS)),
         None => Ok(false),
     }
+}
+
+fn root_path(root: &Object<'_>) -> Result<Option<String>, SpecError> {
+    let Some(raw) = root.get(ROOT)? else { return Ok(None) };
+    let text = object(ROOT, raw)?.get("path")?;
+    text.map(serde_json::from_str).transpose().map_err(|_| SpecError::BadValue { field: "root.path" })
 }
 
 fn object<'a>(field: &'static str, raw: &'a str) -> Result<Object<'a>, SpecError> {
