@@ -14,6 +14,7 @@ pub mod groups;
 pub mod identity;
 mod json;
 pub mod logging;
+pub mod node_config;
 pub mod nri;
 pub mod plugin;
 pub mod policy;
