@@ -11,6 +11,8 @@ mod support;
 
 mod announcement;
 mod harness;
+mod node_config;
+mod static_gate;
 mod strict;
 mod world;
 
@@ -20,8 +22,16 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> =
-        [announcement::trials(), harness::trials(), strict::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [
+        announcement::trials(),
+        harness::trials(),
+        node_config::trials(),
+        static_gate::trials(),
+        strict::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
 
     let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
     if arguments.list || !selected {
