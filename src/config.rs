@@ -162,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_example_is_legal_as_it_is_and_with_everything_on() {
+        let example = include_str!("../packaging/config.toml");
+        assert_eq!(parse(example).unwrap(), Config::default());
+        let on = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned);
+        let lines: Vec<String> = example.lines().filter_map(on).collect();
+        assert_eq!(lines.len(), 6);
+        let config = parse(&lines.join("\n")).unwrap();
+        assert_eq!(config.hook_path(), Some(Path::new("/usr/local/bin/strict-groups")));
+        assert!(config.exempt().covers("infra", "etcd-node1"));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let text = message(parse("pods_may_override = true\ndefault_polcy = \"Strict\"\n").unwrap_err());
         assert!(text.contains("/etc/strict-groups/config.toml"), "{text}");

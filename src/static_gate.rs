@@ -9,8 +9,8 @@
 //! carries no gate of the plugin, since nobody can have filtered its groups.
 //!
 //! It reads the annotations in config.json. A pod's author writes some of them, and which ones the
-//! runtime itself wrote, after those, differs between runtimes. So it is told the runtime, and looks at that
-//! runtime's own keys only.
+//! runtime itself wrote, after those, differs between runtimes. So it is told the runtime, and looks
+//! at that runtime's own keys only.
 
 use std::path::PathBuf;
 

@@ -28,10 +28,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A containerd with two handlers and the announcement's image.
+/// A containerd with two handlers and the announcement's image. It passes on more of the pods'
+/// annotations than it should, so that a forged one reaches the gate.
 fn start(world: &World, kind: Kind) -> Result<Containerd> {
-    let runc =
-        Handler::new("runc", world.machine.runc()).settings("pod_annotations = [\"test.example/*\"]\n");
+    let runc = Handler::new("runc", world.machine.runc())
+        .settings("pod_annotations = [\"test.example/*\", \"io.kubernetes.*\"]\n");
     let options = Options::default().handler(runc).handler(Handler::new("crun", world.machine.crun()));
     let daemon = node_config::start(&world.machine, &Arc::clone(&world.run), kind, options)?;
     daemon.import(&Image::announcement(&world.machine)?)?;
@@ -174,10 +175,16 @@ fn with_plugin(world: &World, kind: Kind) -> Result<()> {
 /// A container's config.json is the same with the base spec as without, except for what is ours.
 fn same(world: &World, kind: Kind) -> Result<()> {
     let daemon = start(world, kind)?;
-    let before = config_json(&daemon)?;
+    let specs = [spec(), spec().privileged()];
+    let before: Vec<_> = specs.iter().map(|spec| config_json(&daemon, spec)).collect::<Result<_>>()?;
     node_config::configure(&world.machine, &daemon)?;
-    let mut after = config_json(&daemon)?;
+    for (spec, before) in specs.iter().zip(before) {
+        only_ours_is_new(&before, config_json(&daemon, spec)?)?;
+    }
+    Ok(())
+}
 
+fn only_ours_is_new(before: &serde_json::Value, mut after: serde_json::Value) -> Result<()> {
     let hooks = after.as_object_mut().and_then(|spec| spec.remove("hooks")).context("no hooks")?;
     let args = hooks.pointer("/createRuntime/0/args").context("no createRuntime hook")?;
     ensure!(args.as_array().is_some_and(|args| args.iter().any(|arg| arg == "--gate=static")), "{args}");
@@ -188,17 +195,17 @@ fn same(world: &World, kind: Kind) -> Result<()> {
         annotations.contains_key("test.example/a"),
         "an annotation that was passed on before is not any more"
     );
-    ensure!(before == after, "before: {before}\nafter: {after}");
+    ensure!(*before == after, "before: {before}\nafter: {after}");
     Ok(())
 }
 
 /// The spec of a container. What differs between any two is made equal: ids, and the process of the
 /// sandbox, whose namespaces are joined.
-fn config_json(daemon: &Containerd) -> Result<serde_json::Value> {
-    let pod = Pod::new("same").annotation(ANNOTATION, "Merge").annotation("test.example/a", "1");
+fn config_json(daemon: &Containerd, spec: &ContainerSpec) -> Result<serde_json::Value> {
+    let pod = Pod::new("same").annotation(ANNOTATION, "Merge").annotation("test.example/a", "1").privileged();
     let uid = pod.config.metadata.clone().context("no metadata")?.uid;
     let pod = daemon.cri().run_pod(&pod)?;
-    let container = daemon.cri().launch(&pod, &spec())?;
+    let container = daemon.cri().launch(&pod, spec)?;
     let mut text = fs::read_to_string(daemon.bundle(&container).join("config.json"))?;
     daemon.cri().remove_pod(&pod.id)?;
     let sandbox = text.split("/proc/").find_map(|rest| Some(rest.split_once("/ns/ipc")?.0.to_owned()));

@@ -151,6 +151,7 @@ impl Cri {
             cgroup_parent: self.cgroup_parent.clone(),
             security_context: Some(v1::LinuxSandboxSecurityContext {
                 namespace_options: Some(pod.namespaces.clone()),
+                privileged: pod.privileged,
                 ..Default::default()
             }),
         });

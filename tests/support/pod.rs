@@ -13,6 +13,7 @@ pub(crate) struct Pod {
     pub(crate) config: v1::PodSandboxConfig,
     pub(crate) handler: String,
     pub(crate) namespaces: v1::NamespaceOption,
+    pub(crate) privileged: bool,
 }
 
 impl Pod {
@@ -31,7 +32,7 @@ impl Pod {
             pid: v1::NamespaceMode::Container.into(),
             ..Default::default()
         };
-        Self { config, handler: String::new(), namespaces }
+        Self { config, handler: String::new(), namespaces, privileged: false }
     }
 
     /// Adds an annotation.
@@ -57,6 +58,12 @@ impl Pod {
     /// The runtime handler; the default one otherwise.
     pub(crate) fn handler(mut self, name: &str) -> Self {
         name.clone_into(&mut self.handler);
+        self
+    }
+
+    /// May have a privileged container.
+    pub(crate) fn privileged(mut self) -> Self {
+        self.privileged = true;
         self
     }
 
