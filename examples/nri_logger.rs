@@ -3,35 +3,29 @@
 use std::sync::Arc;
 
 use strict_groups::nri::api::{Container, CreateContainerResponse, PodSandbox};
-use strict_groups::nri::{self, BoxError, Events, Identity, Options, Plugin, Runtime, RuntimeInfo};
+use strict_groups::nri::{self, BoxError, Events, Identity, Options, Plugin};
 
 struct Logger;
 
 impl Plugin for Logger {
+    type Pod = PodSandbox;
+    type Container = Container;
+
     fn events(&self) -> Events {
-        Events::CREATE_CONTAINER | Events::POST_START_CONTAINER | Events::RUN_POD_SANDBOX
-    }
-
-    fn connected(&self, runtime: &RuntimeInfo, _: &Runtime) {
-        println!("connected to {} {}", runtime.name, runtime.version);
-    }
-
-    async fn run_pod_sandbox(&self, pod: PodSandbox) -> Result<(), BoxError> {
-        println!("pod {}/{} runs", pod.namespace, pod.name);
-        Ok(())
+        Events::CREATE_CONTAINER | Events::POST_START_CONTAINER
     }
 
     async fn create_container(
         &self,
-        pod: PodSandbox,
+        p: PodSandbox,
         c: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
-        println!("container {} of {}/{} is created", c.name, pod.namespace, pod.name);
+        println!("container {} of {}/{} is created", c.name, p.namespace, p.name);
         Ok(CreateContainerResponse::default()) // no adjustment
     }
 
-    async fn post_start_container(&self, pod: PodSandbox, c: Container) -> Result<(), BoxError> {
-        println!("container {} of {}/{} runs as {}", c.name, pod.namespace, pod.name, c.pid);
+    async fn post_start_container(&self, p: PodSandbox, c: Container) -> Result<(), BoxError> {
+        println!("container {} of {}/{} runs as {}", c.name, p.namespace, p.name, c.pid);
         Ok(())
     }
 }

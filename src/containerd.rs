@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +19,8 @@ use tonic::{
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
+
+use crate::text;
 
 use api::containers_client::ContainersClient;
 
@@ -38,6 +41,9 @@ const NAMESPACE: &str = "k8s.io";
 /// gRPC's usual limit of 4 MiB is for peers that are not trusted; a record
 /// with a large environment may be bigger.
 const LARGEST_RECORD: usize = 32 * 1024 * 1024;
+
+/// How much of containerd's own words is shown, in bytes.
+const WORDS_SHOWN: usize = 300;
 
 /// Why the containers API was of no use. Each text names the socket.
 #[derive(Debug, Error)]
@@ -73,13 +79,13 @@ pub enum ContainerdError {
         id: String,
     },
     /// containerd answered with another error.
-    #[error("containerd's API at {} answered {code:?}: {message}", socket.display())]
+    #[error("containerd's API at {} answered {code:?}: {message}; see containerd's log", socket.display())]
     Refused {
         /// containerd's socket.
         socket: PathBuf,
         /// The gRPC status code.
         code: Code,
-        /// containerd's own words.
+        /// containerd's own words, made one line.
         message: String,
     },
 }
@@ -168,8 +174,11 @@ impl Containers {
         let socket = self.socket.clone();
         match status.code() {
             Code::NotFound => ContainerdError::Unknown { socket, id: id.to_owned() },
-            Code::Unavailable => ContainerdError::Unreachable { socket, reason: root_cause(status) },
-            code => ContainerdError::Refused { socket, code, message: status.message().to_owned() },
+            // What did not come from the other side has a source: it speaks no gRPC, or is gone.
+            code if code == Code::Unavailable || status.source().is_some() => {
+                ContainerdError::Unreachable { socket, reason: root_cause(status) }
+            }
+            code => ContainerdError::Refused { socket, code, message: shown(status.message()) },
         }
     }
 }
@@ -181,7 +190,12 @@ fn root_cause(status: &Status) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    if std::ptr::addr_eq(cause, status) { status.message().to_owned() } else { cause.to_string() }
+    if std::ptr::addr_eq(cause, status) { shown(status.message()) } else { shown(&cause.to_string()) }
+}
+
+/// Words of the other side in a message of ours: a line break in them would forge a line of the log.
+fn shown(words: &str) -> String {
+    text::one_line(words, WORDS_SHOWN)
 }
 
 fn in_namespace<T>(message: T) -> Request<T> {

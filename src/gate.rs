@@ -143,7 +143,7 @@ impl fmt::Display for Cause {
         match self {
             Self::NeverEnforced => f.write_str(
                 "supplementalGroupsPolicy Strict was never enforced (the strict-groups plugin did not finish its \
-                 work); see its log on the node, then delete the pod to try again",
+                 work); see its log on the node; the kubelet tries again, unless restartPolicy is Never",
             ),
             Self::Failed { reason } => write!(
                 f,

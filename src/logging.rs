@@ -8,12 +8,15 @@ use tracing_subscriber::{
     Layer, filter::Targets, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
+use crate::nri;
+
 /// Starts logging for the whole process. `RUST_LOG`, where set, decides what is
 /// logged (`info`, `debug`, or `strict_groups::nri=trace,info`), else `level`.
 ///
 /// Under systemd, which is told by `JOURNAL_STREAM` (`systemd.exec(5)`), lines
 /// go to the journal with their fields (`POD=`, `NAMESPACE=`, `CONTAINER=`,
-/// `REMOVED_GROUPS=`), so that `journalctl POD=web` finds them.
+/// `REMOVED_GROUPS=`), so that `journalctl POD=web` finds them. The journal is
+/// also tried for a plugin that the runtime launched: its stderr is `/dev/null`.
 ///
 /// # Errors
 /// `RUST_LOG` cannot be understood, or logging was started before.
@@ -35,7 +38,8 @@ fn output<S>() -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
-    if stderr_is_the_journal() {
+    let expected = stderr_is_the_journal();
+    if expected || (nri::is_launched() && stderr_is_discarded()) {
         match tracing_journald::layer() {
             Ok(layer) => {
                 return layer
@@ -43,7 +47,10 @@ where
                     .with_syslog_identifier("strict-groups".to_owned())
                     .boxed();
             }
-            Err(error) => eprintln!("strict-groups: no journal socket, logging to stderr: {error}"),
+            Err(error) if expected => {
+                eprintln!("strict-groups: no journal socket, logging to stderr: {error}");
+            }
+            Err(_) => {}
         }
     }
     fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false).boxed()
@@ -55,4 +62,9 @@ fn stderr_is_the_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     std::fs::metadata(Path::new("/proc/self/fd/2"))
         .is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev(), stderr.st_ino()))
+}
+
+/// NRI runs the plugins of its directory with their output thrown away.
+fn stderr_is_discarded() -> bool {
+    std::fs::read_link("/proc/self/fd/2").is_ok_and(|path| path == Path::new("/dev/null"))
 }

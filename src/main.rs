@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use strict_groups::{
     commands::{config, hook, plugin},
-    logging,
+    logging, nri,
 };
 
 /// The command line. Others script against it.
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 /// none, but says so in the environment.
 fn arguments() -> Vec<std::ffi::OsString> {
     let mut args: Vec<_> = std::env::args_os().collect();
-    if args.len() < 2 && std::env::var_os("NRI_PLUGIN_SOCKET").is_some() {
+    if args.len() < 2 && nri::is_launched() {
         args.push("plugin".into());
     }
     args

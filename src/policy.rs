@@ -24,7 +24,7 @@ use crate::text;
 /// The annotation's key. On its own it speaks for the whole pod.
 pub const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 
-/// How much of a value or key that somebody got wrong is shown to them, in characters.
+/// How much of a value or key that somebody got wrong is shown to them, in bytes.
 const VALUE_SHOWN: usize = 32;
 const KEY_SHOWN: usize = 128;
 
@@ -116,7 +116,7 @@ pub enum PolicyError {
     BadValue {
         /// The annotation's key.
         key: String,
-        /// The value, quoted, escaped and cut to 32 characters.
+        /// The value, quoted, escaped and cut to 32 bytes.
         shown: String,
     },
     /// A key that begins like ours and has none of the legal forms. Ignoring it would turn a typing

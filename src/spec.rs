@@ -176,6 +176,21 @@ fn resolved(state: &State, kept: &[u32], removed: &[u32]) -> Option<State> {
     }
 }
 
+/// Gives a spec that has no gate a pending one at the end of its createRuntime hooks, which runs
+/// `path` (absolute): for a container that was created while nobody decided. None: it has a gate.
+///
+/// # Errors
+/// When the hooks are not understood.
+pub fn shut(json: &[u8], path: &str, gate: &Gate) -> Result<Option<Vec<u8>>, SpecError> {
+    let root = root(json)?;
+    root.distinct()?;
+    let hooks = Hooks::read(&root)?;
+    if hooks.gates().next().is_some() {
+        return Ok(None);
+    }
+    Ok(Some(root.with(&[(HOOKS, &hooks.with_gate(path, gate))]).into_bytes()))
+}
+
 /// Turns the pending gates of a spec into refused ones that say why. None: there is no pending one.
 ///
 /// It looks at nothing but the hooks, so that it also works on a spec whose other parts are broken.

@@ -15,24 +15,29 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// The first `max` characters of `text`, each unsafe one as an escape such as `\n` or `\u{1b}`, and
-/// whether something was cut off. Quotes and backslashes are escaped as well, so that the result
-/// can stand between quotes.
+/// The beginning of `text`, at most `max` bytes when escaped, and whether something was cut off.
+/// All but printable ASCII is an escape such as `\n` or `\u{1b}`: what is shown this way should be a
+/// plain word, and a letter that only looks like one of its letters must not look right. Quotes and
+/// backslashes are escaped as well, so that the result can stand between quotes.
 fn escape(text: &str, max: usize) -> (String, bool) {
     let mut shown = String::new();
-    let mut chars = text.chars();
-    for c in chars.by_ref().take(max) {
+    for c in text.chars() {
+        let before = shown.len();
         match c {
             '"' | '\\' => shown.extend(['\\', c]),
-            c if is_unsafe(c) => shown.extend(c.escape_default()),
-            c => shown.push(c),
+            ' '..='~' => shown.push(c),
+            c => shown.extend(c.escape_default()),
+        }
+        if shown.len() > max {
+            shown.truncate(before);
+            return (shown, true);
         }
     }
-    (shown, chars.next().is_some())
+    (shown, false)
 }
 
-/// `text` between quotes, escaped. Of more than `max` characters the first `max` are shown,
-/// followed by the full length in bytes.
+/// `text` between quotes, escaped. Of what is longer than `max` bytes when escaped, the beginning
+/// is shown, followed by the full length of `text` in bytes.
 pub(crate) fn quoted(text: &str, max: usize) -> String {
     let (mut shown, cut) = escape(text, max);
     shown.insert(0, '"');
@@ -81,6 +86,7 @@ mod tests {
         assert_eq!(quoted("strict", 32), r#""strict""#);
         assert_eq!(quoted("", 32), r#""""#);
         assert_eq!(quoted("a\nb\u{1b}[2J\"\\", 32), r#""a\nb\u{1b}[2J\"\\""#);
+        assert_eq!(quoted("\u{405}trict", 32), r#""\u{405}trict""#, "a Cyrillic letter");
         assert_eq!(quoted("right\u{202e}left", 32), r#""right\u{202e}left""#);
     }
 
@@ -89,7 +95,8 @@ mod tests {
         assert_eq!(quoted("abcd", 4), r#""abcd""#);
         assert_eq!(quoted("abcde", 4), r#""abcd…" (cut, 5 bytes in full)"#);
         let long = "é".repeat(50_000);
-        assert_eq!(quoted(&long, 2), r#""éé…" (cut, 100000 bytes in full)"#);
+        assert_eq!(quoted(&long, 12), r#""\u{e9}\u{e9}…" (cut, 100000 bytes in full)"#);
+        assert_eq!(quoted("\u{1b}\u{1b}", 11), r#""\u{1b}…" (cut, 2 bytes in full)"#);
     }
 
     #[test]

@@ -30,11 +30,20 @@ pub struct PluginArgs {
     #[arg(long, value_name = "PATH", default_value = containerd::DEFAULT_SOCKET)]
     containerd_socket: PathBuf,
     /// Name to register under
-    #[arg(long, default_value = "strict-groups")]
+    #[arg(long, default_value = "strict-groups", value_parser = name)]
     name: String,
     /// Place among the node's NRI plugins, two digits
-    #[arg(long, default_value = "90")]
+    #[arg(long, default_value = "90", value_parser = index)]
     index: String,
+}
+
+/// Checked with the other arguments, so that a wrong one is a wrong usage.
+fn name(text: &str) -> Result<String, nri::Error> {
+    Identity::new(text, "00").map(|identity| identity.name().to_owned())
+}
+
+fn index(text: &str) -> Result<String, nri::Error> {
+    Identity::new("name", text).map(|identity| identity.index().to_owned())
 }
 
 /// Runs the plugin until SIGTERM or SIGINT.

@@ -156,7 +156,8 @@ fn refusals_say_what_to_do() {
     assert_eq!(
         text(&gate(State::Pending), &[]),
         "strict-groups: pod default/web, container app: supplementalGroupsPolicy Strict was never enforced (the \
-         strict-groups plugin did not finish its work); see its log on the node, then delete the pod to try again"
+         strict-groups plugin did not finish its work); see its log on the node; the kubelet tries again, unless \
+         restartPolicy is Never"
     );
     assert_eq!(
         text(&refused("containerd did not answer"), &[]),

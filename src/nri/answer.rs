@@ -12,6 +12,8 @@ use super::{
 };
 
 /// A successful answer. The messages without a field are all [`Answer::Empty`].
+// Boxes of this size are slower to allocate than to move.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(super) enum Answer {
     Empty,

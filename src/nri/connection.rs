@@ -117,7 +117,7 @@ async fn serve<P: Plugin, F: Future>(
                 }
             }
             Some(done) = session.running.join_next() => match done {
-                Ok((stream, result)) => session.answer(stream, result),
+                Ok((stream, result)) => session.answer(stream, &result),
                 // Panics are caught within the task.
                 Err(error) => tracing::error!(%error, "a handler's task failed"),
             },

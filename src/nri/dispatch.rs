@@ -1,96 +1,100 @@
-//! From the name of a method to the plugin's handler.
-
-use std::{future::Future, pin::Pin, sync::Arc};
+//! From the name of a method to what the plugin is asked.
 
 use prost::Message;
 
 use super::{
-    BoxError, Code, Events, Plugin, Status,
-    answer::Answer,
+    Code, Events, Status,
     api::{
-        ConfigureRequest, Container, CreateContainerRequest, Event, PodSandbox, PostCreateContainerRequest,
-        StateChangeEvent, StopContainerRequest, SynchronizeRequest, UpdateContainerRequest,
-        UpdatePodSandboxRequest, ValidateContainerAdjustmentRequest,
+        ConfigureRequest, Event, LinuxResources, UpdatePodSandboxRequest, ValidateContainerAdjustmentRequest,
     },
     request::Request,
+    view::{self, StateChange, View},
 };
 
 const SERVICE: &str = "nri.pkg.api.v1alpha1.Plugin";
 
-/// A handler at work.
-pub(super) type Handler = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send>>;
-
-/// What a call asks for.
-pub(super) enum Call {
-    /// The plugin's word.
-    Handler(Handler),
+/// What a call asks for. Pods and containers are moved rather than boxed: they take 1.5 KB each, and blocks of that
+/// size are what an allocator is slow at.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Call<Pod: View, Container: View> {
     /// Nothing that the plugin wants to know of: the answer is empty.
     Unwanted,
-    /// The connection's own business, before it is the plugin's.
     Configure(Box<ConfigureRequest>),
-    /// Likewise.
-    Synchronize(SynchronizeRequest),
+    /// A part, or all.
+    Synchronize(view::State<Pod, Container>),
+    Shutdown,
+    CreateContainer(Pod, Container),
+    UpdateContainer(Pod, Container, Box<LinuxResources>),
+    StopContainer(Pod, Container),
+    UpdatePodSandbox(Box<UpdatePodSandboxRequest>),
+    Validate(Box<ValidateContainerAdjustmentRequest>),
+    /// An event of a pod that is only told, by `StateChange` or by a method of its own.
+    Pod(Event, Pod),
+    /// Likewise, of a container.
+    Container(Event, Pod, Container),
 }
 
 /// Finds what to do for `request`.
 ///
 /// # Errors
 /// The status to answer: no such service or method, or a payload that cannot be understood.
-pub(super) fn dispatch<P: Plugin>(
-    plugin: &Arc<P>,
+pub(super) fn dispatch<Pod: View, Container: View>(
     wanted: Events,
     request: &Request,
-) -> Result<Call, Status> {
+) -> Result<Call<Pod, Container>, Status> {
     if request.service != SERVICE {
         return Err(Status::new(Code::Unimplemented, &format!("unknown service {}", request.service)));
     }
-    let method = match request.method {
+    let event = match request.method {
         "Configure" => return Ok(Call::Configure(Box::new(decode(request)?))),
         "Synchronize" => return Ok(Call::Synchronize(decode(request)?)),
-        "Shutdown" => {
-            let plugin = Arc::clone(plugin);
-            return Ok(handler(async move { plugin.shutdown().await.map(empty) }));
-        }
+        "Shutdown" => return Ok(Call::Shutdown),
         "StateChange" => {
-            let StateChangeEvent { event, pod, container } = decode(request)?;
+            let StateChange { event, pod, container } = decode(request)?;
             return match Event::try_from(event) {
-                Ok(event) if wanted.has(event) => notify(plugin, event, pod, container),
+                Ok(event) if wanted.has(event) => told(event, pod, container),
                 _ => Ok(Call::Unwanted),
             };
         }
-        method => method,
+        method => event_of(method),
     };
-    let Some(event) = event_of(method) else {
-        return Err(Status::new(Code::Unimplemented, &format!("unknown method {method}")));
+    let Some(event) = event else {
+        return Err(Status::new(Code::Unimplemented, &format!("unknown method {}", request.method)));
     };
     if !wanted.has(event) {
         return Ok(Call::Unwanted);
     }
-    match event {
-        Event::CreateContainer | Event::UpdateContainer | Event::StopContainer => {
-            change(plugin, event, request)
+    Ok(match event {
+        Event::CreateContainer => {
+            let view::Event { pod, container, .. } = decode(request)?;
+            Call::CreateContainer(named(pod, "pod")?, named(container, "container")?)
+        }
+        Event::UpdateContainer => {
+            let view::Event { pod, container, linux_resources } = decode(request)?;
+            let resources = Box::new(linux_resources.unwrap_or_default());
+            Call::UpdateContainer(named(pod, "pod")?, named(container, "container")?, resources)
+        }
+        Event::StopContainer => {
+            let view::Event { pod, container, .. } = decode(request)?;
+            Call::StopContainer(named(pod, "pod")?, named(container, "container")?)
         }
         Event::UpdatePodSandbox => {
             let message: UpdatePodSandboxRequest = decode(request)?;
             named(message.pod.as_ref(), "pod")?;
-            let plugin = Arc::clone(plugin);
-            Ok(handler(async move { plugin.update_pod_sandbox(message).await.map(empty) }))
+            Call::UpdatePodSandbox(Box::new(message))
         }
         Event::ValidateContainerAdjustment => {
             let message: ValidateContainerAdjustmentRequest = decode(request)?;
             named(message.pod.as_ref(), "pod")?;
             named(message.container.as_ref(), "container")?;
-            let plugin = Arc::clone(plugin);
-            Ok(handler(
-                async move { plugin.validate_container_adjustment(message).await.map(Answer::Validate) },
-            ))
+            Call::Validate(Box::new(message))
         }
         event => {
             // The requests of all the other events have the pod in field 1 and the container, if any, in field 2.
-            let PostCreateContainerRequest { pod, container } = decode(request)?;
-            notify(plugin, event, pod, container)
+            let view::Event { pod, container, .. } = decode(request)?;
+            told(event, pod, container)?
         }
-    }
+    })
 }
 
 /// The event that a method of its own stands for.
@@ -114,89 +118,25 @@ fn event_of(method: &str) -> Option<Event> {
     })
 }
 
-/// The events whose answer changes containers.
-fn change<P: Plugin>(plugin: &Arc<P>, event: Event, request: &Request) -> Result<Call, Status> {
-    let plugin = Arc::clone(plugin);
-    if event == Event::CreateContainer {
-        let CreateContainerRequest { pod, container } = decode(request)?;
-        let (pod, container) = (named(pod, "pod")?, named(container, "container")?);
-        return Ok(handler(async move {
-            plugin.create_container(pod, container).await.map(Answer::CreateContainer)
-        }));
-    }
-    if event == Event::StopContainer {
-        let StopContainerRequest { pod, container } = decode(request)?;
-        let (pod, container) = (named(pod, "pod")?, named(container, "container")?);
-        return Ok(handler(
-            async move { plugin.stop_container(pod, container).await.map(Answer::StopContainer) },
-        ));
-    }
-    let UpdateContainerRequest { pod, container, linux_resources } = decode(request)?;
-    let (pod, container) = (named(pod, "pod")?, named(container, "container")?);
-    let resources = linux_resources.unwrap_or_default();
-    Ok(handler(async move {
-        plugin.update_container(pod, container, resources).await.map(Answer::UpdateContainer)
-    }))
-}
-
-/// The events that are only told, by `StateChange` or by a method of their own.
-fn notify<P: Plugin>(
-    plugin: &Arc<P>,
+fn told<Pod: View, Container: View>(
     event: Event,
-    pod: Option<PodSandbox>,
+    pod: Option<Pod>,
     container: Option<Container>,
-) -> Result<Call, Status> {
-    let plugin = Arc::clone(plugin);
+) -> Result<Call<Pod, Container>, Status> {
     let pod = named(pod, "pod")?;
-    match event {
-        Event::RunPodSandbox => {
-            return Ok(handler(async move { plugin.run_pod_sandbox(pod).await.map(empty) }));
-        }
-        Event::StopPodSandbox => {
-            return Ok(handler(async move { plugin.stop_pod_sandbox(pod).await.map(empty) }));
-        }
-        Event::RemovePodSandbox => {
-            return Ok(handler(async move { plugin.remove_pod_sandbox(pod).await.map(empty) }));
-        }
-        Event::PostUpdatePodSandbox => {
-            return Ok(handler(async move { plugin.post_update_pod_sandbox(pod).await.map(empty) }));
-        }
-        _ => {}
-    }
-    let container = named(container, "container")?;
-    Ok(handler(async move {
-        match event {
-            Event::PostCreateContainer => plugin.post_create_container(pod, container).await,
-            Event::StartContainer => plugin.start_container(pod, container).await,
-            Event::PostStartContainer => plugin.post_start_container(pod, container).await,
-            Event::PostUpdateContainer => plugin.post_update_container(pod, container).await,
-            Event::RemoveContainer => plugin.remove_container(pod, container).await,
-            // The others have requests of their own and never come as a StateChange.
-            _ => Ok(()),
-        }
-        .map(empty)
-    }))
-}
-
-fn handler(future: impl Future<Output = Result<Answer, BoxError>> + Send + 'static) -> Call {
-    Call::Handler(handling(future))
-}
-
-/// A handler whose error becomes the status to answer.
-pub(super) fn handling(future: impl Future<Output = Result<Answer, BoxError>> + Send + 'static) -> Handler {
-    Box::pin(async move { future.await.map_err(|error| Status::from_error(&*error)) })
-}
-
-fn empty((): ()) -> Answer {
-    Answer::Empty
+    Ok(match event {
+        Event::RunPodSandbox
+        | Event::StopPodSandbox
+        | Event::RemovePodSandbox
+        | Event::PostUpdatePodSandbox => Call::Pod(event, pod),
+        event => Call::Container(event, pod, named(container, "container")?),
+    })
 }
 
 fn decode<M: Message + Default>(request: &Request) -> Result<M, Status> {
     M::decode(request.payload).map_err(|error| {
-        Status::new(
-            Code::InvalidArgument,
-            &format!("cannot decode the request of {}: {error}", request.method),
-        )
+        let text = format!("cannot decode the request of {}: {error}", request.method);
+        Status::new(Code::InvalidArgument, &text)
     })
 }
 

@@ -2,16 +2,15 @@
 
 use std::{
     any::Any,
-    future::Future,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Code, Status, answer::Answer, dispatch::Handler};
+use super::{Code, Status, answer::Answer, handler::Handler};
 
 /// How long a runtime waits when it does not say: its default `plugin_request_timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,35 +30,38 @@ pub(super) fn time_to_answer(call: Option<Duration>, runtime: Option<Duration>) 
     }
     .min(LONGEST);
     let margin = (timeout / 4).max(MARGIN).min(timeout / 2);
-    timeout - margin
+    timeout.saturating_sub(margin)
 }
 
 /// Polls a handler and turns a panic into a status.
-pub(super) struct Guarded<'a>(pub(super) &'a mut Handler);
+pub(super) fn poll<Q>(
+    handler: &mut dyn Handler<Q>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Answer, Status>> {
+    catch_unwind(AssertUnwindSafe(|| handler.poll(context)))
+        .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
+}
 
-impl Future for Guarded<'_> {
-    type Output = Result<Answer, Status>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let poll = AssertUnwindSafe(|| self.0.as_mut().poll(context));
-        catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
+/// Frees a handler for the next question. What the last one left behind may panic in its turn; its answer is due
+/// all the same.
+pub(super) fn clear<Q>(handler: &mut dyn Handler<Q>) {
+    if catch_unwind(AssertUnwindSafe(|| handler.clear())).is_err() {
+        tracing::error!("a handler panicked while it was dropped");
     }
 }
 
-/// Finishes `handler` by `deadline`, which is `allowed` after its start.
-pub(super) async fn finish(
-    mut handler: Handler,
+/// Finishes what `handler` was asked by `deadline`, which is `allowed` after its start.
+pub(super) async fn finish<Q>(
+    mut handler: Box<dyn Handler<Q>>,
     deadline: Instant,
     allowed: Duration,
 ) -> Result<Answer, Status> {
-    let result = timeout_at(deadline, Guarded(&mut handler)).await.unwrap_or_else(|_| {
+    let work = poll_fn(|context| poll(&mut *handler, context));
+    let result = timeout_at(deadline, work).await.unwrap_or_else(|_| {
         let text = format!("the plugin did not answer within {allowed:?}");
         Err(Status::new(Code::DeadlineExceeded, &text))
     });
-    // What the handler left behind may panic in its turn; the answer is due all the same.
-    if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
-        tracing::error!("a handler panicked while it was dropped");
-    }
+    clear(&mut *handler);
     result
 }
 

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_taken_once_and_not_left_to_children() {
+    fn a_unix_socket_is_taken_once_and_not_left_to_children() {
         use std::io::{Read, Write};
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         let fd = ours.into_raw_fd();
@@ -81,10 +81,8 @@ mod tests {
         let flags = FdFlag::from_bits_retain(fcntl(&ours, FcntlArg::F_GETFD).unwrap());
         assert!(flags.contains(FdFlag::FD_CLOEXEC));
         assert!(reason(&fd.to_string()).contains("already taken"));
-    }
 
-    #[test]
-    fn a_socket_of_another_family_is_refused() {
+        // In the same test, while the number above is in use: a number is refused for good once it was taken.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(reason(&listener.into_raw_fd().to_string()).contains("UNIX socket"));
     }

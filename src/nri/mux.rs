@@ -85,13 +85,12 @@ impl Decoder {
 }
 
 fn parse(header: [u8; HEADER_LEN]) -> Result<(Connection, usize), ProtocolError> {
-    let [a, b, c, d, e, f, g, h] = header;
-    let connection = match u32::from_be_bytes([a, b, c, d]) {
+    let connection = match u32_at(&header, 0) {
         PLUGIN => Connection::Plugin,
         RUNTIME => Connection::Runtime,
         other => return Err(ProtocolError::UnknownConnection(other)),
     };
-    let len = u32::from_be_bytes([e, f, g, h]);
+    let len = u32_at(&header, 4);
     if len > MAX_RECEIVED {
         return Err(ProtocolError::FrameTooLarge(len));
     }
@@ -117,12 +116,16 @@ pub(super) fn fill<const N: usize>(
     Some(*header)
 }
 
+/// The big-endian number at `at`, which is well within the header.
+pub(super) fn u32_at(header: &[u8], at: usize) -> u32 {
+    header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
 /// One frame's header.
 fn header(connection: u32, len: usize) -> [u8; HEADER_LEN] {
-    let [a, b, c, d] = connection.to_be_bytes();
     // No sent payload is longer than MAX_SENT.
-    let [e, f, g, h] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
-    [a, b, c, d, e, f, g, h]
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    (u64::from(connection) << 32 | u64::from(len)).to_be_bytes()
 }
 
 /// Puts the message that `out` holds from `start` on, behind room for one header, into frames: the one header is

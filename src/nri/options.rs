@@ -12,6 +12,16 @@ use super::{Error, inherited};
 /// Where runtimes listen for plugins unless their configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/nri/nri.sock";
 
+/// The variable in which a runtime tells a plugin that it launches the descriptor of its connection.
+const LAUNCHED: &str = "NRI_PLUGIN_SOCKET";
+
+/// Whether the runtime launched this process from its plugin directory. Then nobody gave it a command line, and its
+/// standard streams lead nowhere.
+#[must_use]
+pub fn is_launched() -> bool {
+    env::var_os(LAUNCHED).is_some()
+}
+
 /// How long a runtime waits for a registration unless its configuration says otherwise.
 const DEFAULT_REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -90,7 +100,7 @@ impl Options {
     /// are not valid.
     pub fn from_env(identity: Identity) -> Result<Self, Error> {
         let var = |key| env::var_os(key).map(|value| value.to_string_lossy().into_owned());
-        let Some(socket) = var("NRI_PLUGIN_SOCKET") else { return Ok(Self::new(identity)) };
+        let Some(socket) = var(LAUNCHED) else { return Ok(Self::new(identity)) };
         let name = var("NRI_PLUGIN_NAME").unwrap_or(identity.name);
         let index = var("NRI_PLUGIN_IDX").unwrap_or(identity.index);
         let identity = Identity::new(name, index)?;

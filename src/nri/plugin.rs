@@ -3,11 +3,11 @@
 use std::{future::Future, time::Duration};
 
 use super::{
-    BoxError, Error, Events, Runtime,
+    BoxError, Error, Events, Runtime, View,
     api::{
-        Container, ContainerUpdate, CreateContainerResponse, LinuxResources, PodSandbox,
-        StopContainerResponse, UpdateContainerResponse, UpdatePodSandboxRequest,
-        ValidateContainerAdjustmentRequest, ValidateContainerAdjustmentResponse,
+        ContainerUpdate, CreateContainerResponse, LinuxResources, StopContainerResponse,
+        UpdateContainerResponse, UpdatePodSandboxRequest, ValidateContainerAdjustmentRequest,
+        ValidateContainerAdjustmentResponse,
     },
 };
 
@@ -38,6 +38,12 @@ pub struct RuntimeInfo {
 /// [`update_pod_sandbox`](Self::update_pod_sandbox) fails the operation and its text is shown to the user; a
 /// runtime only logs the errors of the other events.
 pub trait Plugin: Send + Sync + 'static {
+    /// What a pod is decoded into: [`PodSandbox`](super::api::PodSandbox), or a message with the fields you read.
+    type Pod: View;
+    /// What a container is decoded into: [`Container`](super::api::Container), or a message with the fields you
+    /// read.
+    type Container: View;
+
     /// The events to be called for. Those that are not in it are answered without a call.
     fn events(&self) -> Events;
 
@@ -51,14 +57,15 @@ pub trait Plugin: Send + Sync + 'static {
     /// changes resources of containers.
     fn synchronize(
         &self,
-        pods: Vec<PodSandbox>,
-        containers: Vec<Container>,
+        pods: Vec<Self::Pod>,
+        containers: Vec<Self::Container>,
     ) -> impl Future<Output = Result<Vec<ContainerUpdate>, BoxError>> + Send {
         let _ = (pods, containers);
         async { Ok(Vec::new()) }
     }
 
-    /// The plugin is in service: registered, configured and synchronized. `handle` makes calls to this runtime for
+    /// The plugin is in service: registered, configured and synchronized (or, launched by a runtime that does not
+    /// synchronize such plugins, called for its first event). `handle` makes calls to this runtime for
     /// as long as this connection lives.
     fn connected(&self, runtime: &RuntimeInfo, handle: &Runtime) {
         let _ = (runtime, handle);
@@ -78,8 +85,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// [`Events::CREATE_CONTAINER`]: the answer adjusts the container.
     fn create_container(
         &self,
-        pod: PodSandbox,
-        container: Container,
+        pod: Self::Pod,
+        container: Self::Container,
     ) -> impl Future<Output = Result<CreateContainerResponse, BoxError>> + Send {
         let _ = (pod, container);
         async { Ok(CreateContainerResponse::default()) }
@@ -88,8 +95,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// [`Events::POST_CREATE_CONTAINER`]. The runtime waits for the answer before the container can be started.
     fn post_create_container(
         &self,
-        pod: PodSandbox,
-        container: Container,
+        pod: Self::Pod,
+        container: Self::Container,
     ) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (pod, container);
         async { Ok(()) }
@@ -98,8 +105,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// [`Events::START_CONTAINER`].
     fn start_container(
         &self,
-        pod: PodSandbox,
-        container: Container,
+        pod: Self::Pod,
+        container: Self::Container,
     ) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (pod, container);
         async { Ok(()) }
@@ -108,8 +115,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// [`Events::POST_START_CONTAINER`].
     fn post_start_container(
         &self,
-        pod: PodSandbox,
-        container: Container,
+        pod: Self::Pod,
+        container: Self::Container,
     ) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (pod, container);
         async { Ok(()) }
@@ -118,8 +125,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// [`Events::UPDATE_CONTAINER`]: `resources` are those that were asked for, the answer may change them.
     fn update_container(
         &self,
-        pod: PodSandbox,
-        container: Container,
+        pod: Self::Pod,
+        container: Self::Container,
         resources: LinuxResources,
     ) -> impl Future<Output = Result<UpdateContainerResponse, BoxError>> + Send {
         let _ = (pod, container, resources);
@@ -129,8 +136,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// [`Events::POST_UPDATE_CONTAINER`].
     fn post_update_container(
         &self,
-        pod: PodSandbox,
-        container: Container,
+        pod: Self::Pod,
+        container: Self::Container,
     ) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (pod, container);
         async { Ok(()) }
@@ -139,8 +146,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// [`Events::STOP_CONTAINER`]: the answer may change other containers.
     fn stop_container(
         &self,
-        pod: PodSandbox,
-        container: Container,
+        pod: Self::Pod,
+        container: Self::Container,
     ) -> impl Future<Output = Result<StopContainerResponse, BoxError>> + Send {
         let _ = (pod, container);
         async { Ok(StopContainerResponse::default()) }
@@ -149,15 +156,15 @@ pub trait Plugin: Send + Sync + 'static {
     /// [`Events::REMOVE_CONTAINER`].
     fn remove_container(
         &self,
-        pod: PodSandbox,
-        container: Container,
+        pod: Self::Pod,
+        container: Self::Container,
     ) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = (pod, container);
         async { Ok(()) }
     }
 
     /// [`Events::RUN_POD_SANDBOX`].
-    fn run_pod_sandbox(&self, pod: PodSandbox) -> impl Future<Output = Result<(), BoxError>> + Send {
+    fn run_pod_sandbox(&self, pod: Self::Pod) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = pod;
         async { Ok(()) }
     }
@@ -172,19 +179,19 @@ pub trait Plugin: Send + Sync + 'static {
     }
 
     /// [`Events::POST_UPDATE_POD_SANDBOX`].
-    fn post_update_pod_sandbox(&self, pod: PodSandbox) -> impl Future<Output = Result<(), BoxError>> + Send {
+    fn post_update_pod_sandbox(&self, pod: Self::Pod) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = pod;
         async { Ok(()) }
     }
 
     /// [`Events::STOP_POD_SANDBOX`].
-    fn stop_pod_sandbox(&self, pod: PodSandbox) -> impl Future<Output = Result<(), BoxError>> + Send {
+    fn stop_pod_sandbox(&self, pod: Self::Pod) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = pod;
         async { Ok(()) }
     }
 
     /// [`Events::REMOVE_POD_SANDBOX`].
-    fn remove_pod_sandbox(&self, pod: PodSandbox) -> impl Future<Output = Result<(), BoxError>> + Send {
+    fn remove_pod_sandbox(&self, pod: Self::Pod) -> impl Future<Output = Result<(), BoxError>> + Send {
         let _ = pod;
         async { Ok(()) }
     }

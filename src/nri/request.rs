@@ -21,12 +21,11 @@ impl<'a> Request<'a> {
         while !bytes.is_empty() {
             let key = varint(&mut bytes)?;
             match (key >> 3, key & 7) {
-                (0, _) => return None,
                 (1, 2) => request.service = std::str::from_utf8(delimited(&mut bytes)?).ok()?,
                 (2, 2) => request.method = std::str::from_utf8(delimited(&mut bytes)?).ok()?,
                 (3, 2) => request.payload = delimited(&mut bytes)?,
                 (4, 0) => request.timeout_nano = varint(&mut bytes)?.cast_signed(),
-                (1..=4, _) => return None,
+                (0..=4, _) => return None,
                 // Metadata, which NRI does not use, and what a later ttrpc may add.
                 (_, 0) => drop(varint(&mut bytes)?),
                 (_, 1) => drop(take(&mut bytes, 8)?),

@@ -105,3 +105,74 @@ impl Report {
         self.last = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Write},
+        sync::Mutex,
+    };
+
+    use super::*;
+    use crate::nri::{Events, Identity};
+
+    struct Idle;
+
+    impl Plugin for Idle {
+        type Pod = crate::nri::api::PodSandbox;
+        type Container = crate::nri::api::Container;
+
+        fn events(&self) -> Events {
+            Events::NONE
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn each_obstacle_is_told_once() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nri.sock");
+        let options = Options::new(Identity::new("idle", "10").unwrap()).socket(&path);
+        let stop = async {
+            // Some six tries each: without a socket, with a stale one, without again.
+            for stale in [false, true, false] {
+                if stale {
+                    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+                } else {
+                    let _ = std::fs::remove_file(&path);
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        };
+        run(Arc::new(Idle), options, stop).await.unwrap();
+        drop(guard);
+
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = log.lines().collect();
+        let words = ["there is no NRI socket", "nobody listens", "there is no NRI socket"];
+        assert!(lines.len() >= 2 && lines.len() <= words.len(), "{log}");
+        for (line, word) in lines.iter().zip(words) {
+            assert!(line.contains("WARN") && line.contains(word), "{log}");
+            assert!(line.contains(path.to_str().unwrap()), "{log}");
+        }
+    }
+}

@@ -1,37 +1,45 @@
 //! What a connection has come to know, and what it does with each message.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     Code, Error, Events, Plugin, ProtocolError, Runtime, RuntimeInfo, Status,
     answer::Answer,
-    api::{ConfigureRequest, ConfigureResponse, SynchronizeRequest, SynchronizeResponse},
+    api::{ConfigureRequest, ConfigureResponse, SynchronizeResponse},
     client::Pending,
-    dispatch::{Call, Handler, dispatch, handling},
-    guard::{self, Guarded},
+    dispatch::{Call, dispatch},
+    guard,
+    handler::{PlaceFor, Question, QuestionFor, handler},
     mux::Connection,
     request::Request,
     sync::Parts,
     ttrpc::{self, Header},
+    view::State,
 };
 
 /// Handlers at work at once. Runtimes make one call at a time, so more is a runtime gone wild.
 const MAX_RUNNING: usize = 1024;
 
 /// The state of one connection; it neither reads nor writes.
-pub(super) struct Session<P> {
+pub(super) struct Session<P: Plugin> {
     plugin: Arc<P>,
     wanted: Events,
     handle: Runtime,
     pub(super) calls: Pending,
+    /// Where the next question is put to the plugin; None while the last one is still worked on elsewhere.
+    idle: Option<PlaceFor<P>>,
     /// Handlers that did not finish at once, and the streams they answer. Dropping it drops them.
     pub(super) running: JoinSet<(u32, Result<Answer, Status>)>,
     /// What waits to be written.
     pub(super) out: Vec<u8>,
     runtime: Arc<RuntimeInfo>,
-    parts: Parts,
+    parts: Parts<P::Pod, P::Container>,
     accepted: bool,
     configured: bool,
     pub(super) in_service: bool,
@@ -44,6 +52,7 @@ impl<P: Plugin> Session<P> {
             wanted,
             handle,
             calls: Pending::new(),
+            idle: None,
             running: JoinSet::new(),
             out: Vec::new(),
             runtime: Arc::default(),
@@ -91,74 +100,90 @@ impl<P: Plugin> Session<P> {
         let arrived = Instant::now();
         let Some(request) = Request::parse(payload) else {
             let status = Status::new(Code::InvalidArgument, "cannot decode the ttrpc request");
-            self.answer(stream, Err(status));
+            self.answer(stream, &Err(status));
             return Ok(());
         };
-        let handler = match dispatch(&self.plugin, self.wanted, &request) {
-            Ok(Call::Handler(handler)) => handler,
+        let question = match dispatch(self.wanted, &request) {
             Ok(Call::Configure(configure)) => self.configure(*configure),
-            Ok(Call::Synchronize(part)) => match self.synchronize(part, request.payload.len())? {
-                Some(handler) => handler,
-                None => {
+            Ok(Call::Synchronize(part)) => {
+                let Some(State { pods, containers, .. }) = self.parts.add(part, request.payload.len())?
+                else {
                     let more = SynchronizeResponse { more: true, ..SynchronizeResponse::default() };
-                    self.answer(stream, Ok(Answer::Synchronize(more)));
+                    self.answer(stream, &Ok(Answer::Synchronize(more)));
                     return Ok(());
-                }
-            },
+                };
+                Question::Synchronize(pods, containers)
+            }
             Ok(Call::Unwanted) => {
-                self.answer(stream, Ok(Answer::Empty));
+                self.answer(stream, &Ok(Answer::Empty));
                 return Ok(());
+            }
+            Ok(call) => {
+                // Up to NRI 0.6 a runtime does not synchronize the plugins that it launched itself: the first
+                // event tells that this one is in service.
+                if self.is_registered() && request.method != "Shutdown" {
+                    self.enter_service();
+                }
+                Question::Call(call)
             }
             Err(status) => {
                 tracing::warn!(method = request.method, error = status.message, "cannot serve a call");
-                self.answer(stream, Err(status));
+                self.answer(stream, &Err(status));
                 return Ok(());
             }
         };
-        self.start(stream, handler, arrived, request.timeout());
+        self.start(stream, question, arrived, request.timeout());
         Ok(())
     }
 
-    /// Starts a handler. Most finish at once: those cost neither a task nor a timer.
-    fn start(&mut self, stream: u32, mut handler: Handler, arrived: Instant, timeout: Option<Duration>) {
+    /// Asks the plugin. Most handlers finish at once: those cost neither a task nor a timer.
+    fn start(&mut self, stream: u32, question: QuestionFor<P>, arrived: Instant, timeout: Option<Duration>) {
+        let mut place = self.idle.take().unwrap_or_else(|| handler(Arc::clone(&self.plugin)));
+        place.put(question);
         // Whoever is not ready is polled again as a task, which leaves the waker that counts.
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        if let std::task::Poll::Ready(result) =
-            std::pin::Pin::new(&mut Guarded(&mut handler)).poll(&mut context)
-        {
-            self.answer(stream, result);
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(result) = guard::poll(&mut *place, &mut context) {
+            guard::clear(&mut *place);
+            self.idle = Some(place);
+            self.answer(stream, &result);
         } else if self.running.len() >= MAX_RUNNING {
-            self.answer(stream, Err(Status::new(Code::ResourceExhausted, "too many calls at once")));
+            self.answer(stream, &Err(Status::new(Code::ResourceExhausted, "too many calls at once")));
         } else {
             let allowed = guard::time_to_answer(timeout, self.runtime.request_timeout);
-            let work = guard::finish(handler, arrived + allowed, allowed);
+            let work = guard::finish(place, arrived + allowed, allowed);
             self.running.spawn(async move { (stream, work.await) });
         }
     }
 
     /// The end of a handler.
-    pub(super) fn answer(&mut self, stream: u32, result: Result<Answer, Status>) {
-        if let Err(status) = &result {
+    pub(super) fn answer(&mut self, stream: u32, result: &Result<Answer, Status>) {
+        if let Err(status) = result {
             // The plugin knows its own errors; these it may not see otherwise.
             if status.code == Code::Internal as i32 || status.code == Code::DeadlineExceeded as i32 {
                 tracing::error!(error = status.message, "answered an error for the plugin");
             }
         }
-        Answer::put(&result, stream, &mut self.out);
-        if let Ok(Answer::Synchronize(SynchronizeResponse { more: false, .. })) = result
-            && !self.in_service
-        {
-            self.in_service = true;
-            tracing::info!(
-                runtime = self.runtime.name,
-                version = self.runtime.version,
-                "connected to the runtime"
-            );
-            guard::notify("connected", || self.plugin.connected(&self.runtime, &self.handle));
+        Answer::put(result, stream, &mut self.out);
+        if let Ok(Answer::Synchronize(SynchronizeResponse { more: false, .. })) = result {
+            self.enter_service();
         }
     }
 
-    fn configure(&mut self, request: ConfigureRequest) -> Handler {
+    /// Tells the plugin, once, that it is in service.
+    fn enter_service(&mut self) {
+        if self.in_service {
+            return;
+        }
+        self.in_service = true;
+        tracing::info!(
+            runtime = self.runtime.name,
+            version = self.runtime.version,
+            "connected to the runtime"
+        );
+        guard::notify("connected", || self.plugin.connected(&self.runtime, &self.handle));
+    }
+
+    fn configure(&mut self, request: ConfigureRequest) -> QuestionFor<P> {
         let runtime = Arc::new(runtime_info(request));
         let events = self.wanted.known_to(&runtime);
         if events != self.wanted {
@@ -171,20 +196,7 @@ impl<P: Plugin> Session<P> {
         }
         self.runtime = Arc::clone(&runtime);
         self.configured = true;
-        let plugin = Arc::clone(&self.plugin);
-        handling(async move {
-            plugin.configure(&runtime).await?;
-            Ok(Answer::Configure(ConfigureResponse { events: events.to_wire() }))
-        })
-    }
-
-    fn synchronize(&mut self, part: SynchronizeRequest, len: usize) -> Result<Option<Handler>, Error> {
-        let Some((pods, containers)) = self.parts.add(part, len)? else { return Ok(None) };
-        let plugin = Arc::clone(&self.plugin);
-        Ok(Some(handling(async move {
-            let update = plugin.synchronize(pods, containers).await?;
-            Ok(Answer::Synchronize(SynchronizeResponse { update, more: false }))
-        })))
+        Question::Configure(runtime, ConfigureResponse { events: events.to_wire() })
     }
 }
 

@@ -2,57 +2,61 @@
 
 use super::{
     ProtocolError,
-    api::{Container, PodSandbox, SynchronizeRequest},
+    view::{State, View},
 };
 
 /// The most that is collected, in encoded bytes: some 80,000 containers.
 const MAX_TOTAL: usize = 64 * 1024 * 1024;
 
 /// What came so far.
-#[derive(Debug, Default)]
-pub(super) struct Parts {
-    pods: Vec<PodSandbox>,
-    containers: Vec<Container>,
+#[derive(Debug)]
+pub(super) struct Parts<Pod: View, Container: View> {
+    state: State<Pod, Container>,
     total: usize,
 }
 
-impl Parts {
+impl<Pod: View, Container: View> Default for Parts<Pod, Container> {
+    fn default() -> Self {
+        Self { state: State::default(), total: 0 }
+    }
+}
+
+impl<Pod: View, Container: View> Parts<Pod, Container> {
     /// Takes one part of `encoded` bytes. Gives back the whole state after the last one.
     pub(super) fn add(
         &mut self,
-        part: SynchronizeRequest,
+        part: State<Pod, Container>,
         encoded: usize,
-    ) -> Result<Option<(Vec<PodSandbox>, Vec<Container>)>, ProtocolError> {
+    ) -> Result<Option<State<Pod, Container>>, ProtocolError> {
         self.total += encoded;
         if self.total > MAX_TOTAL {
             return Err(ProtocolError::SynchronizeTooLarge(MAX_TOTAL));
         }
-        if self.pods.is_empty() {
-            self.pods = part.pods;
+        let more = part.more;
+        // The first part is moved: in an older NRI it is the whole.
+        if self.state == State::default() {
+            self.state = part;
         } else {
-            self.pods.extend(part.pods);
+            self.state.pods.extend(part.pods);
+            self.state.containers.extend(part.containers);
         }
-        if self.containers.is_empty() {
-            self.containers = part.containers;
-        } else {
-            self.containers.extend(part.containers);
-        }
-        if part.more {
+        self.state.more = false;
+        if more {
             return Ok(None);
         }
-        let Self { pods, containers, .. } = std::mem::take(self);
-        Ok(Some((pods, containers)))
+        Ok(Some(std::mem::take(self).state))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nri::api::{Container, PodSandbox};
 
-    fn part(ids: &[&str], more: bool) -> SynchronizeRequest {
+    fn part(ids: &[&str], more: bool) -> State<PodSandbox, Container> {
         let containers =
             ids.iter().map(|id| Container { id: (*id).into(), ..Container::default() }).collect();
-        SynchronizeRequest { containers, more, ..SynchronizeRequest::default() }
+        State { containers, more, ..State::default() }
     }
 
     #[test]
@@ -60,11 +64,11 @@ mod tests {
         let mut parts = Parts::default();
         assert_eq!(parts.add(part(&["a", "b"], true), 9).unwrap(), None);
         assert_eq!(parts.add(part(&[], true), 9).unwrap(), None);
-        let (pods, containers) = parts.add(part(&["c"], false), 9).unwrap().unwrap();
+        let State { pods, containers, .. } = parts.add(part(&["c"], false), 9).unwrap().unwrap();
         assert!(pods.is_empty());
         assert_eq!(containers.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
         // The next Synchronize starts anew.
-        let (_, containers) = parts.add(part(&["d"], false), 9).unwrap().unwrap();
+        let State { containers, .. } = parts.add(part(&["d"], false), 9).unwrap().unwrap();
         assert_eq!(containers.len(), 1);
     }
 

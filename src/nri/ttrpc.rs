@@ -100,12 +100,12 @@ impl Deframer {
 }
 
 fn parse(header: [u8; HEADER_LEN]) -> Result<Header, ProtocolError> {
-    let [a, b, c, d, e, f, g, h, kind, _flags] = header;
-    let len = u32::from_be_bytes([a, b, c, d]);
+    let len = mux::u32_at(&header, 0);
     if len > MAX_RECEIVED {
         return Err(ProtocolError::MessageTooLarge(len));
     }
-    Ok(Header { len, stream: u32::from_be_bytes([e, f, g, h]), kind })
+    let [.., kind, _flags] = header;
+    Ok(Header { len, stream: mux::u32_at(&header, 4), kind })
 }
 
 fn put_header(out: &mut Vec<u8>, len: usize, stream: u32, kind: u8) {
@@ -162,11 +162,14 @@ fn put_message(out: &mut Vec<u8>, connection: u32, stream: u32, kind: u8, messag
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            return out.push(low & 0x7f);
+        }
+        out.push(low | 0x80);
     }
-    out.push((value & 0x7f) as u8);
 }
 
 #[cfg(test)]
@@ -220,7 +223,7 @@ mod tests {
         deframer.push(&bytes[..100], ignore).unwrap();
         assert!(deframer.buffer.capacity() < 4096);
         deframer.push(&bytes[100..], ignore).unwrap();
-        assert!(deframer.buffer.capacity() >= 8 << 20 - 1);
+        assert!(deframer.buffer.capacity() >= (8 << 20) - 1);
         deframer.push(&[last], ignore).unwrap();
         assert!(deframer.buffer.capacity() <= KEEP && deframer.is_between_messages());
     }

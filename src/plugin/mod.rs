@@ -7,10 +7,12 @@
 
 mod resolver;
 mod subject;
+mod survey;
+mod view;
 mod witness;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
@@ -23,12 +25,14 @@ use crate::{
     gate::{Gate, State},
     nri::{
         self, BoxError, Events, Plugin, RuntimeInfo,
-        api::{Container, ContainerAdjustment, CreateContainerResponse, Hook, Hooks, PodSandbox},
+        api::{ContainerAdjustment, ContainerUpdate, CreateContainerResponse, Hook, Hooks},
     },
     policy::{self, NodePolicy, Policy, PolicyError},
 };
 use resolver::{Resolved, Resolver};
 use subject::Subject;
+use survey::Survey;
+pub use view::{Container, Pod};
 use witness::Witness;
 
 /// How long one step may wait for containerd. The runtime waits 2 s for us by
@@ -51,6 +55,7 @@ enum Refused {
 pub struct StrictGroups {
     node: NodePolicy,
     hook_path: PathBuf,
+    containers: Containers,
     resolver: Resolver,
     witness: Witness,
     /// Whether the runtime is containerd, whose records can be changed.
@@ -68,7 +73,8 @@ impl StrictGroups {
         Self {
             node,
             hook_path,
-            resolver: Resolver::new(containers),
+            resolver: Resolver::new(containers.clone()),
+            containers,
             witness: Witness::default(),
             containerd: AtomicBool::new(true),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
@@ -81,11 +87,7 @@ impl StrictGroups {
 
     /// The adjustment that makes the OCI runtime run the gate.
     fn inject(&self, gate: &Gate) -> CreateContainerResponse {
-        let hook = Hook {
-            path: self.hook_path.to_string_lossy().into_owned(),
-            args: gate.args(),
-            ..Default::default()
-        };
+        let hook = Hook { path: hook_path_text(&self.hook_path), args: gate.args(), ..Default::default() };
         let hooks = Hooks { create_runtime: vec![hook], ..Default::default() };
         let adjust = ContainerAdjustment { hooks: Some(hooks), ..Default::default() };
         CreateContainerResponse { adjust: Some(adjust), ..Default::default() }
@@ -93,6 +95,9 @@ impl StrictGroups {
 }
 
 impl Plugin for StrictGroups {
+    type Pod = Pod;
+    type Container = Container;
+
     fn events(&self) -> Events {
         Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::POST_START_CONTAINER
     }
@@ -105,9 +110,31 @@ impl Plugin for StrictGroups {
         Ok(())
     }
 
+    async fn synchronize(
+        &self,
+        pods: Vec<Pod>,
+        containers: Vec<Container>,
+    ) -> Result<Vec<ContainerUpdate>, BoxError> {
+        if self.containerd.load(Ordering::Relaxed) {
+            let survey = Survey {
+                node: self.node,
+                hook_path: self.hook_path.clone(),
+                containers: self.containers.clone(),
+                wait: self.wait(),
+            };
+            // What can be resolved should be before the runtime goes on, but a
+            // plugin that is late here is not registered at all.
+            let work = tokio::spawn(survey.run(pods, containers));
+            if tokio::time::timeout(self.wait(), work).await.is_err() {
+                debug!("still going through the node's containers");
+            }
+        }
+        Ok(Vec::new())
+    }
+
     async fn create_container(
         &self,
-        pod: PodSandbox,
+        pod: Pod,
         container: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
         let decision = match policy::decide(&pod.annotations, &container.name, &self.node) {
@@ -144,7 +171,7 @@ impl Plugin for StrictGroups {
         Ok(self.inject(&Gate { pod: subject.pod, container: subject.container, state: State::Pending }))
     }
 
-    async fn post_create_container(&self, pod: PodSandbox, container: Container) -> Result<(), BoxError> {
+    async fn post_create_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
         let pending = gates(&container).any(|gate| gate.state == State::Pending);
         if !pending || !self.containerd.load(Ordering::Relaxed) {
             return Ok(());
@@ -165,7 +192,7 @@ impl Plugin for StrictGroups {
         Ok(())
     }
 
-    async fn post_start_container(&self, pod: PodSandbox, container: Container) -> Result<(), BoxError> {
+    async fn post_start_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
         for gate in gates(&container) {
             if let State::Resolved { groups, removed } = gate.state {
                 self.witness.look(&pod, &container, &groups, removed);
@@ -178,6 +205,11 @@ impl Plugin for StrictGroups {
     fn disconnected(&self, reason: &nri::Error) {
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
     }
+}
+
+/// The hook's path as JSON and protobuf have it.
+fn hook_path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// The gates of ours among a container's hooks. One that cannot be read is

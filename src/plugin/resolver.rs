@@ -9,7 +9,9 @@ use thiserror::Error;
 use crate::{
     containerd::{ContainerdError, Containers, SPEC_TYPE},
     declared::{self, DeclaredError},
+    gate::Gate,
     spec::{self, SpecError},
+    text,
 };
 
 /// Why a container stays shut.
@@ -17,7 +19,7 @@ use crate::{
 pub(super) enum ResolveError {
     #[error(transparent)]
     Containerd(#[from] ContainerdError),
-    #[error("containerd's record has no spec of type {SPEC_TYPE} (it has \"{found}\")")]
+    #[error("containerd's record has no spec of type {SPEC_TYPE} (it has {})", text::quoted(.found, 96))]
     SpecType { found: String },
     #[error(
         "the declared groups are not in containerd's record: there is no extension {}",
@@ -53,16 +55,47 @@ impl Resolver {
         self.containers.get(sandbox, wait).await.map(drop)
     }
 
+    /// Does for container `id`, which was created while nobody decided, what
+    /// would have been done at its creation: gives it `gate` (run by `path`)
+    /// unless it has one, and resolves it when that is pending.
+    pub(super) async fn adopt(
+        &self,
+        id: &str,
+        path: &str,
+        gate: &Gate,
+        wait: Duration,
+    ) -> Result<(), ResolveError> {
+        let (spec, _) = self.read(id, wait).await?;
+        if let Some(value) = spec::shut(&spec.value, path, gate)? {
+            self.containers.update_spec(id, Any { type_url: spec.type_url, value }, wait).await?;
+        }
+        self.resolve(id, wait).await.map(drop)
+    }
+
+    /// The groups that the kubelet declared for container `id`.
+    pub(super) async fn declared(&self, id: &str, wait: Duration) -> Result<Vec<u32>, ResolveError> {
+        let (_, extension) = self.read(id, wait).await?;
+        let extension = extension.ok_or(ResolveError::NoExtension)?;
+        Ok(declared::from_extension(&extension.type_url, &extension.value)?)
+    }
+
+    /// The spec of container `id`, and the extension with its declared groups.
+    async fn read(&self, id: &str, wait: Duration) -> Result<(Any, Option<Any>), ResolveError> {
+        let mut record = self.containers.get(id, wait).await?;
+        match record.spec {
+            Some(spec) if spec.type_url == SPEC_TYPE => {
+                Ok((spec, record.extensions.remove(declared::EXTENSION)))
+            }
+            other => Err(ResolveError::SpecType { found: other.unwrap_or_default().type_url }),
+        }
+    }
+
     /// Filters the spec of container `id` and turns its gate to resolved. When
     /// that is not possible for a reason that lies in the record, the gate is
     /// made to tell that reason.
     pub(super) async fn resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
-        let record = self.containers.get(id, wait).await?;
-        let spec = match record.spec {
-            Some(spec) if spec.type_url == SPEC_TYPE => spec,
-            other => return Err(ResolveError::SpecType { found: other.unwrap_or_default().type_url }),
-        };
-        let (json, outcome) = match filter(&spec.value, record.extensions.get(declared::EXTENSION)) {
+        let (spec, extension) = self.read(id, wait).await?;
+        let (json, outcome) = match filter(&spec.value, extension.as_ref()) {
             Ok(resolution) => {
                 let resolved = Resolved { groups: resolution.groups, removed: resolution.removed };
                 (resolution.json, Ok(resolved))

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::nri::api::{Container, PodSandbox};
+use super::{Container, Pod};
 
 /// A container, named the way its owner knows it.
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(pod: &PodSandbox, container: &Container) -> Self {
+    pub(super) fn new(pod: &Pod, container: &Container) -> Self {
         Self { pod: format!("{}/{}", pod.namespace, pod.name), container: container.name.clone() }
     }
 }

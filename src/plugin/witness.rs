@@ -10,10 +10,10 @@ use nix::{
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info};
 
+use super::{Container, Pod};
 use crate::{
     groups,
     identity::{self, Identity, IdentityError},
-    nri::api::{Container, PodSandbox},
 };
 
 /// The names of removed groups make a log line easier to read, no more: they
@@ -39,7 +39,7 @@ impl Default for Witness {
 impl Witness {
     /// Compares the first process of `container` with the `groups` that it was
     /// resolved to, and logs the one line that every Strict container gets.
-    pub(super) fn look(&self, pod: &PodSandbox, container: &Container, groups: &[u32], removed: Vec<u32>) {
+    pub(super) fn look(&self, pod: &Pod, container: &Container, groups: &[u32], removed: Vec<u32>) {
         let line = Line {
             pod: pod.name.clone(),
             namespace: pod.namespace.clone(),
@@ -81,7 +81,7 @@ impl Witness {
 }
 
 /// The groups of the process that it was not resolved to, its own gid included.
-fn not_allowed(process: &Identity, groups: &[u32]) -> Vec<u32> {
+pub(super) fn not_allowed(process: &Identity, groups: &[u32]) -> Vec<u32> {
     let mut extra: Vec<u32> = std::iter::once(process.gid)
         .chain(process.groups.iter().copied())
         .filter(|gid| !groups.contains(gid))
@@ -123,7 +123,7 @@ impl Line {
     }
 }
 
-fn join(gids: &[u32]) -> String {
+pub(super) fn join(gids: &[u32]) -> String {
     gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 

@@ -42,6 +42,18 @@ impl<'a> Hooks<'a> {
         self.list.iter().filter_map(|hook| hook.gate.as_ref())
     }
 
+    /// The text of `hooks` with one more createRuntime hook at the end, a gate that runs `path`.
+    pub(super) fn with_gate(&self, path: &str, gate: &Gate) -> String {
+        let args = gate.args();
+        let args = json::array(args.iter().map(|arg| json::string(arg)));
+        let hook = format!(r#"{{"path":{},"args":{args}}}"#, json::string(path));
+        let list = json::array(self.list.iter().map(|hook| hook.raw).chain([hook.as_str()]));
+        match &self.hooks {
+            Some(hooks) => hooks.with(&[(CREATE_RUNTIME, &list)]),
+            None => format!(r#"{{"{CREATE_RUNTIME}":{list}}}"#),
+        }
+    }
+
     /// The text of `hooks` after each gate got the state that `change` gives; None when it gives
     /// none for any of them. Only the arguments of a changed gate are written anew.
     pub(super) fn rewrite(&self, change: impl Fn(&Gate) -> Option<State>) -> Option<String> {

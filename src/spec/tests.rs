@@ -327,3 +327,31 @@ fn deep_nesting_does_not_overflow_the_stack() {
     let harmless = spec(USER, &[pending()]).replace("1e400", &deep("[", "]"));
     assert!(resolve(harmless.as_bytes(), &[]).is_ok());
 }
+
+#[test]
+fn a_container_that_nobody_decided_gets_a_gate_behind_the_other_hooks() {
+    let before = spec(USER, &[]);
+    let shut = text(super::shut(before.as_bytes(), "/opt/a \"b", &pending()).unwrap());
+    let view = read(shut.as_bytes()).unwrap();
+    assert_eq!(view.gates, [pending()]);
+    let value: serde_json::Value = serde_json::from_str(&shut.replace("1e400", "1")).unwrap();
+    let hooks = value["hooks"]["createRuntime"].as_array().unwrap();
+    assert_eq!(
+        (hooks[0]["path"].as_str(), hooks[1]["path"].as_str()),
+        (Some("/bin/true"), Some("/opt/a \"b"))
+    );
+    // All else stays, and it is done once.
+    assert!(shut.contains(r#""z":0.10"#) && shut.contains(r#""poststop":[ ]"#), "{shut}");
+    assert_eq!(super::shut(shut.as_bytes(), "/opt/x", &pending()), Ok(None));
+    // What follows is the ordinary way.
+    assert_eq!(resolve(shut.as_bytes(), &[4000]).unwrap().groups, [3000, 4000]);
+}
+
+#[test]
+fn a_spec_without_hooks_gets_them() {
+    for before in [r#"{"process":{}}"#, r#"{"process":{},"hooks":null}"#, r#"{"process":{},"hooks":{}}"#] {
+        let shut = text(super::shut(before.as_bytes(), "/x", &refused("no")).unwrap());
+        assert_eq!(read(shut.as_bytes()).unwrap().gates, [refused("no")], "{before}");
+    }
+    assert!(super::shut(b"[]", "/x", &pending()).is_err());
+}

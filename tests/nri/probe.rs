@@ -101,6 +101,9 @@ macro_rules! noted {
 }
 
 impl Plugin for Probe {
+    type Pod = PodSandbox;
+    type Container = Container;
+
     fn events(&self) -> Events {
         self.events
     }

@@ -9,11 +9,37 @@
 #[allow(dead_code, unused_imports, reason = "shared with the demo: each uses a part")]
 mod support;
 
+mod annotation;
 mod announcement;
+mod api_away;
+mod bad_annotation;
+mod company;
+mod compare;
+mod crowd;
+mod differential;
+mod foreign;
+mod gate;
+mod gid_range;
+mod group_file;
 mod harness;
+mod identities;
+mod journal;
+mod launched;
+mod lifecycle;
+mod log_line;
 mod node_config;
+mod node_default;
+mod records;
+mod restart;
 mod static_gate;
+mod steps;
+mod store;
 mod strict;
+mod survey;
+mod user;
+mod volume;
+mod waiting;
+mod witness;
 mod world;
 
 use std::process::ExitCode;
@@ -23,11 +49,32 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials: Vec<Trial> = [
+        annotation::trials(),
         announcement::trials(),
+        api_away::trials(),
+        bad_annotation::trials(),
+        company::trials(),
+        crowd::trials(),
+        differential::trials(),
+        gate::trials(),
+        gid_range::trials(),
+        group_file::trials(),
         harness::trials(),
+        journal::trials(),
+        launched::trials(),
+        lifecycle::trials(),
+        log_line::trials(),
         node_config::trials(),
+        node_default::trials(),
+        records::trials(),
+        restart::trials(),
         static_gate::trials(),
         strict::trials(),
+        survey::trials(),
+        user::trials(),
+        volume::trials(),
+        waiting::trials(),
+        witness::trials(),
     ]
     .into_iter()
     .flatten()

@@ -7,15 +7,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 
+use crate::steps::{ANNOTATION, MERGED, STRICT};
 use crate::support::{
     ContainerSpec, Containerd, Handler, Identity, Image, Kind, Options, Plugin, Pod, node_config,
 };
 use crate::world::{World, trial};
-
-const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
-/// The pod of the announcement as the runtime makes it, and as Strict has it.
-const MERGED: [u32; 3] = [3000, 4000, 50000];
-const STRICT: [u32; 2] = [3000, 4000];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

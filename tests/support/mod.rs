@@ -15,10 +15,11 @@ pub(crate) mod machine;
 pub(crate) mod node_config;
 pub(crate) mod plugin;
 pub(crate) mod pod;
+pub(crate) mod random;
 pub(crate) mod run;
 
 pub(crate) use containerd::{Containerd, Handler, Kind, Options};
-pub(crate) use cri::Cri;
+pub(crate) use cri::{Cri, RunningPod};
 pub(crate) use identity::Identity;
 pub(crate) use image::Image;
 pub(crate) use machine::Machine;

@@ -15,8 +15,8 @@ use super::{Containerd, log_tail, wait_for};
 /// How long registering or ending may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the plugin logs once the runtime has accepted it.
-pub(crate) const REGISTERED: &str = "connected to the runtime";
+/// What the plugin logs once the runtime has accepted it; the level tells it from "not connected".
+pub(crate) const REGISTERED: &str = "INFO connected to the runtime";
 
 /// A running plugin; dropping it ends the process.
 pub(crate) struct Plugin {
@@ -34,15 +34,31 @@ impl Plugin {
         Ok(plugin)
     }
 
+    /// Starts it, waits until it is registered, and has it use the containerd API at `api`.
+    pub(crate) fn start_with_api(containerd: &Containerd, api: &Path) -> Result<Self> {
+        let plugin = Self::launch_as(containerd, api, None, &[])?;
+        plugin.wait_registered(1)?;
+        Ok(plugin)
+    }
+
     /// Starts it and does not wait.
     pub(crate) fn launch(containerd: &Containerd, config: Option<&str>, arguments: &[&str]) -> Result<Self> {
+        Self::launch_as(containerd, &containerd.socket(), config, arguments)
+    }
+
+    fn launch_as(
+        containerd: &Containerd,
+        api: &Path,
+        config: Option<&str>,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let log = (0..1000)
             .map(|number| containerd.dir().join(format!("plugin-{number}.log")))
             .find(|path| OpenOptions::new().write(true).create_new(true).open(path).is_ok())
             .context("no name for the plugin's log")?;
         let mut command = Command::new(binary()?);
         command.arg("plugin").arg("--nri-socket").arg(containerd.nri_socket());
-        command.arg("--containerd-socket").arg(containerd.socket());
+        command.arg("--containerd-socket").arg(api);
         if let Some(text) = config {
             let path = log.with_extension("toml");
             fs::write(&path, text)?;

@@ -61,12 +61,6 @@ impl Pod {
         self
     }
 
-    /// May have a privileged container.
-    pub(crate) fn privileged(mut self) -> Self {
-        self.privileged = true;
-        self
-    }
-
     /// A network namespace of its own. The containerd needs `Options::network`.
     pub(crate) fn own_network(mut self) -> Self {
         self.namespaces.network = v1::NamespaceMode::Pod.into();
@@ -83,6 +77,12 @@ impl Pod {
             gids: vec![mapping],
         });
         self.own_network()
+    }
+
+    /// Allows privileged containers in the pod.
+    pub(crate) fn privileged(mut self) -> Self {
+        self.privileged = true;
+        self
     }
 
     /// The annotations, as they are sent.
@@ -145,6 +145,12 @@ impl ContainerSpec {
     /// All capabilities and devices.
     pub(crate) fn privileged(mut self) -> Self {
         self.security.privileged = true;
+        self
+    }
+
+    /// One more capability, by its name without `CAP_`.
+    pub(crate) fn capability(mut self, name: &str) -> Self {
+        self.security.capabilities.get_or_insert_default().add_capabilities.push(name.to_owned());
         self
     }
 

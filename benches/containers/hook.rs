@@ -1,0 +1,60 @@
+//! The gate's process from start to exit, beside a program that does nothing.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::statistics::Sample;
+use crate::support::{Containerd, Machine};
+
+/// Microseconds.
+pub(crate) struct Times {
+    pub(crate) hook: Sample,
+    /// A static busybox whose applet is `true`.
+    pub(crate) floor: Sample,
+    /// Bytes of the config.json that the hook reads.
+    pub(crate) config: usize,
+}
+
+/// Runs the gate of `container`, a running Strict one, on its own bundle, just
+/// as the OCI runtime did.
+pub(crate) fn measure(
+    machine: &Machine,
+    daemon: &Containerd,
+    container: &str,
+    times: usize,
+) -> Result<Times> {
+    let bundle = daemon.bundle(container);
+    let config = fs::read(bundle.join("config.json")).context("reading the bundle's config.json")?;
+    let spec: Value = serde_json::from_slice(&config)?;
+    let hook = spec.pointer("/hooks/createRuntime/0").context("no gate in config.json")?;
+    let path = PathBuf::from(hook["path"].as_str().context("the gate has no path")?);
+    let args: Vec<&str> = hook["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+
+    let state = daemon.dir().join("tmp/state.json");
+    let content = json!({
+        "ociVersion": "1.0.2", "id": container, "status": "creating", "pid": 1, "bundle": bundle,
+    });
+    fs::write(&state, content.to_string())?;
+
+    let (mut hooks, mut floors) = (Vec::new(), Vec::new());
+    for _ in 0..times {
+        hooks.push(start_to_exit(&path, args.get(1..).unwrap_or_default(), &state)?);
+        floors.push(start_to_exit(&machine.busybox(), &["true"], &state)?);
+    }
+    Ok(Times { hook: Sample::new(hooks), floor: Sample::new(floors), config: config.len() })
+}
+
+fn start_to_exit(program: &Path, args: &[&str], stdin: &Path) -> Result<f64> {
+    let mut command = Command::new(program);
+    command.args(args).env_clear().stdin(File::open(stdin)?).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let start = Instant::now();
+    let status = command.status()?;
+    let took = start.elapsed();
+    ensure!(status.success(), "{} failed: {status}", program.display());
+    Ok(took.as_secs_f64() * 1e6)
+}

@@ -1,0 +1,136 @@
+//! What exists already when the plugin registers: containers that came while
+//! it was away. Those that have not been started yet are resolved; those that
+//! run with groups that they must not have are reported, one line each.
+
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+use tracing::{error, info, warn};
+
+use super::{Container, Pod, gates, hook_path_text, resolver::Resolver, subject::Subject, witness};
+use crate::{
+    containerd::Containers,
+    gate::{Gate, State},
+    identity::{self, IdentityError},
+    nri::api::ContainerState,
+    policy::{self, NodePolicy, Policy},
+};
+
+/// Everything that is needed to go through a node's containers, apart from
+/// the plugin, since it may go on after the runtime has its answer.
+pub(super) struct Survey {
+    pub(super) node: NodePolicy,
+    pub(super) hook_path: PathBuf,
+    pub(super) containers: Containers,
+    pub(super) wait: Duration,
+}
+
+impl Survey {
+    /// Goes through all containers: first those that can still be helped.
+    pub(super) async fn run(self, pods: Vec<Pod>, containers: Vec<Container>) {
+        let pods: HashMap<&str, &Pod> = pods.iter().map(|pod| (pod.id.as_str(), pod)).collect();
+        let of_pod = |container: &Container| pods.get(container.pod_sandbox_id.as_str()).copied();
+        let in_state = |states: &'static [ContainerState]| {
+            containers.iter().filter(move |container| states.contains(&container.state()))
+        };
+        for container in in_state(&[ContainerState::ContainerCreated]) {
+            if let Some(pod) = of_pod(container) {
+                self.created(pod, container).await;
+            }
+        }
+        for container in in_state(&[ContainerState::ContainerRunning, ContainerState::ContainerPaused]) {
+            if let Some(pod) = of_pod(container) {
+                self.running(pod, container).await;
+            }
+        }
+    }
+
+    /// A container that waits for its start: resolved, or shut.
+    async fn created(&self, pod: &Pod, container: &Container) {
+        let subject = Subject::new(pod, container);
+        let state = match gates(container).next().map(|gate| gate.state) {
+            // Decided, and left pending by a plugin that ended in between.
+            Some(State::Pending) => State::Pending,
+            Some(State::Resolved { .. } | State::Refused { .. }) => return,
+            None => match policy::decide(&pod.annotations, &container.name, &self.node) {
+                Ok(decision) if decision.policy == Policy::Merge => return,
+                Ok(_) => State::Pending,
+                Err(error) => State::Refused { reason: error.to_string() },
+            },
+        };
+        let gate = Gate { pod: subject.pod, container: subject.container, state };
+        let resolver = Resolver::new(self.containers.clone());
+        let path = hook_path_text(&self.hook_path);
+        match resolver.adopt(&container.id, &path, &gate, self.wait).await {
+            Ok(()) => info!(
+                pod = pod.name,
+                namespace = pod.namespace,
+                container = container.name,
+                "was created while the plugin was away; enforced before its start"
+            ),
+            Err(reason) => error!(
+                pod = pod.name,
+                namespace = pod.namespace,
+                container = container.name,
+                "was created while the plugin was away and could not be enforced: {reason}"
+            ),
+        }
+    }
+
+    /// A container that runs: nothing can be changed, but it is said.
+    async fn running(&self, pod: &Pod, container: &Container) {
+        let resolved = gates(container).find_map(|gate| match gate.state {
+            State::Resolved { groups, .. } => Some(groups),
+            State::Pending | State::Refused { .. } => None,
+        });
+        let enforced = resolved.is_some();
+        let mut allowed = match resolved {
+            Some(groups) => groups,
+            None => match policy::decide(&pod.annotations, &container.name, &self.node) {
+                Ok(decision) if decision.policy == Policy::Merge => return,
+                // A policy that cannot be read is refused when it is asked for; this one was not.
+                Ok(_) | Err(_) => {
+                    match Resolver::new(self.containers.clone()).declared(&container.id, self.wait).await {
+                        Ok(declared) => declared,
+                        Err(reason) => {
+                            warn!(
+                                pod = pod.name,
+                                namespace = pod.namespace,
+                                container = container.name,
+                                "was started while the plugin was away and cannot be compared: {reason}"
+                            );
+                            return;
+                        }
+                    }
+                }
+            },
+        };
+        let process = match identity::of_process(container.pid) {
+            Ok(process) => process,
+            Err(IdentityError::Gone { .. }) => return,
+            Err(reason) => {
+                warn!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "cannot be looked at: {reason}"
+                );
+                return;
+            }
+        };
+        if !enforced {
+            allowed.push(process.gid);
+        }
+        let extra = witness::not_allowed(&process, &allowed);
+        if !extra.is_empty() {
+            error!(
+                pod = pod.name,
+                namespace = pod.namespace,
+                container = container.name,
+                extra_groups = witness::join(&extra),
+                uid = process.uid,
+                "VIOLATED: runs with groups that Strict forbids, since it was started while the plugin was \
+                 away or took them itself (CAP_SETGID); delete the pod to have it enforced"
+            );
+        }
+    }
+}

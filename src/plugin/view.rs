@@ -1,0 +1,46 @@
+//! What this plugin reads of pods and containers; the rest of the runtime's
+//! messages is skipped. Field numbers are those of `proto/nri.proto`.
+
+use std::collections::BTreeMap;
+
+use crate::nri::api::{ContainerState, Hooks};
+
+/// The part of NRI's `PodSandbox` that a decision is made from.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Pod {
+    /// The sandbox's id in the runtime.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// The pod's name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The pod's namespace.
+    #[prost(string, tag = "4")]
+    pub namespace: String,
+    /// The pod's annotations.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The part of NRI's `Container` that the plugin works with.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Container {
+    /// The container's id in the runtime.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// The id of its pod's sandbox.
+    #[prost(string, tag = "2")]
+    pub pod_sandbox_id: String,
+    /// Its name in the pod.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// How far it got.
+    #[prost(enumeration = "ContainerState", tag = "4")]
+    pub state: i32,
+    /// Its OCI hooks, the gate among them.
+    #[prost(message, optional, tag = "10")]
+    pub hooks: Option<Hooks>,
+    /// Its first process, once it runs.
+    #[prost(uint32, tag = "12")]
+    pub pid: u32,
+}

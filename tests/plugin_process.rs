@@ -1,0 +1,200 @@
+//! The plugin as a process, without a runtime: what it logs, and how it ends.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::{
+    fs::File,
+    os::unix::net::UnixListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// Nothing here takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const WAITING: &str = "not connected to the runtime, waiting for it";
+
+struct Process {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Process {
+    /// `arguments` come before the command's own; there is no socket at [`Self::socket`].
+    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments, environment)
+    }
+
+    fn start_in(dir: tempfile::TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let log = File::create(dir.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_strict-groups"))
+            .args(arguments)
+            .args(["plugin", "--nri-socket"])
+            .arg(dir.path().join("nri.sock"))
+            .env_remove("RUST_LOG")
+            .env_remove("JOURNAL_STREAM")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, dir }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("nri.sock")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// Waits until the log has `text` so many times.
+    fn until(&self, text: &str, times: usize) {
+        let end = Instant::now() + PATIENCE;
+        while self.log().matches(text).count() < times {
+            assert!(Instant::now() < end, "no {text:?} in {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until it handles this signal (proc(5), `SigCgt`).
+    fn until_it_handles(&self, signal: Signal) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+            if u64::from_str_radix(caught, 16).unwrap() & (1 << (signal as u32 - 1)) != 0 {
+                return;
+            }
+            assert!(Instant::now() < end, "{signal} is not handled: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends it with this signal; its exit code and all of its log.
+    fn end(mut self, signal: Signal) -> (Option<i32>, String) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), self.log());
+            }
+            assert!(Instant::now() < end, "{signal} did not end it: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for its own end.
+    fn ended(mut self) -> (Option<i32>, String) {
+        (self.child.wait().unwrap().code(), self.log())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_missing_socket_is_named_in_one_line_that_says_what_to_do() {
+    let process = Process::start(&[], &[]);
+    let socket = process.socket().display().to_string();
+    process.until(WAITING, 1);
+    // Long enough for more tries, which say nothing.
+    std::thread::sleep(Duration::from_millis(100));
+    let (code, log) = process.end(Signal::SIGTERM);
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!((code, lines.len()), (Some(0), 3), "{log}");
+    assert!(lines[0].contains(" INFO starting"), "{log}");
+    for part in [" WARN ", WAITING, &socket, "not running", "NRI is off", "disable = false"] {
+        assert!(lines[1].contains(part), "no {part:?} in {log}");
+    }
+    assert!(lines[2].ends_with(" INFO stopped"), "{log}");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_the_next_try() {
+    let process = Process::start(&["--log-level", "debug"], &[]);
+    let tries = "still not connected to the runtime";
+    process.until(tries, 9);
+    let (code, log) = process.end(Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{log}");
+    // It was to sleep for 2.5 s, and did not finish that to try again.
+    assert_eq!(log.matches(tries).count(), 9, "{log}");
+    assert!(log.trim_end().ends_with("stopped"), "{log}");
+}
+
+#[test]
+fn sigint_ends_it_as_well() {
+    let process = Process::start(&[], &[]);
+    process.until(WAITING, 1);
+    let (code, log) = process.end(Signal::SIGINT);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.trim_end().ends_with("stopped"), "{log}");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_runtime_that_says_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join("nri.sock")).unwrap();
+    let process = Process::start_in(dir, &[], &[]);
+    let _connection = listener.accept().unwrap();
+    let (code, log) = process.end(Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.trim_end().ends_with("stopped"), "{log}");
+    assert!(!log.contains(WAITING), "{log}");
+}
+
+#[test]
+fn log_level_says_what_is_logged() {
+    for (level, starting, waiting, tries) in
+        [("error", 0, 0, 0), ("warn", 0, 1, 0), ("info", 1, 1, 0), ("debug", 1, 1, 1)]
+    {
+        let process = Process::start(&["--log-level", level], &[]);
+        process.until_it_handles(Signal::SIGTERM);
+        process.until(WAITING, waiting);
+        process.until("DEBUG still not connected", tries);
+        let (code, log) = process.end(Signal::SIGTERM);
+        assert_eq!(code, Some(0), "{level}: {log}");
+        assert_eq!(log.matches("INFO starting").count(), starting, "{level}: {log}");
+        assert_eq!(log.matches(WAITING).count(), waiting, "{level}: {log}");
+        assert_eq!(log.contains("DEBUG still not connected"), tries == 1, "{level}: {log}");
+    }
+}
+
+#[test]
+fn rust_log_wins_over_log_level() {
+    let process = Process::start(&["--log-level", "error"], &[("RUST_LOG", "strict_groups::nri=debug")]);
+    process.until("DEBUG still not connected", 1);
+    let (_, log) = process.end(Signal::SIGTERM);
+    assert!(!log.contains("starting") && !log.contains("stopped"), "other modules: {log}");
+}
+
+#[test]
+fn a_rust_log_that_is_no_filter_is_an_error() {
+    let (code, log) = Process::start(&[], &[("RUST_LOG", "strict_groups=loud\n")]).ended();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains(r#"RUST_LOG="strict_groups=loud\n" is not a log filter"#), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+}
+
+/// A child of a systemd service whose output leads elsewhere.
+#[test]
+fn a_journal_that_is_not_our_stderr_is_left_alone() {
+    for stream in ["1:2", "", "nonsense"] {
+        let process = Process::start(&[], &[("JOURNAL_STREAM", stream)]);
+        process.until(WAITING, 1);
+        let (_, log) = process.end(Signal::SIGTERM);
+        assert!(log.lines().next().unwrap().contains("Z  INFO starting version="), "{log}");
+    }
+}

@@ -1,0 +1,261 @@
+//! Random images and security contexts: what the plugin makes of them on
+//! containerd 1.7 is what containerd 2.x, which knows Strict itself, makes.
+//!
+//! The cases follow from a seed, the same one unless `STRICT_GROUPS_SEED` says
+//! another; `STRICT_GROUPS_CASES` says how many.
+
+#![allow(clippy::indexing_slicing, reason = "the lists are as long as each other, or the test is wrong")]
+
+mod generate;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::support::cri::RunningPod;
+use crate::support::{ContainerSpec, Containerd, Cri, Identity, Pod};
+use crate::world::{World, trial};
+use generate::{CASES_PER_IMAGE, ImageCase, Security};
+
+const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
+const DEFAULT_SEED: u64 = 3619;
+const DEFAULT_CASES: usize = 60;
+
+/// The plugin on 2.x gets each third case.
+const SAMPLE: usize = 3;
+
+/// From so many cases on, the shares of interesting ones must be as expected.
+const ENOUGH_FOR_SHARES: usize = 40;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("differential::as_native_strict_does", |world| {
+        run(
+            world,
+            setting("STRICT_GROUPS_SEED", DEFAULT_SEED)?,
+            setting("STRICT_GROUPS_CASES", DEFAULT_CASES)?,
+        )
+    })]
+}
+
+fn setting<T: FromStr>(variable: &str, default: T) -> Result<T> {
+    let Ok(text) = std::env::var(variable) else { return Ok(default) };
+    text.parse().ok().with_context(|| format!("{variable}={text:?} is no number"))
+}
+
+/// One way to run all cases: a containerd, and how it is told to be strict.
+struct Side<'a> {
+    daemon: &'a Containerd,
+    pod: Pod,
+    by_field: bool,
+}
+
+fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
+    println!("differential: STRICT_GROUPS_SEED={seed} STRICT_GROUPS_CASES={cases}");
+    let images: Vec<ImageCase> =
+        (0..cases.div_ceil(CASES_PER_IMAGE)).map(|number| ImageCase::new(seed, number)).collect();
+    let cases: Vec<(&ImageCase, Security)> = (0..cases)
+        .map(|number| (&images[number / CASES_PER_IMAGE], number))
+        .map(|(image, number)| (image, Security::new(seed, number, image)))
+        .collect();
+
+    let strict = |name| Pod::new(name).annotation(ANNOTATION, "Strict");
+    let ours = Side { daemon: &world.old, pod: strict("differential-ours"), by_field: false };
+    let native = Side { daemon: &world.new, pod: Pod::new("differential-native"), by_field: true };
+    let both = Side { daemon: &world.new, pod: strict("differential-both"), by_field: false };
+    let every: Vec<_> = cases.iter().collect();
+    let sample: Vec<_> = cases.iter().step_by(SAMPLE).collect();
+    let (ours, merged, native, both) = std::thread::scope(|scope| {
+        let old = scope.spawn(|| -> Result<_> {
+            import(world, &world.old, &images)?;
+            Ok((run_all(&ours, &every)?, merge_all(&world.old, &cases)?))
+        });
+        let new = scope.spawn(|| -> Result<_> {
+            import(world, &world.new, &images)?;
+            let native = scope.spawn(|| run_all(&native, &every));
+            let both = run_all(&both, &sample)?;
+            Ok((joined(native.join())?, both))
+        });
+        let (ours, merged) = joined(old.join())?;
+        let (native, both) = joined(new.join())?;
+        anyhow::Ok((ours, merged, native, both))
+    })?;
+
+    let mut shares = Shares::default();
+    let mut wrong = Vec::new();
+    for (number, (image, security)) in cases.iter().enumerate() {
+        let (ours, merged, native) = (&ours[number], &merged[number], &native[number]);
+        let both = (number % SAMPLE == 0).then(|| &both[number / SAMPLE]);
+        let mut problems = Vec::new();
+        if !ours.same(native) {
+            problems.push("the plugin on 1.7 differs from native Strict");
+        }
+        if both.is_some_and(|both| !both.same(native)) {
+            problems.push("the plugin on 2.x differs from native Strict");
+        }
+        if !shares.count(ours, merged.as_ref()) {
+            problems.push("Strict on 1.7 gives a group that Merge does not");
+        }
+        if !problems.is_empty() {
+            wrong.push(format!(
+                "case {number} of seed {seed}: {}\n{}\n{security:?}\n1.7 with the plugin: {ours}\n\
+                 2.x native: {native}\n2.x with the plugin: {}\n1.7 Merge: {merged:?}\n",
+                problems.join(", "),
+                image.describe(),
+                both.map_or_else(|| "(not run)".to_owned(), ToString::to_string),
+            ));
+        }
+    }
+    println!("differential: {shares}");
+    ensure!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    shares.check()
+}
+
+fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
+    result.unwrap_or_else(|_| bail!("a thread panicked"))
+}
+
+fn import(world: &World, daemon: &Containerd, images: &[ImageCase]) -> Result<()> {
+    images.iter().try_for_each(|image| daemon.import(&image.build(&world.machine)?))
+}
+
+/// How a container came out.
+enum Outcome {
+    Runs { first: Identity, exec: Identity },
+    Refused(String),
+}
+
+impl Outcome {
+    /// Equal in everything that decides about access. The words of a refusal are each runtime's own.
+    fn same(&self, other: &Self) -> bool {
+        let key = |identity: &Identity| (identity.uid, identity.gid, identity.groups());
+        match (self, other) {
+            (Self::Runs { first, exec }, Self::Runs { first: other_first, exec: other_exec }) => {
+                key(first) == key(other_first) && key(exec) == key(other_exec) && key(first) == key(exec)
+            }
+            (Self::Refused(_), Self::Refused(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runs { first, exec } => write!(out, "first process {first}, exec {exec}"),
+            Self::Refused(reason) => write!(out, "refused: {reason}"),
+        }
+    }
+}
+
+/// All cases as containers of one pod, by two threads that share the work.
+fn run_all(side: &Side<'_>, cases: &[&(&ImageCase, Security)]) -> Result<Vec<Outcome>> {
+    let cri = side.daemon.cri();
+    let pod = cri.run_pod(&side.pod)?;
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Outcome)>> {
+        let mut outcomes = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&(image, security)) = cases.get(number) else { return Ok(outcomes) };
+            let mut spec = security.spec(&format!("case-{number}"), image);
+            if side.by_field {
+                spec = spec.strict_field();
+            }
+            let outcome = run_one(cri, &pod, &spec).with_context(|| {
+                format!("case {number}, {:?}: {security:?}, {}", side.daemon.kind(), image.describe())
+            })?;
+            outcomes.push((number, outcome));
+        }
+    };
+    let mut outcomes = std::thread::scope(|scope| {
+        let second = scope.spawn(work);
+        let mut outcomes = work()?;
+        outcomes.extend(joined(second.join())?);
+        anyhow::Ok(outcomes)
+    })?;
+    cri.remove_pod(&pod.id)?;
+    outcomes.sort_by_key(|(number, _)| *number);
+    Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+fn run_one(cri: &Cri, pod: &RunningPod, spec: &ContainerSpec) -> Result<Outcome> {
+    let container = match cri.launch(pod, spec) {
+        Ok(container) => container,
+        Err(error) => return Ok(Outcome::Refused(error.to_string())),
+    };
+    let first = Identity::of_process(cri.status(&container)?.pid)?;
+    let output = cri.exec(&container, &["cat", "/proc/self/status"])?;
+    Ok(Outcome::Runs { first, exec: Identity::from_status(&output.stdout)? })
+}
+
+/// The groups that 1.7 gives without the plugin. They are in the spec as soon
+/// as the container is created; `None` where it is refused.
+fn merge_all(daemon: &Containerd, cases: &[(&ImageCase, Security)]) -> Result<Vec<Option<BTreeSet<u64>>>> {
+    let cri = daemon.cri();
+    let pod = cri.run_pod(&Pod::new("differential-merge"))?;
+    let merge_one = |(number, (image, security)): (usize, &(&ImageCase, Security))| {
+        let Ok(container) = cri.create(&pod, &security.spec(&format!("case-{number}"), image)) else {
+            return Ok(None);
+        };
+        let info = cri.status(&container)?.info;
+        let user = info.pointer("/runtimeSpec/process/user").context("no user in the spec")?;
+        let listed = user.get("additionalGids").and_then(Value::as_array);
+        let gids = listed.into_iter().flatten().chain(user.get("gid")).filter_map(Value::as_u64);
+        Ok(Some(gids.collect()))
+    };
+    let merged = cases.iter().enumerate().map(merge_one).collect();
+    cri.remove_pod(&pod.id)?;
+    merged
+}
+
+/// How many cases could have told a difference.
+#[derive(Default)]
+struct Shares {
+    cases: usize,
+    refused: usize,
+    /// Merge gives more than Strict: a plugin that did nothing would be found out.
+    image_adds: usize,
+    /// Strict gives more than the primary group: a plugin that removed all would be found out.
+    declared: usize,
+}
+
+impl Shares {
+    /// False when Strict gives more than Merge.
+    fn count(&mut self, strict: &Outcome, merged: Option<&BTreeSet<u64>>) -> bool {
+        self.cases += 1;
+        let (Outcome::Runs { first, .. }, Some(merged)) = (strict, merged) else {
+            self.refused += 1;
+            return true;
+        };
+        let strict: BTreeSet<u64> = first.groups().into_iter().map(u64::from).collect();
+        self.image_adds += usize::from(merged.len() > strict.len());
+        self.declared += usize::from(strict.len() > 1);
+        strict.is_subset(merged)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.cases < ENOUGH_FOR_SHARES {
+            return Ok(());
+        }
+        let percent = |count: usize| count * 100 / self.cases;
+        ensure!(percent(self.image_adds) >= 25, "too few cases where the image adds groups: {self}");
+        ensure!(percent(self.declared) >= 25, "too few cases where groups are declared: {self}");
+        ensure!(percent(self.refused) <= 50, "too many cases are refused: {self}");
+        Ok(())
+    }
+}
+
+impl fmt::Display for Shares {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{} cases; in {} the image adds groups, in {} groups are declared, {} are refused",
+            self.cases, self.image_adds, self.declared, self.refused
+        )
+    }
+}

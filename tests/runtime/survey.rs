@@ -1,0 +1,99 @@
+//! Containers that came while the plugin was away: what is not started yet is
+//! enforced when it comes back, what runs with too much is reported.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+
+use crate::support::{ContainerSpec, Containerd, Cri, Identity, Image, Kind, Options, Plugin, Pod};
+use crate::world::{World, trial};
+
+const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("survey::created_while_away_is_enforced_before_its_start_on_containerd_1_7", |world| {
+            created(world, Kind::V1_7)
+        }),
+        trial("survey::created_while_away_is_enforced_before_its_start_on_containerd_2", |world| {
+            created(world, Kind::V2)
+        }),
+        trial("survey::running_with_too_much_is_reported_once_each", running),
+    ]
+}
+
+fn start(world: &World, kind: Kind) -> Result<Containerd> {
+    let daemon = Containerd::start(&world.machine, &world.run, kind, Options::default().nri())?;
+    daemon.import(&Image::announcement(&world.machine)?)?;
+    Ok(daemon)
+}
+
+fn spec() -> ContainerSpec {
+    ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
+        .user(1000)
+        .group(3000)
+        .supplemental(&[4000])
+}
+
+/// The groups of the first process and of an exec, which must agree.
+fn groups(cri: &Cri, container: &str) -> Result<BTreeSet<u32>> {
+    let first = Identity::of_process(cri.status(container)?.pid)?.groups();
+    let exec = Identity::from_status(&cri.exec(container, &["cat", "/proc/self/status"])?.stdout)?.groups();
+    ensure!(first == exec, "first process {first:?}, exec {exec:?}");
+    Ok(first)
+}
+
+fn created(world: &World, kind: Kind) -> Result<()> {
+    let daemon = start(world, kind)?;
+    let cri = daemon.cri();
+    let strict = cri.run_pod(&Pod::new("away-strict").annotation(ANNOTATION, "Strict"))?;
+    let strict = cri.create(&strict, &spec())?;
+    let wrong = cri.run_pod(&Pod::new("away-wrong").annotation(ANNOTATION, "strict"))?;
+    let wrong = cri.create(&wrong, &spec())?;
+    let merge = cri.run_pod(&Pod::new("away-merge"))?;
+    let merge = cri.create(&merge, &spec())?;
+
+    let plugin = Plugin::start(&daemon, None, &[])?;
+    plugin.wait_log(|line| line.contains("enforced before its start") && line.contains("away-strict"))?;
+    cri.start(&strict)?;
+    let seen = groups(cri, &strict)?;
+    ensure!(seen == BTreeSet::from([3000, 4000]), "{seen:?}");
+
+    let error = cri.start(&wrong).err().map(|error| error.message).unwrap_or_default();
+    ensure!(error.contains("pod default/away-wrong, container app"), "{error}");
+    ensure!(error.contains("write Strict or Merge"), "{error}");
+
+    cri.start(&merge)?;
+    let seen = groups(cri, &merge)?;
+    ensure!(seen == BTreeSet::from([3000, 4000, 50000]), "{seen:?}");
+    let config = std::fs::read_to_string(daemon.bundle(&merge).join("config.json"))?;
+    ensure!(!config.contains("strict-groups\",\"hook"), "a Merge container was changed: {config}");
+    Ok(())
+}
+
+fn running(world: &World) -> Result<()> {
+    let daemon = start(world, Kind::V1_7)?;
+    let cri = daemon.cri();
+    for (name, policy) in [("run-strict", "Strict"), ("run-merge", "Merge")] {
+        let pod = cri.run_pod(&Pod::new(name).annotation(ANNOTATION, policy))?;
+        cri.launch(&pod, &spec())?;
+    }
+    // It has nothing that Strict would take.
+    let pod = cri.run_pod(&Pod::new("run-harmless").annotation(ANNOTATION, "Strict"))?;
+    cri.launch(&pod, &spec().user(4242))?;
+
+    let plugin = Plugin::start(&daemon, None, &[])?;
+    let line = plugin.wait_log(|line| line.contains("VIOLATED"))?;
+    ensure!(line.contains("run-strict") && line.contains("extra_groups=\"50000\""), "{line}");
+
+    // A container that is enforced while the plugin is there is none to report later.
+    let pod = cri.run_pod(&Pod::new("run-enforced").annotation(ANNOTATION, "Strict"))?;
+    cri.launch(&pod, &spec())?;
+    drop(plugin);
+    let plugin = Plugin::start(&daemon, None, &[])?;
+    plugin.wait_log(|line| line.contains("VIOLATED"))?;
+    let lines = plugin.log().lines().filter(|line| line.contains("VIOLATED")).count();
+    ensure!(lines == 1, "{}", plugin.log());
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The plugin is there, the runtime's socket is not.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+
+use crate::steps::{fresh, fresh_with, says, strict_works};
+use crate::support::{Kind, Options, Plugin};
+use crate::world::{World, trial};
+
+/// What the plugin says when it has to wait.
+const WAITING: &str = "not connected to the runtime, waiting for it";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("waiting::plugin_is_started_before_containerd", |world| {
+            starts_first(world, false, "there is no NRI socket at")
+        }),
+        trial("waiting::plugin_is_started_on_a_socket_of_a_killed_containerd", |world| {
+            starts_first(world, true, "nobody listens on the NRI socket")
+        }),
+        trial("waiting::nri_is_off", |world| {
+            let daemon = fresh_with(world, Kind::V1_7, Options::default())?;
+            let plugin = Plugin::launch(&daemon, None, &[])?;
+            let line = plugin.wait_log(|line| line.contains(WAITING))?;
+            let socket = daemon.nri_socket().display().to_string();
+            says(&line, &[&socket, "NRI is off", "disable = false", "io.containerd.nri.v1.nri"])?;
+            ensure!(plugin.stop(Signal::SIGTERM)? == Some(0), "it did not end well: {}", plugin.log());
+            daemon.stop()
+        }),
+    ]
+}
+
+fn starts_first(world: &World, stale: bool, complaint: &str) -> Result<()> {
+    let daemon = fresh(world, Kind::V1_7)?;
+    daemon.halt(Signal::SIGKILL)?;
+    // containerd leaves its socket behind; at a node's boot there is none.
+    if !stale {
+        std::fs::remove_file(daemon.nri_socket())?;
+    }
+    let plugin = Plugin::launch(&daemon, None, &[])?;
+    let line = plugin.wait_log(|line| line.contains(WAITING))?;
+    says(&line, &[complaint, &daemon.nri_socket().display().to_string(), "not running"])?;
+    daemon.launch()?;
+    plugin.wait_registered(1)?;
+    strict_works(&daemon, "waiting")?;
+    let lines = plugin.log().matches(complaint).count();
+    ensure!(lines == 1, "said {lines} times: {}", plugin.log());
+    daemon.stop()
+}
