@@ -2,8 +2,10 @@
 //! hook (OCI runtime spec, "Hooks"). Exits 0 to let the container start, else
 //! prints one line, which ends up in `kubectl describe pod`.
 //!
-//! It runs at every start of a Strict container, so it does little: no async
-//! runtime, no logging, no file but the bundle's `config.json`.
+//! It runs at every start of a Strict container, and as the static gate at
+//! every start of any container, so it does little: no async runtime, no
+//! logging, no file but the bundle's `config.json`, the container's
+//! `/etc/group`, and the node's configuration where the answer depends on it.
 
 use std::{
     fs::File,
@@ -20,8 +22,11 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
+    config::Config,
     gate::{Gate, GateError, Refusal},
+    groups, rootfs,
     spec::{self, SpecError},
+    static_gate::{Start, StaticGate, StaticGateError, StaticRefusal},
 };
 
 /// More than any real state or `config.json`: Kubernetes allows 256 KiB of
@@ -33,7 +38,7 @@ const LARGEST_INPUT: u64 = 16 * 1024 * 1024;
 pub enum HookError {
     /// Not called with a gate's arguments.
     #[error(
-        "strict-groups: `strict-groups hook` is run by the OCI runtime with the arguments that the plugin gave it, not by hand"
+        "strict-groups: `strict-groups hook` is run by the OCI runtime with the arguments that the plugin or `strict-groups config` gave it, not by hand"
     )]
     NotAGate,
     /// The arguments are nearly those of a gate.
@@ -41,6 +46,17 @@ pub enum HookError {
         "strict-groups: refused: the gate's own arguments are not understood ({0}); are plugin and hook of one version?"
     )]
     Arguments(#[source] GateError),
+    /// The arguments are nearly those of the static gate.
+    #[error(
+        "strict-groups: refused: the static gate's arguments are not understood ({0}); write the node's files again with `strict-groups config`"
+    )]
+    StaticArguments(#[source] StaticGateError),
+    /// Something that must be read could not be, so the static gate knows no pod.
+    #[error("strict-groups: static gate: refused: {0}")]
+    StaticUnreadable(#[source] InputError),
+    /// The static gate is shut for this container.
+    #[error(transparent)]
+    StaticRefused(#[from] StaticRefusal),
     /// Something that must be read could not be.
     #[error("strict-groups: pod {pod}, container {container}: refused: {source}")]
     Unreadable {
@@ -78,6 +94,9 @@ pub enum InputError {
         /// What is wrong with it.
         source: SpecError,
     },
+    /// The container's `/etc/group` is there and cannot be read.
+    #[error("cannot read the container's /etc/group ({0})")]
+    GroupFile(#[source] io::Error),
     /// `config.json` does not have the gate that is running.
     #[error("{} does not have this gate among its hooks", path.display())]
     NoGate {
@@ -89,7 +108,22 @@ pub enum InputError {
 /// The part of the OCI state that is needed (OCI runtime spec, "State").
 #[derive(Deserialize)]
 struct OciState {
+    #[serde(default)]
+    id: String,
+    /// The container's first process, before it runs the container's program.
+    pid: u32,
     bundle: PathBuf,
+}
+
+/// What a hook looks at.
+struct Bundle {
+    /// The container's id in the OCI state.
+    id: String,
+    /// The container's first process.
+    pid: u32,
+    path: PathBuf,
+    /// The content of its `config.json`.
+    json: Vec<u8>,
 }
 
 /// Decides whether the container may start. `args` are the gate's own, the
@@ -98,24 +132,64 @@ struct OciState {
 /// # Errors
 /// Every reason to refuse. Its text is one line.
 pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
+    if let Some(gate) = StaticGate::parse(args).map_err(HookError::StaticArguments)? {
+        return verify_static(&gate, state);
+    }
     let gate = Gate::parse(args).map_err(HookError::Arguments)?.ok_or(HookError::NotAGate)?;
-    let view = read_bundle(&gate, state).map_err(|source| HookError::Unreadable {
-        pod: gate.pod.clone(),
-        container: gate.container.clone(),
-        source,
-    })?;
-    Ok(gate.verify_spec(&view)?)
+    let unreadable =
+        |source| HookError::Unreadable { pod: gate.pod.clone(), container: gate.container.clone(), source };
+    let Bundle { pid, path: bundle, json, .. } = Bundle::read(state).map_err(unreadable)?;
+    let view = read_gated(&gate, &bundle, &json).map_err(unreadable)?;
+    gate.verify_spec(&view)?;
+    let file = group_file(pid, &bundle, &view).map_err(|source| unreadable(InputError::GroupFile(source)))?;
+    Ok(gate.verify_group_file(&view, file.as_deref().unwrap_or_default())?)
 }
 
-fn read_bundle(gate: &Gate, state: impl Read) -> Result<spec::View, InputError> {
-    let state = read_limited(state).map_err(InputError::State)?;
-    let state: OciState =
-        serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
-    let path = state.bundle.join("config.json");
-    let json =
-        read_config(&state.bundle).map_err(|source| InputError::Config { path: path.clone(), source })?;
-    let view = spec::read(&json).map_err(|source| InputError::Spec { path: path.clone(), source })?;
-    if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path }) }
+fn verify_static(gate: &StaticGate, state: impl Read) -> Result<(), HookError> {
+    let bundle = Bundle::read(state).map_err(HookError::StaticUnreadable)?;
+    let (view, annotations) = spec::read_with_annotations(&bundle.json).map_err(|source| {
+        HookError::StaticUnreadable(InputError::Spec { path: config_json(&bundle.path), source })
+    })?;
+    // A file that cannot be read is no reason to refuse what is not Strict.
+    let renames_groups = group_file(bundle.pid, &bundle.path, &view).map_or(true, |file| {
+        file.is_some_and(|file| groups::alias(&file, &view.user.additional_gids).is_some())
+    });
+    let start = Start { id: &bundle.id, view: &view, annotations: &annotations, renames_groups };
+    Ok(gate.judge(&start, || Config::load(gate.config.as_deref()))?)
+}
+
+fn read_gated(gate: &Gate, bundle: &Path, json: &[u8]) -> Result<spec::View, InputError> {
+    let path = || config_json(bundle);
+    let view = spec::read(json).map_err(|source| InputError::Spec { path: path(), source })?;
+    if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path: path() }) }
+}
+
+fn config_json(bundle: &Path) -> PathBuf {
+    bundle.join("config.json")
+}
+
+/// The `/etc/group` that the container's first process is going to have. The
+/// container's mounts are made already, but only that process sees them.
+fn group_file(pid: u32, bundle: &Path, view: &spec::View) -> io::Result<Option<Vec<u8>>> {
+    let path = bundle.join(view.root_path.as_deref().unwrap_or("rootfs"));
+    match rootfs::directory(rootfs::of_process(pid)?, &path) {
+        Ok(root) => rootfs::read(root, rootfs::GROUP_FILE),
+        // A runtime that keeps it elsewhere (a virtual machine) does not look groups up in it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Bundle {
+    fn read(state: impl Read) -> Result<Self, InputError> {
+        let state = read_limited(state).map_err(InputError::State)?;
+        let OciState { id, pid, bundle } =
+            serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
+        match read_config(&bundle) {
+            Ok(json) => Ok(Self { id, pid, path: bundle, json }),
+            Err(source) => Err(InputError::Config { path: config_json(&bundle), source }),
+        }
+    }
 }
 
 /// Reads the bundle's own `config.json`: no link, no FIFO or device that
