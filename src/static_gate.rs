@@ -98,8 +98,8 @@ pub enum StaticCause {
     /// Nobody filtered the groups.
     #[error(
         "supplementalGroupsPolicy Strict is asked for, but the strict-groups plugin did not see this container \
-         (it was not running, or not registered with the runtime); see to the plugin on this node, then delete \
-         the pod to try again"
+         (it was not running, or not registered with the runtime); see to the plugin on this node; the kubelet \
+         tries again, unless restartPolicy is Never"
     )]
     NotSeen,
     /// The annotations are wrong, or not allowed here.
