@@ -16,5 +16,7 @@ pub mod logging;
 pub mod nri;
 pub mod plugin;
 pub mod policy;
+pub mod privilege;
 pub mod spec;
 mod text;
+pub mod trust;
