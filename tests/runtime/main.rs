@@ -28,6 +28,7 @@ mod launched;
 mod lifecycle;
 mod log_line;
 mod node_default;
+mod privilege;
 mod records;
 mod restart;
 mod steps;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         lifecycle::trials(),
         log_line::trials(),
         node_default::trials(),
+        privilege::trials(),
         records::trials(),
         restart::trials(),
         strict::trials(),
