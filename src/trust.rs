@@ -152,7 +152,7 @@ pub fn check(path: &Path, kind: Kind) -> Result<(), Untrusted> {
         .map_err(|source| Untrusted::Unreadable { path: path.to_owned(), source })?;
     let mut walk = Walk { whole: path, at: PathBuf::from("/"), rest: Vec::new(), links: 0 };
     walk.prepend(&absolute);
-    walk.entry(Path::new("/"), &walk.look(Path::new("/"))?, Role::Directory)?;
+    walk.entry(Path::new("/"), &look(Path::new("/"))?, Role::Directory)?;
     while let Some(name) = walk.rest.pop() {
         walk.step(&name, kind)?;
     }
@@ -175,7 +175,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let path = self.at.join(name);
-        let metadata = self.look(&path)?;
+        let metadata = look(&path)?;
         if metadata.is_symlink() {
             self.entry(&path, &metadata, Role::Link)?;
             self.links += 1;
@@ -203,13 +203,6 @@ impl Walk<'_> {
         }));
     }
 
-    fn look(&self, path: &Path) -> Result<Metadata, Untrusted> {
-        fs::symlink_metadata(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Untrusted::Missing { path: path.to_owned() },
-            _ => Untrusted::Unreadable { path: path.to_owned(), source },
-        })
-    }
-
     fn entry(&self, path: &Path, metadata: &Metadata, role: Role) -> Result<(), Untrusted> {
         let (uid, mode) = (metadata.uid(), metadata.mode());
         let whole = self.whole.to_owned();
@@ -222,6 +215,13 @@ impl Walk<'_> {
             Ok(())
         }
     }
+}
+
+fn look(path: &Path) -> Result<Metadata, Untrusted> {
+    fs::symlink_metadata(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Untrusted::Missing { path: path.to_owned() },
+        _ => Untrusted::Unreadable { path: path.to_owned(), source },
+    })
 }
 
 /// Checks that who listens on the socket at `path`, which `stream` is

@@ -1,7 +1,8 @@
 //! The plugin as a process, without a runtime.
 
 use std::{
-    fs::File,
+    fs::{self, File, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -17,6 +18,9 @@ use strict_groups::trust;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const WAITING: &str = "not connected to the runtime, waiting for it";
+
+/// A user other than root.
+pub(crate) const NOBODY: u32 = 65534;
 
 pub(crate) struct Process {
     child: Child,
@@ -57,7 +61,7 @@ impl Process {
     }
 
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
     /// Waits until the log has `text` so many times.
@@ -73,7 +77,7 @@ impl Process {
     pub(crate) fn until_it_handles(&self, signal: Signal) {
         let end = Instant::now() + PATIENCE;
         loop {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+            let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
             if u64::from_str_radix(caught, 16).unwrap() & (1 << (signal as u32 - 1)) != 0 {
                 return;
@@ -142,4 +146,8 @@ pub(crate) fn copy(place: &Path) -> PathBuf {
         .unwrap();
     assert!(install.success());
     place.to_owned()
+}
+
+pub(crate) fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
