@@ -130,7 +130,7 @@ fn bench() -> Result<()> {
         "1.5 ms",
         hook < 1.5,
     );
-    let size = std::fs::metadata(plugin::binary()?)?.len() as f64 / 1_048_576.0;
+    let size = std::fs::metadata(plugin::binary(daemon.run())?)?.len() as f64 / 1_048_576.0;
     table.budget("binary", format!("{size:.2} MiB"), String::new(), "4 MiB", size < 4.0);
     table.print();
 

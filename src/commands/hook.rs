@@ -10,12 +10,14 @@
 use std::{
     fs::File,
     io::{self, Read},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use nix::{
     dir::Dir,
-    fcntl::{OFlag, openat},
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
     sys::stat::Mode,
 };
 use serde::Deserialize;
@@ -196,12 +198,24 @@ impl Bundle {
 /// would make the hook wait.
 fn read_config(bundle: &Path) -> io::Result<Vec<u8>> {
     let bundle = Dir::open(bundle, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = File::from(openat(&bundle, "config.json", flags, Mode::empty())?);
+    let file = File::from(open_within(&bundle, "config.json")?);
     if file.metadata()?.is_file() {
         read_limited(file)
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
+/// Opens `name`, a single component, in `bundle`, and has the kernel see to it
+/// that nothing leads out of there (`openat2(2)`). Without that call (a kernel
+/// before 5.6: ENOSYS; a seccomp filter: EPERM) no link is followed either.
+fn open_within(bundle: &Dir, name: &str) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let within =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    match openat2(bundle, name, OpenHow::new().flags(flags).resolve(within)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => openat(bundle, name, flags, Mode::empty()),
+        opened => opened,
     }
 }
 

@@ -30,6 +30,7 @@ mod lifecycle;
 mod log_line;
 mod node_config;
 mod node_default;
+mod privilege;
 mod records;
 mod restart;
 mod static_gate;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         log_line::trials(),
         node_config::trials(),
         node_default::trials(),
+        privilege::trials(),
         records::trials(),
         restart::trials(),
         static_gate::trials(),

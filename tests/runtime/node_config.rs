@@ -55,7 +55,7 @@ impl<'w> Node<'w> {
 
     /// Runs the command with `--<action> conf.d`.
     fn run(&self, action: &str) -> Result<Said> {
-        let mut command = Command::new(plugin::binary()?);
+        let mut command = Command::new(plugin::built()?);
         command.args(["config", "containerd", "--containerd"]).arg(self.containerd());
         command.arg("--containerd-config").arg(self.dir.path().join("config.toml"));
         command.arg(format!("--{action}")).arg(self.folder());
@@ -273,7 +273,7 @@ fn crio() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = dir.path().join("hooks.d");
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(plugin::binary()?);
+        let mut command = Command::new(plugin::built()?);
         command.args(["config", "crio"]).args(arguments);
         command.args(arguments.first().map(|_| &folder));
         Said::of(&mut command)
