@@ -15,7 +15,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use prost_types::{Any, FieldMask};
 use thiserror::Error;
-use tokio::net::UnixStream;
+use tokio::net;
 use tonic::{
     Code, Request, Status,
     metadata::MetadataValue,
@@ -25,6 +25,7 @@ use tonic::{
 use crate::{
     text,
     trust::{self, Untrusted},
+    unix_stream::UnixStream,
 };
 
 use api::containers_client::ContainersClient;
@@ -207,9 +208,9 @@ async fn connect(path: PathBuf) -> Result<TokioIo<UnixStream>, Box<dyn std::erro
         Ok(()) | Err(Untrusted::Missing { .. }) => {}
         Err(untrusted) => return Err(untrusted.into()),
     }
-    let stream = UnixStream::connect(&path).await?;
+    let stream = net::UnixStream::connect(&path).await?;
     trust::check_peer(&path, &stream)?;
-    Ok(TokioIo::new(stream))
+    Ok(TokioIo::new(UnixStream::new(stream.into_std()?)?))
 }
 
 /// What lies behind a status, the cause of it last.

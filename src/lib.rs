@@ -24,3 +24,4 @@ pub mod spec;
 pub mod static_gate;
 mod text;
 pub mod trust;
+mod unix_stream;

@@ -6,10 +6,11 @@ use std::{
     path::Path,
 };
 
-use tokio::net::UnixStream;
+use tokio::net;
 
 use super::Error;
 use crate::trust::{self, Untrusted};
+use crate::unix_stream::UnixStream;
 
 /// Connects to the runtime; with `root_only`, only if nobody but root can be there.
 ///
@@ -23,11 +24,12 @@ pub(super) async fn connect(path: &Path, root_only: bool) -> Result<UnixStream, 
             Err(untrusted) => return Err(Error::NotTrusted(untrusted)),
         }
     }
-    let stream = UnixStream::connect(path).await.map_err(|source| failed(path, source))?;
+    let stream = net::UnixStream::connect(path).await.map_err(|source| failed(path, source))?;
     if root_only {
         trust::check_peer(path, &stream).map_err(Error::NotTrusted)?;
     }
-    Ok(stream)
+    let adopted = stream.into_std().and_then(UnixStream::new);
+    adopted.map_err(|source| Error::Connect { path: path.to_owned(), source })
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::UnixStream, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     Error, Options, Plugin,
@@ -17,6 +17,7 @@ use super::{
     options::Endpoint,
     status::with_sources,
 };
+use crate::unix_stream::UnixStream;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -37,8 +38,7 @@ pub async fn run<P: Plugin>(plugin: Arc<P>, options: Options, shutdown: impl Fut
         Endpoint::Socket(path) => keep_connected(&mut speaker, &path, root_only, stop).await,
         Endpoint::Connected(stream) => {
             let lost = |error| Error::InheritedLost(Box::new(error));
-            stream.set_nonblocking(true).map_err(|error| lost(error.into()))?;
-            let stream = UnixStream::from_std(stream).map_err(|error| lost(error.into()))?;
+            let stream = UnixStream::new(stream).map_err(|error| lost(error.into()))?;
             converse(&speaker, stream, stop).await.end.map_err(lost)
         }
     }
