@@ -31,8 +31,7 @@ fn every_test_that_security_md_names_exists() {
 
 #[test]
 fn every_way_of_failing_names_its_test() {
-    let rows: Vec<&str> =
-        TEXT.lines().skip_while(|line| !line.starts_with("| what fails")).skip(2).collect();
+    let rows: Vec<&str> = TEXT.lines().skip_while(|line| !line.starts_with("| what fails")).skip(2).collect();
     let rows: Vec<&str> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
     assert!(rows.len() > 20, "the table is not understood: {rows:?}");
     for row in rows {

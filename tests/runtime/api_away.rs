@@ -68,8 +68,12 @@ fn create_fails(daemon: &Containerd, name: &str, api: &Path, reason: &str) -> Re
     let subject = format!("strict-groups: pod default/{name}, container app: ");
     let socket = api.display().to_string();
     says(&error.message, &[&subject, "Strict cannot be enforced at the moment", &socket, reason])?;
-    let todo =
-        ["see containerd's log", "is containerd running", "is this the socket of the containerd", "chmod o-w"];
+    let todo = [
+        "see containerd's log",
+        "is containerd running",
+        "is this the socket of the containerd",
+        "chmod o-w",
+    ];
     ensure!(todo.iter().any(|text| error.message.contains(text)), "nothing to do: {}", error.message);
     Ok(daemon.cri().remove_pod(&pod.id)?)
 }
