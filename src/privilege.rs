@@ -14,7 +14,7 @@ use thiserror::Error;
 ///
 /// - `CAP_SYS_PTRACE`: to open `/proc/PID/root` of another user's process, where the names of removed
 ///   groups are (ptrace access mode, `proc(5)`), and to see such processes at all where `/proc` is mounted
-///   with `hidepid`. Without it, names are left out of the log.
+///   with `hidepid=2` for a group that is not root's. Without it, names are left out of the log.
 ///
 /// It adds nothing to what somebody who took over the plugin has: containerd's socket is root on the node.
 /// `CAP_DAC_READ_SEARCH` does not stay: an image whose `/etc/group` is hidden from root without it goes

@@ -26,21 +26,26 @@ use strict_groups::containerd::{ContainerdError, Containers};
 
 /// The plugin waits for a socket like this, says these words, and connects once it is mended.
 fn socket(spoil: fn(&Path), mend: fn(&Path), words: &[&str]) {
+    // A folder of the socket's own: the binary may be in the other one.
     let dir = tempfile::tempdir().unwrap();
-    let listener = UnixListener::bind(dir.path().join("nri.sock")).unwrap();
+    let place = dir.path().join("nri");
+    fs::create_dir(&place).unwrap();
+    let path = place.join("nri.sock").display().to_string();
+    let listener = UnixListener::bind(&path).unwrap();
     listener.set_nonblocking(true).unwrap();
-    spoil(dir.path());
-    let process = Process::start_in(dir, &["--log-level", "debug"], &[]);
+    spoil(&place);
+    let mut command = Command::new(binary(dir.path()));
+    command.args(["--log-level", "debug"]).args(plugin(&place));
+    let process = Process::spawn(dir, &mut command);
     process.until("still not connected", 2);
     let log = process.log();
     let line = log.lines().find(|line| line.contains(WAITING)).unwrap();
-    let path = process.socket().display().to_string();
-    for word in [&path, "is not trusted"].iter().copied().chain(words.iter().copied()) {
+    for &word in [path.as_str(), "is not trusted"].iter().chain(words) {
         assert!(line.contains(word), "no {word:?} in {line}");
     }
     // It is not even connected to.
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-    mend(process.dir());
+    mend(&place);
     let end = Instant::now() + PATIENCE;
     while listener.accept().is_err() {
         assert!(Instant::now() < end, "not connected: {}", process.log());
