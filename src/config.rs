@@ -4,6 +4,10 @@
 //! default_policy = "Merge"    # for pods without the annotation: "Merge" or "Strict"
 //! pods_may_override = false   # with "Strict": may a pod's annotation say "Merge"?
 //! hook_path = "/usr/bin/strict-groups"   # the gate, as the OCI runtime finds it
+//!
+//! [exempt]                    # from the static gate: may start while the plugin is away
+//! namespaces = ["kube-system"]
+//! pods = ["ns/name", "ns/prefix-*"]
 //! ```
 //!
 //! Every key is optional, and so is the file at its default place.
@@ -16,7 +20,10 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::policy::{NodePolicy, Policy};
+use crate::{
+    exempt::Exempt,
+    policy::{NodePolicy, Policy},
+};
 
 /// Where the configuration is looked for when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/strict-groups/config.toml";
@@ -28,6 +35,7 @@ pub struct Config {
     default_policy: Policy,
     pods_may_override: bool,
     hook_path: Option<PathBuf>,
+    exempt: Exempt,
 }
 
 /// Why a configuration is not usable.
@@ -103,6 +111,12 @@ impl Config {
     pub fn hook_path(&self) -> Option<&Path> {
         self.hook_path.as_deref()
     }
+
+    /// The pods that may start although the plugin did not see them.
+    #[must_use]
+    pub fn exempt(&self) -> &Exempt {
+        &self.exempt
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +147,18 @@ mod tests {
                 .unwrap();
         assert_eq!(config.node_policy(), NodePolicy { default: Policy::Strict, pods_may_override: true });
         assert_eq!(config.hook_path(), Some(Path::new("/opt/sg")));
+    }
+
+    #[test]
+    fn exemptions_are_read_and_checked() {
+        let config = parse("[exempt]\nnamespaces = [\"kube-system\"]\npods = [\"infra/proxy-*\"]\n").unwrap();
+        assert!(config.exempt().covers("kube-system", "any"));
+        assert!(config.exempt().covers("infra", "proxy-node1"));
+        assert!(!config.exempt().covers("infra", "web"));
+        let text = message(parse("\n[exempt]\npods = [\"*\"]\n").unwrap_err());
+        assert!(text.contains("line 3") && text.contains("namespace/name"), "{text}");
+        let text = message(parse("[exempt]\nnamespace = \"a\"\n").unwrap_err());
+        assert!(text.contains("line 2") && text.contains("namespaces"), "{text}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::spec::{ProcessUser, View};
 use crate::text;
 
-mod args;
+pub(crate) mod args;
 
 /// The first two arguments by which a hook is known to be ours.
 pub const PROGRAM: [&str; 2] = ["strict-groups", "hook"];
@@ -30,7 +30,7 @@ pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 const REASON_MAX: usize = 1024;
 /// The longest pod and container name that is shown or carried, in bytes. A namespace has at most
 /// 63, a pod's name 253, a container's 63.
-const NAME_MAX: usize = 320;
+pub(crate) const NAME_MAX: usize = 320;
 /// How many groups an error names.
 const GROUPS_SHOWN: usize = 8;
 
@@ -180,7 +180,8 @@ impl Gate {
         args::write(self)
     }
 
-    /// Reads a hook's `args`. None: some other program's hook.
+    /// Reads a hook's `args`. None: some other program's hook, or the node's own gate
+    /// ([`crate::static_gate`]), which is no container's.
     ///
     /// # Errors
     /// When the first two arguments say that it is ours and the rest is not understood. Such a

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use strict_groups::{
-    commands::{hook, plugin},
+    commands::{config, hook, plugin},
     logging, nri,
 };
 
@@ -28,6 +28,8 @@ struct Cli {
 enum Command {
     /// Enforce Strict on this node: run as an NRI plugin until told to stop
     Plugin(plugin::PluginArgs),
+    /// Print or write the container runtime's configuration: NRI on, and the static gate
+    Config(config::ConfigArgs),
     /// Let a container start or refuse it; run by the OCI runtime, not by people
     Hook {
         /// The gate's arguments, as the plugin made them
@@ -62,6 +64,9 @@ fn main() -> ExitCode {
         Cli { command: Command::Hook { gate }, .. } => refuse_or_exit(&gate),
         Cli { command: Command::Plugin(args), log_level } => {
             report(logging::start(log_level.into()).and_then(|()| plugin::run(&args)))
+        }
+        Cli { command: Command::Config(args), .. } => {
+            config::run(&args).unwrap_or_else(|error| report(Err(error)))
         }
     }
 }

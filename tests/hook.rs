@@ -236,3 +236,62 @@ fn arguments_that_are_no_gate_refuse() {
         refusal(&run(&wrong, b"{}"));
     }
 }
+
+/// The static gate on containerd, with a node configuration of this text.
+fn static_gate(bundle: &Bundle, config: Option<&str>) -> Output {
+    let mut args: Vec<String> = ["hook", "--gate=static", "--runtime=containerd"].map(String::from).into();
+    if let Some(text) = config {
+        let path = bundle.0.path().join("node.toml");
+        fs::write(&path, text).unwrap();
+        args.push(format!("--config={}", path.display()));
+    }
+    run(&args, &state(bundle.0.path()))
+}
+
+/// containerd's real spec with image groups, no gate, and this policy.
+fn unseen(policy: &str) -> Value {
+    let mut spec: Value = serde_json::from_str(SPEC).unwrap();
+    spec["process"]["user"] = json!({"uid": 1000, "gid": 3000, "additionalGids": [3000, 4000, 50000]});
+    spec["annotations"]["supplemental-groups-policy.noderesource.dev"] = json!(policy);
+    spec
+}
+
+#[test]
+fn the_static_gate_refuses_a_strict_container_that_no_plugin_saw() {
+    let text = refusal(&static_gate(&Bundle::with(&unseen("Strict")), Some("")));
+    assert!(text.starts_with("strict-groups: pod default/pee4269a2, container app: "), "{text}");
+    assert!(text.contains("plugin did not see this container"), "{text}");
+}
+
+#[test]
+fn the_static_gate_lets_the_others_start() {
+    let output = static_gate(&Bundle::with(&unseen("Merge")), Some(""));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let exempt = "[exempt]\nnamespaces = [\"default\"]";
+    let output = static_gate(&Bundle::with(&unseen("Strict")), Some(exempt));
+    assert!(output.status.success(), "{output:?}");
+
+    let gate = resolved(&[3000, 4000]);
+    let mut both = spec(3000, &[3000, 4000], &gate);
+    both["annotations"]["supplemental-groups-policy.noderesource.dev"] = json!("Strict");
+    let own =
+        json!({"path": "/x", "args": ["strict-groups", "hook", "--gate=static", "--runtime=containerd"]});
+    both["hooks"]["createRuntime"].as_array_mut().unwrap().insert(0, own);
+    let bundle = Bundle::with(&both);
+    let output = static_gate(&bundle, Some(""));
+    assert!(output.status.success(), "{output:?}");
+    assert!(bundle.run(&gate).status.success(), "the plugin's gate beside it");
+}
+
+#[test]
+fn the_static_gate_refuses_what_it_cannot_read() {
+    let text = refusal(&static_gate(&Bundle::with(&unseen("Merge")), Some("\ndefault_polcy = 1")));
+    assert!(text.contains("node.toml") && text.contains("line 2"), "{text}");
+    let text = refusal(&static_gate(&Bundle::empty(), None));
+    assert!(text.contains("static gate: refused") && text.contains("config.json"), "{text}");
+    for wrong in [&["--runtime=docker"][..], &[], &["--runtime=containerd", "--groups=1"]] {
+        let args = ["hook", "--gate=static"].iter().chain(wrong).map(ToString::to_string).collect::<Vec<_>>();
+        let text = refusal(&run(&args, b"{}"));
+        assert!(text.contains("static gate"), "{text}");
+    }
+}

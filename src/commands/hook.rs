@@ -2,8 +2,10 @@
 //! hook (OCI runtime spec, "Hooks"). Exits 0 to let the container start, else
 //! prints one line, which ends up in `kubectl describe pod`.
 //!
-//! It runs at every start of a Strict container, so it does little: no async
-//! runtime, no logging, no file but the bundle's `config.json`.
+//! It runs at every start of a Strict container, and as the static gate at
+//! every start of any container, so it does little: no async runtime, no
+//! logging, no file but the bundle's `config.json`, and the node's
+//! configuration where the answer depends on it.
 
 use std::{
     fs::File,
@@ -20,8 +22,10 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
+    config::Config,
     gate::{Gate, GateError, Refusal},
     spec::{self, SpecError},
+    static_gate::{Start, StaticGate, StaticGateError, StaticRefusal},
 };
 
 /// More than any real state or `config.json`: Kubernetes allows 256 KiB of
@@ -33,7 +37,7 @@ const LARGEST_INPUT: u64 = 16 * 1024 * 1024;
 pub enum HookError {
     /// Not called with a gate's arguments.
     #[error(
-        "strict-groups: `strict-groups hook` is run by the OCI runtime with the arguments that the plugin gave it, not by hand"
+        "strict-groups: `strict-groups hook` is run by the OCI runtime with the arguments that the plugin or `strict-groups config` gave it, not by hand"
     )]
     NotAGate,
     /// The arguments are nearly those of a gate.
@@ -41,6 +45,17 @@ pub enum HookError {
         "strict-groups: refused: the gate's own arguments are not understood ({0}); are plugin and hook of one version?"
     )]
     Arguments(#[source] GateError),
+    /// The arguments are nearly those of the static gate.
+    #[error(
+        "strict-groups: refused: the static gate's arguments are not understood ({0}); write the node's files again with `strict-groups config`"
+    )]
+    StaticArguments(#[source] StaticGateError),
+    /// Something that must be read could not be, so the static gate knows no pod.
+    #[error("strict-groups: static gate: refused: {0}")]
+    StaticUnreadable(#[source] InputError),
+    /// The static gate is shut for this container.
+    #[error(transparent)]
+    StaticRefused(#[from] StaticRefusal),
     /// Something that must be read could not be.
     #[error("strict-groups: pod {pod}, container {container}: refused: {source}")]
     Unreadable {
@@ -89,7 +104,18 @@ pub enum InputError {
 /// The part of the OCI state that is needed (OCI runtime spec, "State").
 #[derive(Deserialize)]
 struct OciState {
+    #[serde(default)]
+    id: String,
     bundle: PathBuf,
+}
+
+/// What a hook looks at.
+struct Bundle {
+    /// The container's id in the OCI state.
+    id: String,
+    /// Where `config.json` is.
+    path: PathBuf,
+    json: Vec<u8>,
 }
 
 /// Decides whether the container may start. `args` are the gate's own, the
@@ -98,8 +124,11 @@ struct OciState {
 /// # Errors
 /// Every reason to refuse. Its text is one line.
 pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
+    if let Some(gate) = StaticGate::parse(args).map_err(HookError::StaticArguments)? {
+        return verify_static(&gate, state);
+    }
     let gate = Gate::parse(args).map_err(HookError::Arguments)?.ok_or(HookError::NotAGate)?;
-    let view = read_bundle(&gate, state).map_err(|source| HookError::Unreadable {
+    let view = read_gated(&gate, state).map_err(|source| HookError::Unreadable {
         pod: gate.pod.clone(),
         container: gate.container.clone(),
         source,
@@ -107,15 +136,31 @@ pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
     Ok(gate.verify_spec(&view)?)
 }
 
-fn read_bundle(gate: &Gate, state: impl Read) -> Result<spec::View, InputError> {
-    let state = read_limited(state).map_err(InputError::State)?;
-    let state: OciState =
-        serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
-    let path = state.bundle.join("config.json");
-    let json =
-        read_config(&state.bundle).map_err(|source| InputError::Config { path: path.clone(), source })?;
+fn verify_static(gate: &StaticGate, state: impl Read) -> Result<(), HookError> {
+    let bundle = Bundle::read(state).map_err(HookError::StaticUnreadable)?;
+    let (view, annotations) = spec::read_with_annotations(&bundle.json)
+        .map_err(|source| HookError::StaticUnreadable(InputError::Spec { path: bundle.path, source }))?;
+    let start = Start { id: &bundle.id, view: &view, annotations: &annotations };
+    Ok(gate.judge(&start, || Config::load(gate.config.as_deref()))?)
+}
+
+fn read_gated(gate: &Gate, state: impl Read) -> Result<spec::View, InputError> {
+    let Bundle { path, json, .. } = Bundle::read(state)?;
     let view = spec::read(&json).map_err(|source| InputError::Spec { path: path.clone(), source })?;
     if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path }) }
+}
+
+impl Bundle {
+    fn read(state: impl Read) -> Result<Self, InputError> {
+        let state = read_limited(state).map_err(InputError::State)?;
+        let OciState { id, bundle } =
+            serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
+        let path = bundle.join("config.json");
+        match read_config(&bundle) {
+            Ok(json) => Ok(Self { id, path, json }),
+            Err(source) => Err(InputError::Config { path, source }),
+        }
+    }
 }
 
 /// Reads the bundle's own `config.json`: no link, no FIFO or device that
