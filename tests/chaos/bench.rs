@@ -1,6 +1,7 @@
 //! What all trials share: the machine and the run. Each starts containerds of its own.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Failed, Trial};
@@ -20,8 +21,7 @@ static BENCH: Mutex<Option<Arc<Bench>>> = Mutex::new(None);
 impl Bench {
     /// containerd 1.7 as `strict-groups config containerd` sets it up: NRI on, static gate.
     pub(crate) fn gated(&self) -> Result<Containerd> {
-        let daemon =
-            node_config::start(&self.machine, &self.run, Kind::V1_7, Options::default())?;
+        let daemon = node_config::start(&self.machine, &self.run, Kind::V1_7, Options::default())?;
         daemon.import(&Image::announcement(&self.machine)?)?;
         node_config::configure(&self.machine, &daemon)?;
         Ok(daemon)
@@ -69,7 +69,9 @@ pub(crate) fn number(variable: &str, default: usize) -> Result<usize> {
 pub(crate) fn trial(name: &'static str, test: fn(&Bench) -> Result<()>) -> Trial {
     Trial::test(name, move || {
         let bench = BENCH.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let begin = Instant::now();
         let result = bench.context("there is no run").and_then(|bench| test(&bench));
+        println!("{name} took {} s", begin.elapsed().as_secs());
         result.map_err(|error| Failed::from(format!("{error:#}")))
     })
 }

@@ -1,10 +1,10 @@
 //! Clocks that are far from where they were when the plugin last ran.
 //!
-//! A time namespace gives the plugin a CLOCK_MONOTONIC and CLOCK_BOOTTIME of
+//! A time namespace gives the plugin a `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` of
 //! its own from its start on. A jump while it runs cannot be tried: these
-//! clocks never jump, and CLOCK_REALTIME, which does, belongs to the whole
+//! clocks never jump, and `CLOCK_REALTIME`, which does, belongs to the whole
 //! machine and is in no namespace. So it is shown instead that nothing in the
-//! plugin that decides or waits reads CLOCK_REALTIME.
+//! plugin that decides or waits reads `CLOCK_REALTIME`.
 
 use std::fs;
 use std::path::Path;

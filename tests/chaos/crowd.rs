@@ -26,6 +26,8 @@ pub(crate) struct Crowd<'a> {
     workers: usize,
     out: PathBuf,
     next: AtomicUsize,
+    /// Containers for which containerd was away, so that others have to take their place.
+    lost: AtomicUsize,
 }
 
 impl<'a> Crowd<'a> {
@@ -35,7 +37,7 @@ impl<'a> Crowd<'a> {
         fs::create_dir(&out)?;
         // Containers of all users write here.
         fs::set_permissions(&out, fs::Permissions::from_mode(0o1777))?;
-        Ok(Self { daemon, containers, workers, out, next: AtomicUsize::new(0) })
+        Ok(Self { daemon, containers, workers, out, next: AtomicUsize::new(0), lost: AtomicUsize::new(0) })
     }
 
     fn policy(number: usize) -> Policy {
@@ -64,14 +66,14 @@ impl<'a> Crowd<'a> {
     }
 
     fn work(&self, worker: usize, tally: &Tally) {
-        let mut pods: [Option<RunningPod>; 2] = [None, None];
+        let (mut strict, mut merge) = (None, None);
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.containers {
+            if number >= self.containers + self.lost.load(Ordering::Relaxed) {
                 break;
             }
             let policy = Self::policy(number);
-            let pod = &mut pods[usize::from(policy == Policy::Merge)];
+            let pod = if policy == Policy::Strict { &mut strict } else { &mut merge };
             let fine = match self.pod(policy, worker, pod) {
                 Ok(pod) => self.container(&pod, policy, number, tally),
                 Err(error) => Err(error),
@@ -80,7 +82,7 @@ impl<'a> Crowd<'a> {
                 tally.broken(format!("container c{number}: {error:#}"));
             }
         }
-        for pod in pods.into_iter().flatten() {
+        for pod in [strict, merge].into_iter().flatten() {
             let _ = self.daemon.cri().remove_pod(&pod.id);
         }
     }
@@ -145,7 +147,9 @@ impl<'a> Crowd<'a> {
     }
 
     fn wait_for_runtime(&self) -> Result<()> {
-        wait_for(PATIENCE, || self.daemon.cri().is_ready().then_some(())).context("containerd does not come back")
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        wait_for(PATIENCE, || self.daemon.cri().is_ready().then_some(()))
+            .context("containerd does not come back")
     }
 
     /// Who the first process of a container said that it is, if it came so far.
@@ -156,7 +160,7 @@ impl<'a> Crowd<'a> {
 
     /// Containers that reached their first process although the CRI said no: killed in between, or worse.
     fn look_back(&self, tally: &Tally) -> Result<()> {
-        for number in 0..self.containers {
+        for number in 0..self.next.load(Ordering::Relaxed) {
             if let Some(said) = self.said(number) {
                 compare(tally, Self::policy(number), &format!("c{number}"), "found at the end", &said?);
             }

@@ -22,7 +22,8 @@ fn replaced(bench: &Bench) -> Result<()> {
     let plugin = Plugin::start(&daemon, None, &[])?;
     let pair = Pair::start(&daemon)?;
     // A number may be used again, but not at the same time of the file system.
-    let identity = || fs::metadata(daemon.nri_socket()).map(|data| (data.ino(), data.ctime(), data.ctime_nsec()));
+    let identity =
+        || fs::metadata(daemon.nri_socket()).map(|data| (data.ino(), data.ctime(), data.ctime_nsec()));
     let works = |times| -> Result<()> {
         plugin.wait_registered(times)?;
         pair.works(Policy::Strict).with_context(|| plugin.log())?;

@@ -40,7 +40,9 @@ fn killed(bench: &Bench) -> Result<()> {
         })
     })?;
     println!("containerd killed too, {containers} containers: {tally}; {harm}; containerd kills {kills}");
-    tally.holds(&[])?;
+    tally.nothing_wrong()?;
+    // A containerd that was killed may find its own state wanting, and says so in many ways.
+    ensure!(tally.unknown_count() * 20 <= containers, "too many unknown reasons");
     ensure!(kills > 0 && tally.away_count() > 0, "containerd was never away");
     ensure!(tally.started_count(Policy::Strict) > 0, "no Strict container got through");
 

@@ -26,7 +26,9 @@ impl Policy {
     /// A pod that asks for it.
     pub(crate) fn pod(self, name: &str) -> Pod {
         match self {
-            Self::Strict => Pod::new(name).annotation("supplemental-groups-policy.noderesource.dev", "Strict"),
+            Self::Strict => {
+                Pod::new(name).annotation("supplemental-groups-policy.noderesource.dev", "Strict")
+            }
             Self::Merge => Pod::new(name),
         }
     }

@@ -73,7 +73,9 @@ fn registers(bench: &Bench, parts: usize) -> Result<()> {
         ensure!(text.contains("Strict cannot be enforced at the moment"), "{text}");
 
         let after = Usage::of(process.0.id())?;
-        println!("synchronize, {CONTAINERS} containers, {size} bytes in {parts}: before {before}; after {after}");
+        println!(
+            "synchronize, {CONTAINERS} containers, {size} bytes in {parts}: before {before}; after {after}"
+        );
         ensure!(after.rss < LARGEST, "too much memory: {after}");
         Ok(())
     })
