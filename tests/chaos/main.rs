@@ -47,7 +47,9 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // They wait for time-outs more than they work.
+    arguments.test_threads = arguments.test_threads.or(Some(4));
     let trials: Vec<Trial> = [
         plugin_killed::trials(),
         runtime_killed::trials(),

@@ -13,6 +13,8 @@ use crate::support::wait_for;
 pub(crate) struct Usage {
     /// Resident memory in KiB.
     pub(crate) rss: u64,
+    /// The most that it ever was.
+    pub(crate) peak: u64,
     pub(crate) threads: u64,
     pub(crate) descriptors: usize,
 }
@@ -25,7 +27,7 @@ impl Usage {
             line.and_then(|line| line.split_whitespace().next()?.parse().ok()).context("no such field")
         };
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-        Ok(Self { rss: field("VmRSS:")?, threads: field("Threads:")?, descriptors })
+        Ok(Self { rss: field("VmRSS:")?, peak: field("VmHWM:")?, threads: field("Threads:")?, descriptors })
     }
 
     /// Waits until descriptors and threads are as in `before`; gives what they are in the end.
@@ -39,7 +41,8 @@ impl Usage {
 
 impl fmt::Display for Usage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} KiB, {} descriptors, {} threads", self.rss, self.descriptors, self.threads)
+        let Self { rss, peak, threads, descriptors } = self;
+        write!(out, "{rss} KiB (at most {peak}), {descriptors} descriptors, {threads} threads")
     }
 }
 
