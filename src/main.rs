@@ -8,6 +8,11 @@ use strict_groups::{
     logging, nri,
 };
 
+/// musl's allocator maps and unmaps pages for every few KiB, some 70 system
+/// calls for one Strict container.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// The command line. Others script against it.
 #[derive(Debug, Parser)]
 #[command(

@@ -23,6 +23,7 @@ use hooks::Hooks;
 use user::User;
 
 const PROCESS: &str = "process";
+const ROOT: &str = "root";
 const ANNOTATIONS: &str = "annotations";
 const HOOKS: &str = "hooks";
 
@@ -47,6 +48,8 @@ pub struct View {
     pub gates: Vec<Gate>,
     /// Whether the annotation [`KEEP_GROUPS`](crate::gate::KEEP_GROUPS) is there, with whatever value.
     pub keeps_original_groups: bool,
+    /// `root.path` (OCI runtime-spec, "Root"): relative to the bundle, or absolute.
+    pub root_path: Option<String>,
 }
 
 /// What [`resolve`] made of a spec.
@@ -120,6 +123,7 @@ fn view(root: &Object<'_>) -> Result<View, SpecError> {
         user: User::read(&process)?.values,
         gates: Hooks::read(root)?.gates().cloned().collect(),
         keeps_original_groups: annotations::keeps_original_groups(root)?,
+        root_path: root_path(root)?,
     })
 }
 
@@ -226,6 +230,12 @@ fn process<'a>(root: &Object<'a>) -> Result<Object<'a>, SpecError> {
     let process = object(PROCESS, raw)?;
     process.distinct()?;
     Ok(process)
+}
+
+fn root_path(root: &Object<'_>) -> Result<Option<String>, SpecError> {
+    let Some(raw) = root.get(ROOT)? else { return Ok(None) };
+    let text = object(ROOT, raw)?.get("path")?;
+    text.map(serde_json::from_str).transpose().map_err(|_| SpecError::BadValue { field: "root.path" })
 }
 
 fn object<'a>(field: &'static str, raw: &'a str) -> Result<Object<'a>, SpecError> {

@@ -9,8 +9,8 @@
 //! carries no gate of the plugin, since nobody can have filtered its groups.
 //!
 //! It reads the annotations in config.json. A pod's author writes some of them, and which ones the
-//! runtime itself wrote, after those, differs between runtimes. So it is told the runtime, and looks at that
-//! runtime's own keys only.
+//! runtime itself wrote, after those, differs between runtimes. So it is told the runtime, and looks
+//! at that runtime's own keys only.
 
 use std::path::PathBuf;
 
@@ -69,6 +69,9 @@ pub struct Start<'a> {
     pub view: &'a View,
     /// The spec's annotations.
     pub annotations: &'a Annotations,
+    /// Whether the container's `/etc/group` may turn one of its groups into another one, see
+    /// [`groups::alias`](crate::groups::alias).
+    pub renames_groups: bool,
 }
 
 /// Why the container must not start. The text is what the pod's author reads in the pod's events.
@@ -95,8 +98,8 @@ pub enum StaticCause {
     /// Nobody filtered the groups.
     #[error(
         "supplementalGroupsPolicy Strict is asked for, but the strict-groups plugin did not see this container \
-         (it was not running, or not registered with the runtime); see to the plugin on this node, then delete \
-         the pod to try again"
+         (it was not running, or not registered with the runtime); see to the plugin on this node; the kubelet \
+         tries again, unless restartPolicy is Never"
     )]
     NotSeen,
     /// The annotations are wrong, or not allowed here.
@@ -213,7 +216,7 @@ impl StaticGate {
         start: &Start<'_>,
         config: impl FnOnce() -> Result<Config, ConfigError>,
     ) -> Result<(), StaticRefusal> {
-        let Start { id, view, annotations } = *start;
+        let Start { id, view, annotations, renames_groups } = *start;
         let keys = self.runtime.keys();
         let value = |key: &str| annotations.get(key).map(String::as_str);
         // The id is the runtime's own, made up after the pod was written: no annotation of a pod
@@ -230,7 +233,7 @@ impl StaticGate {
                 .map_err(StaticRefusal::Gate);
         }
         let nothing_implied = view.user.additional_gids.iter().all(|gid| *gid == view.user.gid);
-        if nothing_implied && !view.keeps_original_groups {
+        if nothing_implied && !view.keeps_original_groups && !renames_groups {
             return Ok(());
         }
 

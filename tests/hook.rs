@@ -59,7 +59,7 @@ impl Bundle {
 }
 
 fn state(bundle: &Path) -> Vec<u8> {
-    json!({"ociVersion": "1.2.0", "id": "abc", "status": "created", "pid": 1, "bundle": bundle,
+    json!({"ociVersion": "1.2.0", "id": "abc", "status": "created", "pid": std::process::id(), "bundle": bundle,
            "annotations": {"io.kubernetes.cri.container-name": "app"}})
     .to_string()
     .into_bytes()
@@ -142,6 +142,33 @@ fn cruns_way_around_setgroups_refuses() {
     spec["annotations"]["run.oci.keep_original_groups"] = json!("0");
     let text = Bundle::with(&spec).refused(&gate);
     assert!(about_the_container(&text).contains("run.oci.keep_original_groups"), "{text}");
+}
+
+/// Gives the bundle a root file system with this /etc/group.
+fn group_file(bundle: &Bundle, file: &str) {
+    fs::create_dir_all(bundle.0.path().join("rootfs/etc")).unwrap();
+    fs::write(bundle.0.path().join("rootfs/etc/group"), file).unwrap();
+}
+
+#[test]
+fn a_group_that_runc_would_take_for_another_refuses() {
+    let gate = resolved(&[3000, 4000]);
+    let bundle = Bundle::with(&spec(3000, &[3000, 4000], &gate));
+    group_file(&bundle, "root:x:0:\n4000:x:50000:\n");
+    let text = bundle.refused(&gate);
+    assert!(about_the_container(&text).contains("named \"4000\" but has GID 50000"), "{text}");
+
+    group_file(&bundle, "root:x:0:\n4000:x:4000:\nx:x:50000:alice\n");
+    assert!(bundle.run(&gate).status.success());
+}
+
+#[test]
+fn a_group_file_that_cannot_be_read_refuses() {
+    let gate = resolved(&[3000]);
+    let bundle = Bundle::with(&spec(3000, &[3000], &gate));
+    fs::create_dir_all(bundle.0.path().join("rootfs/etc/group")).unwrap();
+    let text = bundle.refused(&gate);
+    assert!(about_the_container(&text).contains("/etc/group (not a regular file)"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `strict-groups config`: the container runtime's side of the node's configuration.
 //!
-//! What is for other programs goes to stdout (the file, the differences), what is for the operator to stderr.
+//! What is for other programs goes to stdout (the file, the differences), what is for the operator to
+//! stderr.
 
 use std::{
     io::{self, Write},

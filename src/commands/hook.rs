@@ -4,18 +4,20 @@
 //!
 //! It runs at every start of a Strict container, and as the static gate at
 //! every start of any container, so it does little: no async runtime, no
-//! logging, no file but the bundle's `config.json`, and the node's
-//! configuration where the answer depends on it.
+//! logging, no file but the bundle's `config.json`, the container's
+//! `/etc/group`, and the node's configuration where the answer depends on it.
 
 use std::{
     fs::File,
     io::{self, Read},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use nix::{
     dir::Dir,
-    fcntl::{OFlag, openat},
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
     sys::stat::Mode,
 };
 use serde::Deserialize;
@@ -24,6 +26,7 @@ use thiserror::Error;
 use crate::{
     config::Config,
     gate::{Gate, GateError, Refusal},
+    groups, rootfs,
     spec::{self, SpecError},
     static_gate::{Start, StaticGate, StaticGateError, StaticRefusal},
 };
@@ -93,6 +96,9 @@ pub enum InputError {
         /// What is wrong with it.
         source: SpecError,
     },
+    /// The container's `/etc/group` is there and cannot be read.
+    #[error("cannot read the container's /etc/group ({0})")]
+    GroupFile(#[source] io::Error),
     /// `config.json` does not have the gate that is running.
     #[error("{} does not have this gate among its hooks", path.display())]
     NoGate {
@@ -106,6 +112,8 @@ pub enum InputError {
 struct OciState {
     #[serde(default)]
     id: String,
+    /// The container's first process, before it runs the container's program.
+    pid: u32,
     bundle: PathBuf,
 }
 
@@ -113,8 +121,10 @@ struct OciState {
 struct Bundle {
     /// The container's id in the OCI state.
     id: String,
-    /// Where `config.json` is.
+    /// The container's first process.
+    pid: u32,
     path: PathBuf,
+    /// The content of its `config.json`.
     json: Vec<u8>,
 }
 
@@ -128,37 +138,58 @@ pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
         return verify_static(&gate, state);
     }
     let gate = Gate::parse(args).map_err(HookError::Arguments)?.ok_or(HookError::NotAGate)?;
-    let view = read_gated(&gate, state).map_err(|source| HookError::Unreadable {
-        pod: gate.pod.clone(),
-        container: gate.container.clone(),
-        source,
-    })?;
-    Ok(gate.verify_spec(&view)?)
+    let unreadable =
+        |source| HookError::Unreadable { pod: gate.pod.clone(), container: gate.container.clone(), source };
+    let Bundle { pid, path: bundle, json, .. } = Bundle::read(state).map_err(unreadable)?;
+    let view = read_gated(&gate, &bundle, &json).map_err(unreadable)?;
+    gate.verify_spec(&view)?;
+    let file = group_file(pid, &bundle, &view).map_err(|source| unreadable(InputError::GroupFile(source)))?;
+    Ok(gate.verify_group_file(&view, file.as_deref().unwrap_or_default())?)
 }
 
 fn verify_static(gate: &StaticGate, state: impl Read) -> Result<(), HookError> {
     let bundle = Bundle::read(state).map_err(HookError::StaticUnreadable)?;
-    let (view, annotations) = spec::read_with_annotations(&bundle.json)
-        .map_err(|source| HookError::StaticUnreadable(InputError::Spec { path: bundle.path, source }))?;
-    let start = Start { id: &bundle.id, view: &view, annotations: &annotations };
+    let (view, annotations) = spec::read_with_annotations(&bundle.json).map_err(|source| {
+        HookError::StaticUnreadable(InputError::Spec { path: config_json(&bundle.path), source })
+    })?;
+    // A file that cannot be read is no reason to refuse what is not Strict.
+    let renames_groups = group_file(bundle.pid, &bundle.path, &view).map_or(true, |file| {
+        file.is_some_and(|file| groups::alias(&file, &view.user.additional_gids).is_some())
+    });
+    let start = Start { id: &bundle.id, view: &view, annotations: &annotations, renames_groups };
     Ok(gate.judge(&start, || Config::load(gate.config.as_deref()))?)
 }
 
-fn read_gated(gate: &Gate, state: impl Read) -> Result<spec::View, InputError> {
-    let Bundle { path, json, .. } = Bundle::read(state)?;
-    let view = spec::read(&json).map_err(|source| InputError::Spec { path: path.clone(), source })?;
-    if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path }) }
+fn read_gated(gate: &Gate, bundle: &Path, json: &[u8]) -> Result<spec::View, InputError> {
+    let path = || config_json(bundle);
+    let view = spec::read(json).map_err(|source| InputError::Spec { path: path(), source })?;
+    if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path: path() }) }
+}
+
+fn config_json(bundle: &Path) -> PathBuf {
+    bundle.join("config.json")
+}
+
+/// The `/etc/group` that the container's first process is going to have. The
+/// container's mounts are made already, but only that process sees them.
+fn group_file(pid: u32, bundle: &Path, view: &spec::View) -> io::Result<Option<Vec<u8>>> {
+    let path = bundle.join(view.root_path.as_deref().unwrap_or("rootfs"));
+    match rootfs::directory(rootfs::of_process(pid)?, &path) {
+        Ok(root) => rootfs::read(root, rootfs::GROUP_FILE),
+        // A runtime that keeps it elsewhere (a virtual machine) does not look groups up in it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 impl Bundle {
     fn read(state: impl Read) -> Result<Self, InputError> {
         let state = read_limited(state).map_err(InputError::State)?;
-        let OciState { id, bundle } =
+        let OciState { id, pid, bundle } =
             serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
-        let path = bundle.join("config.json");
         match read_config(&bundle) {
-            Ok(json) => Ok(Self { id, path, json }),
-            Err(source) => Err(InputError::Config { path, source }),
+            Ok(json) => Ok(Self { id, pid, path: bundle, json }),
+            Err(source) => Err(InputError::Config { path: config_json(&bundle), source }),
         }
     }
 }
@@ -167,12 +198,24 @@ impl Bundle {
 /// would make the hook wait.
 fn read_config(bundle: &Path) -> io::Result<Vec<u8>> {
     let bundle = Dir::open(bundle, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = File::from(openat(&bundle, "config.json", flags, Mode::empty())?);
+    let file = File::from(open_within(&bundle, "config.json")?);
     if file.metadata()?.is_file() {
         read_limited(file)
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
+/// Opens `name`, a single component, in `bundle`, and has the kernel see to it
+/// that nothing leads out of there (`openat2(2)`). Without that call (a kernel
+/// before 5.6: ENOSYS; a seccomp filter: EPERM) no link is followed either.
+fn open_within(bundle: &Dir, name: &str) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let within =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    match openat2(bundle, name, OpenHow::new().flags(flags).resolve(within)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => openat(bundle, name, flags, Mode::empty()),
+        opened => opened,
     }
 }
 

@@ -1,9 +1,10 @@
 //! The base spec: what containerd starts from for every container of a handler
 //! (`base_runtime_spec`), with the static gate among its hooks.
 //!
-//! Without a base spec, containerd starts from its own default spec and takes the security settings out of
-//! that before it applies those of the pod. With one it takes out nothing. So three settings of the default have to
-//! go here, else they would suddenly hold for every container (a limit of 1024 open files, for one).
+//! Without a base spec, containerd starts from its own default spec and takes the security settings
+//! out of that before it applies those of the pod. With one it takes out nothing. So three settings of
+//! the default have to go here, else they would suddenly hold for every container (a limit of 1024
+//! open files, for one).
 
 use serde_json::{Map, Value};
 use thiserror::Error;

@@ -97,9 +97,9 @@ pub enum OwnSpecError {
 pub struct Input<'a> {
     /// What `containerd config dump` prints, without an earlier drop-in of ours.
     pub dump: &'a str,
-    /// The versions of containerd's main file and of those that it imports. containerd translates older ones than the
-    /// dump's, but no longer does so beside an imported file of the newer version: then all plugins
-    /// are repeated.
+    /// The versions of containerd's main file and of those that it imports. containerd translates
+    /// older ones than the dump's, but no longer does so beside an imported file of the newer
+    /// version: then all plugins are repeated.
     pub versions: &'a [i64],
     /// What `ctr oci spec` prints.
     pub default_spec: &'a str,

@@ -29,12 +29,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// # Errors
 /// Those for which [`Error::retry_helps`] is false.
 pub async fn run<P: Plugin>(plugin: Arc<P>, options: Options, shutdown: impl Future) -> Result<(), Error> {
-    let Options { identity, endpoint, registration_timeout } = options;
+    let Options { identity, endpoint, registration_timeout, root_only } = options;
     let wanted = plugin.events();
     let mut speaker = Speaker { plugin: &plugin, wanted, identity: &identity, registration_timeout };
     let stop = pin!(shutdown);
     match endpoint {
-        Endpoint::Socket(path) => keep_connected(&mut speaker, &path, stop).await,
+        Endpoint::Socket(path) => keep_connected(&mut speaker, &path, root_only, stop).await,
         Endpoint::Connected(stream) => {
             let lost = |error| Error::InheritedLost(Box::new(error));
             stream.set_nonblocking(true).map_err(|error| lost(error.into()))?;
@@ -47,13 +47,14 @@ pub async fn run<P: Plugin>(plugin: Arc<P>, options: Options, shutdown: impl Fut
 async fn keep_connected<P: Plugin, F: Future>(
     speaker: &mut Speaker<'_, P>,
     path: &Path,
+    root_only: bool,
     mut stop: Pin<&mut F>,
 ) -> Result<(), Error> {
     let given_timeout = speaker.registration_timeout;
     let mut wait = FIRST_WAIT;
     let mut report = Report::default();
     loop {
-        let error = match connect(path).await {
+        let error = match connect(path, root_only).await {
             Err(error) => error,
             Ok(stream) => {
                 let begin = Instant::now();

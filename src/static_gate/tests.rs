@@ -13,6 +13,7 @@ struct Case {
     view: View,
     annotations: Annotations,
     config: &'static str,
+    renames_groups: bool,
 }
 
 fn case(runtime: Runtime) -> Case {
@@ -31,9 +32,11 @@ fn case(runtime: Runtime) -> Case {
             user: ProcessUser { uid: 1000, gid: 3000, additional_gids: vec![3000, 4000, 50000] },
             gates: Vec::new(),
             keeps_original_groups: false,
+            root_path: None,
         },
         annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         config: "",
+        renames_groups: false,
     }
 }
 
@@ -64,7 +67,12 @@ impl Case {
     }
 
     fn judge(&self) -> Result<(), String> {
-        let start = Start { id: self.id, view: &self.view, annotations: &self.annotations };
+        let start = Start {
+            id: self.id,
+            view: &self.view,
+            annotations: &self.annotations,
+            renames_groups: self.renames_groups,
+        };
         let config = || Config::parse(self.config, Path::new("/etc/strict-groups/config.toml"));
         self.gate.judge(&start, config).map_err(|refusal| {
             let text = refusal.to_string();
@@ -264,5 +272,20 @@ fn other_arguments_are_none_or_wrong() {
     ] {
         let error = parse(&format!("strict-groups hook --gate=static --runtime=containerd {wrong}"));
         assert!(matches!(error, Err(StaticGateError::Unknown { .. })), "{wrong}: {error:?}");
+    }
+}
+
+#[test]
+fn own_groups_alone_are_harmless_unless_the_image_renames_them() {
+    for mut case in both() {
+        case.view.user.additional_gids = vec![3000];
+        assert_eq!(case.judge(), Ok(()));
+        let mut case = case.strict();
+        assert_eq!(case.judge(), Ok(()), "nothing can have come from the image");
+        case.renames_groups = true;
+        assert!(case.judge().unwrap_err().contains("pod default/web, container app"));
+        // A Merge pod may have what it likes.
+        case.annotations.insert(ANNOTATION.to_owned(), "Merge".to_owned());
+        assert_eq!(case.judge(), Ok(()));
     }
 }

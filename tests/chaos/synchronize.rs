@@ -83,7 +83,7 @@ fn registers(bench: &Bench, parts: usize) -> Result<()> {
 
 fn start(run: &Run, runtime: &Runtime, api: &std::path::Path) -> Result<Process> {
     let log = File::create(runtime.path.with_file_name("log"))?;
-    let mut command = Command::new(binary()?);
+    let mut command = Command::new(binary(run)?);
     command.arg("plugin").arg("--nri-socket").arg(&runtime.path).arg("--containerd-socket").arg(api);
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     run.spawn(&mut command).map(Process).context("the plugin")

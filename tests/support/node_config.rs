@@ -11,7 +11,7 @@ use super::{Containerd, Kind, Machine, Options, Run, plugin};
 
 /// The command with what it needs to know of this containerd: its program and its configuration.
 pub(crate) fn command(machine: &Machine, daemon: &Containerd) -> Result<Command> {
-    let mut command = Command::new(plugin::binary()?);
+    let mut command = Command::new(plugin::binary(daemon.run())?);
     command.args(["config", "containerd", "--containerd"]);
     command.arg(machine.containerd(daemon.kind()).join("containerd"));
     command.arg("--containerd-config").arg(daemon.dir().join("config.toml"));
