@@ -1,6 +1,7 @@
 //! Many Strict containers: what the plugin uses stays the same.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +9,7 @@ use libtest_mimic::Trial;
 
 use crate::bench::{Bench, number, trial};
 use crate::process::Usage;
-use crate::steps::{Policy, app};
+use crate::steps::{Policy, again, app};
 use crate::support::{Containerd, Identity, Plugin, RunningPod};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -33,18 +34,22 @@ fn one_after_another(bench: &Bench) -> Result<()> {
     let start = first(&daemon, pid, &pod)?;
 
     let containers = number("LOAD_CONTAINERS", 300)?.max(WARM + 50);
-    let mut samples = Vec::new();
+    let (mut samples, mut refused) = (Vec::new(), 0);
     for count in 0..containers {
         if count == WARM || (count > WARM && (count - WARM).is_multiple_of(500)) {
             samples.push((count, Usage::of(pid)?));
         }
-        let id = cri.launch(&pod, &app(&format!("c{count}")).command(&["/bin/true"]))?;
+        let (id, tried) = again(|tried| {
+            let spec = app(&format!("c{count}-{tried}")).command(&["/bin/true"]);
+            Ok(cri.launch(&pod, &spec).map_err(|error| error.message))
+        })?;
+        refused += tried;
         // Not killed: it ends by itself.
         ensure!(cri.wait_exit(&id)? == 0, "container {count} failed");
         cri.remove(&id)?;
     }
     let end = Usage::settled(pid, &start)?;
-    println!("load, {containers} Strict containers one after another: start {start}");
+    println!("load, {containers} Strict containers one after another, {refused} tried again: start {start}");
     for (count, sample) in &samples {
         println!("load: after {count}: {sample}");
     }
@@ -68,22 +73,32 @@ fn at_once(bench: &Bench) -> Result<()> {
     let start = first(&daemon, pid, pods.first().context("no pod")?)?;
 
     // The first round fills buffers.
-    round(&daemon, &pods, 1)?;
+    let again = round(&daemon, &pods, 1)?;
     let warm = Usage::settled(pid, &start)?;
-    round(&daemon, &pods, 2)?;
+    let again = again + round(&daemon, &pods, 2)?;
     let end = Usage::settled(pid, &start)?;
-    println!("load, {} Strict containers at once, twice: start {start}; {warm}; {end}", PODS * EACH);
+    println!(
+        "load, {} Strict containers at once, twice, {again} tried again: start {start}; {warm}; {end}",
+        PODS * EACH
+    );
     flat(&start, &warm, &end)?;
     daemon.stop()
 }
 
 /// Starts all containers at the same moment, looks at each and removes it.
-fn round(daemon: &Containerd, pods: &[RunningPod], round: usize) -> Result<()> {
+/// Gives how many had to be tried again.
+fn round(daemon: &Containerd, pods: &[RunningPod], round: usize) -> Result<usize> {
     let cri = daemon.cri();
     let barrier = Barrier::new(PODS * EACH);
+    let refused = AtomicUsize::new(0);
     let one = |pod: &RunningPod, number: usize| -> Result<String> {
         barrier.wait();
-        let id = cri.launch(pod, &app(&format!("r{round}-c{number}")))?;
+        let launch = |tried| {
+            let name = format!("r{round}-c{number}-{tried}");
+            Ok(cri.launch(pod, &app(&name)).map_err(|error| error.message))
+        };
+        let (id, tried) = again(launch).with_context(|| format!("container {number}"))?;
+        refused.fetch_add(tried, Ordering::Relaxed);
         let first = Identity::of_process(cri.status(&id)?.pid)?;
         ensure!(first.groups() == Policy::Strict.groups(), "container {number}: {first}");
         Ok(id)
@@ -101,7 +116,7 @@ fn round(daemon: &Containerd, pods: &[RunningPod], round: usize) -> Result<()> {
         cri.stop(&id)?;
         cri.remove(&id)?;
     }
-    Ok(())
+    Ok(refused.into_inner())
 }
 
 /// What the plugin uses once it has seen a container: it connects to containerd when it has to.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::support::{ContainerSpec, Containerd, Identity, Pod, RunningPod};
 use crate::tally;
@@ -40,6 +40,22 @@ pub(crate) fn app(name: &str) -> ContainerSpec {
         .user(1000)
         .group(3000)
         .supplemental(&[4000])
+}
+
+/// Tries as a kubelet does: a machine that is too busy to answer the plugin in
+/// time refuses Strict containers in words of ours. Gives what the last try
+/// gave, and how many were refused.
+pub(crate) fn again<T>(attempt: impl Fn(usize) -> Result<Result<T, String>>) -> Result<(T, usize)> {
+    const TRIES: usize = 5;
+    let mut tries = 0;
+    loop {
+        let text = match attempt(tries)? {
+            Ok(done) => return Ok((done, tries)),
+            Err(text) => text,
+        };
+        tries += 1;
+        ensure!(tries < TRIES && tally::reason(&text).is_ours(), "refused: {text}");
+    }
 }
 
 /// Two pods, one of each policy, which try after try gets containers.
@@ -80,8 +96,7 @@ impl<'a> Pair<'a> {
 
     /// A container that has to start.
     pub(crate) fn works(&self, policy: Policy) -> Result<()> {
-        let refused = self.attempt(policy)?.err();
-        refused.map_or(Ok(()), |text| bail!("{policy:?} was refused: {text}"))
+        again(|_| self.attempt(policy)).map(drop).with_context(|| format!("{policy:?}"))
     }
 
     /// A Strict container that has to be refused in words of ours that say this; Merge works.
