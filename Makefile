@@ -23,6 +23,14 @@ demo: root runtimes build ## the announcement's pod on a real containerd 1.7, be
 test: root runtimes build ## all tests, on real runtimes
 	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test
 
+.PHONY: chaos
+chaos: root runtimes build ## faults: 10,000 containers (CHAOS_CONTAINERS) while all is killed
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" CHAOS_CONTAINERS=$${CHAOS_CONTAINERS:-10000} cargo test --test chaos -- killed
+
+.PHONY: load
+load: root runtimes build ## load: 1000 containers (LOAD_CONTAINERS), what the plugin uses
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" LOAD_CONTAINERS=$${LOAD_CONTAINERS:-1000} cargo test --test chaos -- load
+
 .PHONY: bench
 bench: root runtimes build ## the measurements in the documentation
 	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo bench

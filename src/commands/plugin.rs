@@ -62,6 +62,7 @@ pub fn run(args: &PluginArgs) -> anyhow::Result<()> {
     }
     let config = Config::load(args.config.as_deref())?;
     let hook_path = hook_path(&config)?;
+    enough_descriptors().context("too few files may be open at once (RLIMIT_NOFILE)")?;
     // One thread: the runtime calls one at a time, and so do we.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -94,6 +95,14 @@ async fn serve(args: &PluginArgs, config: &Config, hook_path: PathBuf) -> anyhow
     nri::run(plugin, options, stop).await?;
     info!("stopped");
     Ok(())
+}
+
+/// The event loop panics where it cannot open what it needs. What comes later can do without for a while.
+fn enough_descriptors() -> std::io::Result<()> {
+    /// Two for epoll, one to wake it, three for signals.
+    const EVENT_LOOP: usize = 6;
+    let open = |_| std::fs::File::open("/dev/null");
+    (0..EVENT_LOOP).map(open).collect::<std::io::Result<Vec<_>>>().map(drop)
 }
 
 /// The gate's executable: as configured, else our own. The OCI runtime runs it

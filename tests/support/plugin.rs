@@ -47,17 +47,34 @@ impl Plugin {
         Self::launch_as(containerd, &containerd.socket(), config, arguments)
     }
 
+    /// Starts it by way of another program, which is given its command line, and does not wait.
+    pub(crate) fn launch_by(containerd: &Containerd, program: &[&str]) -> Result<Self> {
+        let (first, more) = program.split_first().context("no program")?;
+        let mut command = Command::new(first);
+        command.args(more).arg(binary(containerd.run())?);
+        Self::spawn(command, containerd, &containerd.socket(), None, &[])
+    }
+
     fn launch_as(
         containerd: &Containerd,
         api: &Path,
         config: Option<&str>,
         arguments: &[&str],
     ) -> Result<Self> {
-        let log = (0..1000)
+        Self::spawn(Command::new(binary(containerd.run())?), containerd, api, config, arguments)
+    }
+
+    fn spawn(
+        mut command: Command,
+        containerd: &Containerd,
+        api: &Path,
+        config: Option<&str>,
+        arguments: &[&str],
+    ) -> Result<Self> {
+        let log = (0..100_000)
             .map(|number| containerd.dir().join(format!("plugin-{number}.log")))
             .find(|path| OpenOptions::new().write(true).create_new(true).open(path).is_ok())
             .context("no name for the plugin's log")?;
-        let mut command = Command::new(binary(containerd.run())?);
         command.arg("plugin").arg("--nri-socket").arg(containerd.nri_socket());
         command.arg("--containerd-socket").arg(api);
         if let Some(text) = config {
@@ -91,6 +108,17 @@ impl Plugin {
     /// Its process id, as long as it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::id)
+    }
+
+    /// Whether the process is still there.
+    pub(crate) fn is_running(&self) -> bool {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// How often it has registered so far.
+    pub(crate) fn registrations(&self) -> usize {
+        self.log().matches(REGISTERED).count()
     }
 
     /// Sends a signal, such as SIGSTOP, and does not wait.

@@ -1,0 +1,87 @@
+//! Faults and load, on real containerds 1.7 with the static gate, with figures.
+//!
+//! What has to hold, whatever is killed, stopped, full or away: a container
+//! that reaches its first process has exactly the right groups; the others are
+//! refused with a reason that can be read; one whose policy is Merge is never
+//! refused because of us.
+//!
+//! `CHAOS_CONTAINERS` (300) says how many containers the longest of these
+//! trials starts, `LOAD_CONTAINERS` (300) how many are started one after
+//! another, `CHAOS_SEED` which random choices are made. The figures are
+//! printed; `make chaos` and `make load` are the large ones.
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the other tests: each uses a part")]
+mod support;
+
+#[path = "../nri/peer.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "shared with the tests of the NRI stub"
+)]
+mod peer;
+
+mod api_hangs;
+mod bench;
+mod clock;
+mod crowd;
+mod descriptors;
+mod disk_full;
+mod load;
+mod nri_socket;
+mod plugin_killed;
+mod process;
+mod runtime_killed;
+mod saboteur;
+mod steps;
+mod synchronize;
+mod tally;
+mod valve;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They wait for time-outs more than they work.
+    arguments.test_threads = arguments.test_threads.or(Some(4));
+    let trials: Vec<Trial> = [
+        plugin_killed::trials(),
+        runtime_killed::trials(),
+        load::trials(),
+        api_hangs::trials(),
+        nri_socket::trials(),
+        descriptors::trials(),
+        disk_full::trials(),
+        clock::trials(),
+        synchronize::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+
+    let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
+    if arguments.list || !selected {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    if let Err(error) = bench::start() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // After a signal, the thread that cleans up ends the process.
+    if support::run::interrupted() {
+        std::thread::park();
+    }
+    let left = bench::end();
+    if !left.is_empty() {
+        eprintln!("error: left behind:\n{}", left.join("\n"));
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
