@@ -152,6 +152,21 @@ fn a_hook_that_others_can_replace_is_refused() {
     assert_eq!(process.log().matches("WARN").count(), 1, "{}", process.log());
 }
 
+/// root runs the static gate's hook for every container, whether there is a plugin or not.
+#[test]
+fn a_static_gate_that_others_can_replace_is_not_installed() {
+    let dir = tempfile::tempdir().unwrap();
+    mode(dir.path(), 0o755);
+    let program = copy(&dir.path().join("strict-groups"));
+    let config = || Command::new(&program).args(["config", "crio"]).output().unwrap();
+    assert!(config().status.success());
+    mode(&program, 0o777);
+    let output = config();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{text}");
+    assert!(text.contains("the hook's executable") && text.contains("mode 0777"), "{text}");
+}
+
 /// In a container the plugin does not see the node's files.
 #[test]
 fn a_hook_that_is_not_seen_is_a_warning() {

@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     node_config::{File, Hook, crio, folder::Folder},
     static_gate::{Runtime, StaticGate},
+    trust,
 };
 
 mod containerd;
@@ -95,6 +96,8 @@ impl Target {
         let file =
             std::fs::metadata(&path).with_context(|| format!("the hook's executable {}", path.display()))?;
         anyhow::ensure!(file.is_file(), "the hook's executable {} is not a file", path.display());
+        // root runs it for every container, also while no plugin is there to look.
+        trust::check(&path, trust::Kind::File).context("the hook's executable")?;
         Ok(Hook { path, gate: StaticGate { runtime, config } })
     }
 }
