@@ -171,6 +171,6 @@ impl<'a> Crowd<'a> {
 
 fn compare(tally: &Tally, policy: Policy, name: &str, where_seen: &str, seen: &Identity) {
     if seen.groups() != policy.groups() {
-        tally.wrong(format!("{policy:?} container {name} ({where_seen}): {seen}"));
+        tally.wrong(name, format!("{policy:?} container {name} ({where_seen}): {seen}"));
     }
 }

@@ -6,7 +6,7 @@
 //! refused because of us.
 //!
 //! `CHAOS_CONTAINERS` (300) says how many containers the longest of these
-//! trials starts, `LOAD_CONTAINERS` (300) how many are started one after
+//! trials starts, `LOAD_CONTAINERS` (250, the least) how many are started one after
 //! another, `CHAOS_SEED` which random choices are made. The figures are
 //! printed; `make chaos` and `make load` are the large ones.
 

@@ -74,7 +74,8 @@ struct Counts {
     started: BTreeMap<Policy, usize>,
     refused: BTreeMap<(Policy, Reason), usize>,
     away: usize,
-    wrong: Vec<String>,
+    /// By container: each is looked at up to three times.
+    wrong: BTreeMap<String, String>,
     broken: Vec<String>,
 }
 
@@ -116,8 +117,8 @@ impl Tally {
     }
 
     /// A process has groups that it must not have, or lacks some.
-    pub(crate) fn wrong(&self, what: String) {
-        self.counts().wrong.push(what);
+    pub(crate) fn wrong(&self, name: &str, what: String) {
+        self.counts().wrong.insert(name.to_owned(), what);
     }
 
     /// Containers that were refused in words that are not known here.
@@ -161,7 +162,11 @@ impl Tally {
     /// That nothing got through, and no Merge container was refused because of us.
     pub(crate) fn nothing_wrong(&self) -> Result<()> {
         let counts = self.counts();
-        ensure!(counts.wrong.is_empty(), "WRONG GROUPS:\n{}", counts.wrong.join("\n"));
+        ensure!(
+            counts.wrong.is_empty(),
+            "WRONG GROUPS:\n{}",
+            counts.wrong.values().cloned().collect::<Vec<_>>().join("\n")
+        );
         ensure!(counts.broken.is_empty(), "{}", counts.broken.join("\n"));
         Ok(())
     }
