@@ -37,7 +37,7 @@ pub(crate) fn measure(
 
     let state = daemon.dir().join("tmp/state.json");
     let content = json!({
-        "ociVersion": "1.0.2", "id": container, "status": "creating", "pid": 1, "bundle": bundle,
+        "ociVersion": "1.0.2", "id": container, "status": "creating", "pid": std::process::id(), "bundle": bundle,
     });
     fs::write(&state, content.to_string())?;
 
