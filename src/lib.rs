@@ -8,6 +8,8 @@ pub mod commands;
 pub mod config;
 pub mod containerd;
 pub mod declared;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gate;
 pub mod groups;
 pub mod identity;

@@ -98,8 +98,17 @@ struct OciState {
 /// # Errors
 /// Every reason to refuse. Its text is one line.
 pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
+    verify_with(args, state, read_config)
+}
+
+/// [`verify`] with another way to get the `config.json` of the bundle that the state names.
+pub(crate) fn verify_with(
+    args: &[String],
+    state: impl Read,
+    read_config: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+) -> Result<(), HookError> {
     let gate = Gate::parse(args).map_err(HookError::Arguments)?.ok_or(HookError::NotAGate)?;
-    let view = read_bundle(&gate, state).map_err(|source| HookError::Unreadable {
+    let view = read_bundle(&gate, state, read_config).map_err(|source| HookError::Unreadable {
         pod: gate.pod.clone(),
         container: gate.container.clone(),
         source,
@@ -107,7 +116,11 @@ pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
     Ok(gate.verify_spec(&view)?)
 }
 
-fn read_bundle(gate: &Gate, state: impl Read) -> Result<spec::View, InputError> {
+fn read_bundle(
+    gate: &Gate,
+    state: impl Read,
+    read_config: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
+) -> Result<spec::View, InputError> {
     let state = read_limited(state).map_err(InputError::State)?;
     let state: OciState =
         serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
