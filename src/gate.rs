@@ -30,7 +30,7 @@ pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 const REASON_MAX: usize = 1024;
 /// The longest pod and container name that is shown or carried, in bytes. A namespace has at most
 /// 63, a pod's name 253, a container's 63.
-const NAME_MAX: usize = 320;
+pub(crate) const NAME_MAX: usize = 320;
 /// How many groups an error names.
 const GROUPS_SHOWN: usize = 8;
 

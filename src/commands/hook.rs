@@ -20,13 +20,17 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
-    gate::{Gate, GateError, Refusal},
+    gate::{Gate, GateError, NAME_MAX, Refusal},
     spec::{self, SpecError},
+    text,
 };
 
 /// More than any real state or `config.json`: Kubernetes allows 256 KiB of
 /// annotations, and the kernel a few MiB of arguments and environment.
 const LARGEST_INPUT: u64 = 16 * 1024 * 1024;
+
+/// The longest path that is shown, in bytes: that of any real bundle.
+const PATH_SHOWN: usize = 512;
 
 /// Why the container does not start.
 #[derive(Debug, Error)]
@@ -42,7 +46,11 @@ pub enum HookError {
     )]
     Arguments(#[source] GateError),
     /// Something that must be read could not be.
-    #[error("strict-groups: pod {pod}, container {container}: refused: {source}")]
+    #[error(
+        "strict-groups: pod {}, container {}: refused: {source}",
+        text::one_line(.pod, NAME_MAX),
+        text::one_line(.container, NAME_MAX)
+    )]
     Unreadable {
         /// `namespace/name`
         pod: String,
@@ -63,7 +71,7 @@ pub enum InputError {
     #[error("the OCI runtime gave no usable state on standard input ({0})")]
     State(#[source] io::Error),
     /// `config.json` cannot be read.
-    #[error("cannot read {} ({source})", path.display())]
+    #[error("cannot read {} ({source})", shown(path))]
     Config {
         /// The file.
         path: PathBuf,
@@ -71,7 +79,7 @@ pub enum InputError {
         source: io::Error,
     },
     /// `config.json` cannot be understood.
-    #[error("{} is not understood: {source}", path.display())]
+    #[error("{} is not understood: {source}", shown(path))]
     Spec {
         /// The file.
         path: PathBuf,
@@ -79,11 +87,16 @@ pub enum InputError {
         source: SpecError,
     },
     /// `config.json` does not have the gate that is running.
-    #[error("{} does not have this gate among its hooks", path.display())]
+    #[error("{} does not have this gate among its hooks", shown(path))]
     NoGate {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// A path in a message, which is one line.
+fn shown(path: &Path) -> String {
+    text::one_line(&path.to_string_lossy(), PATH_SHOWN)
 }
 
 /// The part of the OCI state that is needed (OCI runtime spec, "State").

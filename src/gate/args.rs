@@ -14,6 +14,9 @@ const GROUPS: &str = "--groups";
 const REMOVED: &str = "--removed";
 const REASON: &str = "--reason";
 
+/// What stands for a name of which nothing can be shown.
+const UNNAMED: &str = "?";
+
 const PENDING: &str = "pending";
 const RESOLVED: &str = "resolved";
 const REFUSED: &str = "refused";
@@ -26,8 +29,8 @@ pub(super) fn write(gate: &Gate) -> Vec<String> {
     };
     let mut args: Vec<String> = PROGRAM.map(String::from).into();
     args.push(format!("{GATE}={state}"));
-    args.push(format!("{POD}={}", text::one_line(&gate.pod, NAME_MAX)));
-    args.push(format!("{CONTAINER}={}", text::one_line(&gate.container, NAME_MAX)));
+    args.push(format!("{POD}={}", name(&gate.pod)));
+    args.push(format!("{CONTAINER}={}", name(&gate.container)));
     match &gate.state {
         State::Pending => {}
         State::Resolved { groups, removed } => {
@@ -40,6 +43,12 @@ pub(super) fn write(gate: &Gate) -> Vec<String> {
         State::Refused { reason } => args.push(format!("{REASON}={}", text::one_line(reason, REASON_MAX))),
     }
     args
+}
+
+/// A name as one line. It is never empty: a gate without a name would not be understood again.
+fn name(text: &str) -> String {
+    let line = text::one_line(text, NAME_MAX);
+    if line.is_empty() { UNNAMED.to_owned() } else { line }
 }
 
 /// `flag=1,2,3`, as often as it takes.
