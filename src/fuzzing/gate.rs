@@ -41,7 +41,7 @@ pub fn gate(data: &[u8]) {
             assert!(allowed.is_empty());
         }
     }
-    let stranger = (0..).find(|group| !allowed.contains(group)).unwrap();
+    let stranger = (0..=u32::MAX).find(|group| !allowed.contains(group)).unwrap();
     let refusal = gate.verify(&ProcessUser { additional_gids: vec![stranger], ..user }).unwrap_err();
     presentable(&refusal);
 }

@@ -54,8 +54,10 @@ fn split(data: &[u8], separator: u8) -> (&[u8], &[u8]) {
 mod tests {
     use std::{fs, panic, path::Path};
 
-    /// Every target by its name, which is that of its file and of its corpus.
-    const TARGETS: [(&str, fn(&[u8])); 9] = [
+    /// A target's name, which is that of its file and of its corpus, and its body.
+    type Target = (&'static str, fn(&[u8]));
+
+    const TARGETS: [Target; 9] = [
         ("annotation", super::annotation),
         ("config", super::config),
         ("decide", super::decide),

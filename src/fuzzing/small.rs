@@ -14,7 +14,7 @@ pub fn group_file(data: &[u8]) {
     let names = groups::names(file, &gids);
     assert_eq!(names.len(), gids.len());
     for (gid, name) in gids.iter().zip(names) {
-        assert_eq!(groups::names(file, &[*gid]), [name.clone()]);
+        assert_eq!(groups::names(file, &[*gid]), std::slice::from_ref(&name));
         if let Some(name) = name {
             assert!(!name.is_empty() && name.len() <= 32 && !name.contains(char::is_control), "{name:?}");
         }

@@ -1,5 +1,7 @@
 //! What a fuzz target needs of the wire: bytes of a runtime in, bytes of a plugin out.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed assertion is the result")]
+
 use std::sync::Arc;
 
 use prost::Message;
