@@ -4,6 +4,10 @@
 //! default_policy = "Merge"    # for pods without the annotation: "Merge" or "Strict"
 //! pods_may_override = false   # with "Strict": may a pod's annotation say "Merge"?
 //! hook_path = "/usr/bin/strict-groups"   # the gate, as the OCI runtime finds it
+//!
+//! [exempt]                    # from the static gate: may start while the plugin is away
+//! namespaces = ["kube-system"]
+//! pods = ["ns/name", "ns/prefix-*"]
 //! ```
 //!
 //! Every key is optional, and so is the file at its default place.
@@ -16,7 +20,11 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::policy::{NodePolicy, Policy};
+use crate::{
+    exempt::Exempt,
+    policy::{NodePolicy, Policy},
+    trust::{self, Untrusted},
+};
 
 /// Where the configuration is looked for when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/strict-groups/config.toml";
@@ -28,6 +36,7 @@ pub struct Config {
     default_policy: Policy,
     pods_may_override: bool,
     hook_path: Option<PathBuf>,
+    exempt: Exempt,
 }
 
 /// Why a configuration is not usable.
@@ -41,6 +50,9 @@ pub enum ConfigError {
         /// What the system answered.
         source: io::Error,
     },
+    /// Others than root could change the file.
+    #[error("the configuration {0}")]
+    NotTrusted(#[source] Untrusted),
     /// The file is not TOML, or has a key or value that is not known. The
     /// source's text has the line, the key and what is legal.
     #[error("the configuration {} is wrong", path.display())]
@@ -63,12 +75,17 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads `path`, or [`DEFAULT_PATH`] when none is given; only the latter
-    /// may be missing, and then every setting has its default.
+    /// may be missing, and then every setting has its default. Nobody but root
+    /// may be able to change the file (see [`trust`]).
     ///
     /// # Errors
-    /// The file cannot be read, is not TOML, or says something unknown.
+    /// The file is not root's alone, cannot be read, is not TOML, or says something unknown.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        match trust::check(file, trust::Kind::File) {
+            Ok(()) | Err(Untrusted::Missing { .. }) => {}
+            Err(untrusted) => return Err(ConfigError::NotTrusted(untrusted)),
+        }
         match std::fs::read_to_string(file) {
             Ok(text) => Self::parse(&text, file),
             Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -103,6 +120,12 @@ impl Config {
     pub fn hook_path(&self) -> Option<&Path> {
         self.hook_path.as_deref()
     }
+
+    /// The pods that may start although the plugin did not see them.
+    #[must_use]
+    pub fn exempt(&self) -> &Exempt {
+        &self.exempt
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +156,30 @@ mod tests {
                 .unwrap();
         assert_eq!(config.node_policy(), NodePolicy { default: Policy::Strict, pods_may_override: true });
         assert_eq!(config.hook_path(), Some(Path::new("/opt/sg")));
+    }
+
+    #[test]
+    fn exemptions_are_read_and_checked() {
+        let config = parse("[exempt]\nnamespaces = [\"kube-system\"]\npods = [\"infra/proxy-*\"]\n").unwrap();
+        assert!(config.exempt().covers("kube-system", "any"));
+        assert!(config.exempt().covers("infra", "proxy-node1"));
+        assert!(!config.exempt().covers("infra", "web"));
+        let text = message(parse("\n[exempt]\npods = [\"*\"]\n").unwrap_err());
+        assert!(text.contains("line 3") && text.contains("namespace/name"), "{text}");
+        let text = message(parse("[exempt]\nnamespace = \"a\"\n").unwrap_err());
+        assert!(text.contains("line 2") && text.contains("namespaces"), "{text}");
+    }
+
+    #[test]
+    fn the_packaged_example_is_legal_as_it_is_and_with_everything_on() {
+        let example = include_str!("../packaging/config.toml");
+        assert_eq!(parse(example).unwrap(), Config::default());
+        let on = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned);
+        let lines: Vec<String> = example.lines().filter_map(on).collect();
+        assert_eq!(lines.len(), 6);
+        let config = parse(&lines.join("\n")).unwrap();
+        assert_eq!(config.hook_path(), Some(Path::new("/usr/local/bin/strict-groups")));
+        assert!(config.exempt().covers("infra", "etcd-node1"));
     }
 
     #[test]

@@ -12,15 +12,21 @@ use std::{
     time::Duration,
 };
 
+use hyper_util::rt::TokioIo;
 use prost_types::{Any, FieldMask};
 use thiserror::Error;
+use tokio::net;
 use tonic::{
     Code, Request, Status,
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
 
-use crate::text;
+use crate::{
+    text,
+    trust::{self, Untrusted},
+    unix_stream::UnixStream,
+};
 
 use api::containers_client::ContainersClient;
 
@@ -62,6 +68,12 @@ pub enum ContainerdError {
         /// What the system or the connection said.
         reason: String,
     },
+    /// Somebody other than root could be listening there.
+    #[error("containerd's API: {reason}")]
+    NotTrusted {
+        /// Which part of the path is wrong, and what to do; see [`Untrusted`].
+        reason: String,
+    },
     /// No answer in time.
     #[error("containerd's API at {} did not answer within {} ms; see containerd's log", socket.display(), limit.as_millis())]
     TimedOut {
@@ -100,7 +112,8 @@ pub struct Record {
 }
 
 /// A client of the containers API. The connection is made at the first call
-/// and again whenever it is lost. Cheap to clone.
+/// and again whenever it is lost, each time only if the socket is root's
+/// alone (see [`trust`]). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Containers {
     client: ContainersClient<Channel>,
@@ -116,7 +129,9 @@ impl Containers {
     pub fn new(socket: &Path) -> Result<Self, ContainerdError> {
         let not_a_path = || ContainerdError::NotAPath { socket: socket.to_owned() };
         let uri = format!("unix:{}", socket.to_str().ok_or_else(not_a_path)?);
-        let channel = Endpoint::from_shared(uri).map_err(|_| not_a_path())?.connect_lazy();
+        let endpoint = Endpoint::from_shared(uri).map_err(|_| not_a_path())?;
+        let path = socket.to_owned();
+        let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| connect(path.clone())));
         let client = ContainersClient::new(channel)
             .max_decoding_message_size(LARGEST_RECORD)
             .max_encoding_message_size(LARGEST_RECORD);
@@ -172,6 +187,9 @@ impl Containers {
 
     fn error(&self, id: &str, status: &Status) -> ContainerdError {
         let socket = self.socket.clone();
+        if let Some(reason) = sources(status).find_map(|source| source.downcast_ref::<Untrusted>()) {
+            return ContainerdError::NotTrusted { reason: reason.to_string() };
+        }
         match status.code() {
             Code::NotFound => ContainerdError::Unknown { socket, id: id.to_owned() },
             // What did not come from the other side has a source: it speaks no gRPC, or is gone.
@@ -183,14 +201,27 @@ impl Containers {
     }
 }
 
+/// A connection to root's own socket, which root listens on.
+async fn connect(path: PathBuf) -> Result<TokioIo<UnixStream>, Box<dyn std::error::Error + Send + Sync>> {
+    match trust::check(&path, trust::Kind::Socket) {
+        // The system says what is wrong in its own words.
+        Ok(()) | Err(Untrusted::Missing { .. }) => {}
+        Err(untrusted) => return Err(untrusted.into()),
+    }
+    let stream = net::UnixStream::connect(&path).await?;
+    trust::check_peer(&path, &stream)?;
+    Ok(TokioIo::new(UnixStream::new(stream.into_std()?)?))
+}
+
+/// What lies behind a status, the cause of it last.
+fn sources(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(status.source(), |&error| error.source())
+}
+
 /// tonic says "tcp connect error" of any socket; what helps is at the end of
 /// the chain of sources ("No such file or directory").
 fn root_cause(status: &Status) -> String {
-    let mut cause: &dyn std::error::Error = status;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if std::ptr::addr_eq(cause, status) { shown(status.message()) } else { shown(&cause.to_string()) }
+    sources(status).last().map_or_else(|| shown(status.message()), |cause| shown(&cause.to_string()))
 }
 
 /// Words of the other side in a message of ours: a line break in them would forge a line of the log.

@@ -14,10 +14,11 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::groups::{self, Alias};
 use crate::spec::{ProcessUser, View};
 use crate::text;
 
-mod args;
+pub(crate) mod args;
 
 /// The first two arguments by which a hook is known to be ours.
 pub const PROGRAM: [&str; 2] = ["strict-groups", "hook"];
@@ -136,6 +137,8 @@ pub enum Cause {
     },
     /// The annotation [`KEEP_GROUPS`] would undo the decision.
     KeepsOriginalGroups,
+    /// The container's `/etc/group` would make runc take another group for one of ours.
+    Alias(Alias),
 }
 
 impl fmt::Display for Cause {
@@ -143,7 +146,7 @@ impl fmt::Display for Cause {
         match self {
             Self::NeverEnforced => f.write_str(
                 "supplementalGroupsPolicy Strict was never enforced (the strict-groups plugin did not finish its \
-                 work); see its log on the node, then delete the pod to try again",
+                 work); see its log on the node; the kubelet tries again, unless restartPolicy is Never",
             ),
             Self::Failed { reason } => write!(
                 f,
@@ -161,6 +164,11 @@ impl fmt::Display for Cause {
                 }
                 f.write_str("); find the plugin or runtime that changes process.user, then delete the pod to try again")
             }
+            Self::Alias(Alias { name, gid }) => write!(
+                f,
+                "the container's /etc/group has a group that is named \"{name}\" but has GID {gid}, and runc before \
+                 1.3 gives the process that one; rename the group in the image"
+            ),
             Self::KeepsOriginalGroups => write!(
                 f,
                 "annotation {KEEP_GROUPS} makes the runtime keep its own groups, which Strict forbids; remove it \
@@ -180,7 +188,8 @@ impl Gate {
         args::write(self)
     }
 
-    /// Reads a hook's `args`. None: some other program's hook.
+    /// Reads a hook's `args`. None: some other program's hook, or the node's own gate
+    /// ([`crate::static_gate`]), which is no container's.
     ///
     /// # Errors
     /// When the first two arguments say that it is ours and the rest is not understood. Such a
@@ -225,6 +234,17 @@ impl Gate {
             return Err(self.refusal(Cause::KeepsOriginalGroups));
         }
         Ok(())
+    }
+
+    /// Checks the `/etc/group` that the container is going to have, where it has one.
+    ///
+    /// # Errors
+    /// When it makes another group out of one of the spec's, see [`groups::alias`].
+    pub fn verify_group_file(&self, spec: &View, group_file: &[u8]) -> Result<(), Refusal> {
+        match groups::alias(group_file, &spec.user.additional_gids) {
+            Some(alias) => Err(self.refusal(Cause::Alias(alias))),
+            None => Ok(()),
+        }
     }
 
     fn refusal(&self, cause: Cause) -> Refusal {

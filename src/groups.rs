@@ -69,6 +69,31 @@ pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
     gids.iter().map(|gid| wanted.get(gid).cloned().flatten()).collect()
 }
 
+/// A line of `/etc/group` that gives another group the number of one of ours as its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alias {
+    /// The GID that is written as a name.
+    pub name: u32,
+    /// The GID that a group of this name has; 0 where the file has no number, as runc takes it.
+    pub gid: u32,
+}
+
+/// Looks for a group in the content of a container's `/etc/group` whose name is one of `gids`
+/// written as a number, but whose GID is another one.
+///
+/// runc before 1.3 looks each of a spec's additionalGids up in that file, by name as well as by
+/// number, and takes what it finds. So such a line turns a group that was declared into one that
+/// was not, behind the back of the spec.
+#[must_use]
+pub fn alias(group_file: &[u8], gids: &[u32]) -> Option<Alias> {
+    group_file.split(|&byte| byte == b'\n').find_map(|line| {
+        let mut fields = line.trim_ascii().split(|&byte| byte == b':');
+        let name = str::from_utf8(fields.next()?.trim_ascii()).ok()?.parse().ok()?;
+        let gid = fields.nth(1).and_then(|gid| str::from_utf8(gid).ok()?.parse().ok()).unwrap_or(0);
+        (gid != name && gids.contains(&name)).then_some(Alias { name, gid })
+    })
+}
+
 /// The name and the GID of one line, `name:password:gid:members` (group(5)). None for comments and
 /// for anything of another shape.
 fn entry(line: &[u8]) -> Option<(&[u8], u32)> {
@@ -88,6 +113,21 @@ mod tests {
 
     fn filtered(kept: &[u32], removed: &[u32]) -> Filtered {
         Filtered { kept: kept.to_vec(), removed: removed.to_vec() }
+    }
+
+    #[test]
+    fn a_group_that_is_named_like_another_number_is_found() {
+        let found = |file: &str| alias(file.as_bytes(), &[3000, 4000]).map(|alias| (alias.name, alias.gid));
+        assert_eq!(found("root:x:0:\n4000:x:50000:\n"), Some((4000, 50000)));
+        assert_eq!(found(" 3000:x:0:\r\n"), Some((3000, 0)));
+        for no_number in ["4000", "4000:x", "4000:x:", "4000:x:abc:", "4000:x: 4000:", "4000:x:99999999999:"]
+        {
+            assert_eq!(found(no_number), Some((4000, 0)), "{no_number}: runc takes it for 0");
+        }
+        for harmless in ["", "4000:x:4000:", "5000:x:50000:", "a4000:x:1:", "x:x:4000:", ":::", "4 000:x:1:"]
+        {
+            assert_eq!(found(harmless), None, "{harmless}");
+        }
     }
 
     #[test]

@@ -6,11 +6,13 @@
 //! `process.user`; CRI, `LinuxContainerSecurityContext`), so the host ids are
 //! translated back by `gid_map` (`user_namespaces(7)`).
 
-use std::io;
+use std::{
+    fs::File,
+    io::{self, Read},
+};
 
 use nix::{
-    dir::Dir,
-    fcntl::{OFlag, openat},
+    fcntl::{OFlag, open, openat},
     sys::stat::Mode,
 };
 use thiserror::Error;
@@ -63,16 +65,16 @@ pub enum IdentityError {
 pub fn of_process(pid: u32) -> Result<Identity, IdentityError> {
     // One directory descriptor for both files: it stays tied to this process,
     // so a pid that is used again cannot mix two processes' answers.
-    let proc = Dir::open(
-        format!("/proc/{pid}").as_str(),
-        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|errno| from_errno(pid, errno))?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let proc = open(format!("/proc/{pid}").as_str(), flags, Mode::empty())
+        .map_err(|errno| from_errno(pid, errno))?;
     let read = |name: &'static str| -> Result<String, IdentityError> {
         let file = openat(&proc, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| from_errno(pid, errno))?;
-        io::read_to_string(std::fs::File::from(file)).map_err(|source| from_io(pid, source))
+        // The size that /proc tells is 0, from which a reader would start with tiny steps.
+        let mut text = String::with_capacity(4096);
+        File::from(file).read_to_string(&mut text).map_err(|source| from_io(pid, source))?;
+        Ok(text)
     };
     let status = read("status")?;
     let uid_map = IdMap::parse(&read("uid_map")?).ok_or(unknown(pid, "uid_map", "mapping"))?;

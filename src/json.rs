@@ -61,6 +61,11 @@ impl<'a> Object<'a> {
         self.members.iter().map(|(key, _)| key.as_ref())
     }
 
+    /// The members, in the order they stand, each value as raw JSON.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.members.iter().map(|(key, raw)| (key.as_ref(), raw.get()))
+    }
+
     /// The object with some values replaced by other raw JSON, and those added that it lacks. All
     /// other values are copied as they are. The names in `changes` are plain ASCII.
     pub(crate) fn with(&self, changes: &[(&str, &str)]) -> String {

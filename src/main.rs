@@ -4,9 +4,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use strict_groups::{
-    commands::{hook, plugin},
+    commands::{config, hook, plugin},
     logging, nri,
 };
+
+/// musl's allocator maps and unmaps pages for every few KiB, some 70 system
+/// calls for one Strict container.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// The command line. Others script against it.
 #[derive(Debug, Parser)]
@@ -28,6 +33,8 @@ struct Cli {
 enum Command {
     /// Enforce Strict on this node: run as an NRI plugin until told to stop
     Plugin(plugin::PluginArgs),
+    /// Print or write the container runtime's configuration: NRI on, and the static gate
+    Config(config::ConfigArgs),
     /// Let a container start or refuse it; run by the OCI runtime, not by people
     Hook {
         /// The gate's arguments, as the plugin made them
@@ -62,6 +69,9 @@ fn main() -> ExitCode {
         Cli { command: Command::Hook { gate }, .. } => refuse_or_exit(&gate),
         Cli { command: Command::Plugin(args), log_level } => {
             report(logging::start(log_level.into()).and_then(|()| plugin::run(&args)))
+        }
+        Cli { command: Command::Config(args), .. } => {
+            config::run(&args).unwrap_or_else(|error| report(Err(error)))
         }
     }
 }

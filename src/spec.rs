@@ -9,18 +9,21 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-use crate::gate::{Gate, GateError, KEEP_GROUPS, State};
+use crate::gate::{Gate, GateError, State};
 use crate::groups;
 use crate::json::{self, Ambiguous, Object};
 use crate::text;
 
+mod annotations;
 mod hooks;
 mod user;
 
+pub use annotations::{Annotations, read_with_annotations};
 use hooks::Hooks;
 use user::User;
 
 const PROCESS: &str = "process";
+const ROOT: &str = "root";
 const ANNOTATIONS: &str = "annotations";
 const HOOKS: &str = "hooks";
 
@@ -43,8 +46,10 @@ pub struct View {
     pub user: ProcessUser,
     /// The gates among the createRuntime hooks, in the order they stand.
     pub gates: Vec<Gate>,
-    /// Whether the annotation [`KEEP_GROUPS`] is there, with whatever value.
+    /// Whether the annotation [`KEEP_GROUPS`](crate::gate::KEEP_GROUPS) is there, with whatever value.
     pub keeps_original_groups: bool,
+    /// `root.path` (OCI runtime-spec, "Root"): relative to the bundle, or absolute.
+    pub root_path: Option<String>,
 }
 
 /// What [`resolve`] made of a spec.
@@ -108,13 +113,17 @@ impl From<Ambiguous> for SpecError {
 /// # Errors
 /// Whenever the spec could mean something else to the OCI runtime than it does here.
 pub fn read(json: &[u8]) -> Result<View, SpecError> {
-    let root = root(json)?;
+    view(&root(json)?)
+}
+
+fn view(root: &Object<'_>) -> Result<View, SpecError> {
     root.distinct()?;
-    let process = process(&root)?;
+    let process = process(root)?;
     Ok(View {
         user: User::read(&process)?.values,
-        gates: Hooks::read(&root)?.gates().cloned().collect(),
-        keeps_original_groups: keeps_original_groups(&root)?,
+        gates: Hooks::read(root)?.gates().cloned().collect(),
+        keeps_original_groups: annotations::keeps_original_groups(root)?,
+        root_path: root_path(root)?,
     })
 }
 
@@ -223,13 +232,10 @@ fn process<'a>(root: &Object<'a>) -> Result<Object<'a>, SpecError> {
     Ok(process)
 }
 
-/// Whether the spec has the annotation [`KEEP_GROUPS`]. Annotations are a map, so their names have
-/// a case.
-fn keeps_original_groups(root: &Object<'_>) -> Result<bool, SpecError> {
-    match root.get(ANNOTATIONS)? {
-        Some(raw) => Ok(object(ANNOTATIONS, raw)?.keys().any(|key| json::until_nul(key) == KEEP_GROUPS)),
-        None => Ok(false),
-    }
+fn root_path(root: &Object<'_>) -> Result<Option<String>, SpecError> {
+    let Some(raw) = root.get(ROOT)? else { return Ok(None) };
+    let text = object(ROOT, raw)?.get("path")?;
+    text.map(serde_json::from_str).transpose().map_err(|_| SpecError::BadValue { field: "root.path" })
 }
 
 fn object<'a>(field: &'static str, raw: &'a str) -> Result<Object<'a>, SpecError> {

@@ -59,7 +59,7 @@ impl Bundle {
 }
 
 fn state(bundle: &Path) -> Vec<u8> {
-    json!({"ociVersion": "1.2.0", "id": "abc", "status": "created", "pid": 1, "bundle": bundle,
+    json!({"ociVersion": "1.2.0", "id": "abc", "status": "created", "pid": std::process::id(), "bundle": bundle,
            "annotations": {"io.kubernetes.cri.container-name": "app"}})
     .to_string()
     .into_bytes()
@@ -142,6 +142,33 @@ fn cruns_way_around_setgroups_refuses() {
     spec["annotations"]["run.oci.keep_original_groups"] = json!("0");
     let text = Bundle::with(&spec).refused(&gate);
     assert!(about_the_container(&text).contains("run.oci.keep_original_groups"), "{text}");
+}
+
+/// Gives the bundle a root file system with this /etc/group.
+fn group_file(bundle: &Bundle, file: &str) {
+    fs::create_dir_all(bundle.0.path().join("rootfs/etc")).unwrap();
+    fs::write(bundle.0.path().join("rootfs/etc/group"), file).unwrap();
+}
+
+#[test]
+fn a_group_that_runc_would_take_for_another_refuses() {
+    let gate = resolved(&[3000, 4000]);
+    let bundle = Bundle::with(&spec(3000, &[3000, 4000], &gate));
+    group_file(&bundle, "root:x:0:\n4000:x:50000:\n");
+    let text = bundle.refused(&gate);
+    assert!(about_the_container(&text).contains("named \"4000\" but has GID 50000"), "{text}");
+
+    group_file(&bundle, "root:x:0:\n4000:x:4000:\nx:x:50000:alice\n");
+    assert!(bundle.run(&gate).status.success());
+}
+
+#[test]
+fn a_group_file_that_cannot_be_read_refuses() {
+    let gate = resolved(&[3000]);
+    let bundle = Bundle::with(&spec(3000, &[3000], &gate));
+    fs::create_dir_all(bundle.0.path().join("rootfs/etc/group")).unwrap();
+    let text = bundle.refused(&gate);
+    assert!(about_the_container(&text).contains("/etc/group (not a regular file)"), "{text}");
 }
 
 #[test]
@@ -246,5 +273,64 @@ fn a_refusal_is_one_line_whatever_the_arguments_and_the_state_say() {
         let text = refusal(&run(&args, &state(&path)));
         assert!(text.contains("pod a [2J/b, container c d: refused: cannot read"), "{text:?}");
         assert!(!text.trim_end().contains(char::is_control), "{text:?}");
+    }
+}
+
+/// The static gate on containerd, with a node configuration of this text.
+fn static_gate(bundle: &Bundle, config: Option<&str>) -> Output {
+    let mut args: Vec<String> = ["hook", "--gate=static", "--runtime=containerd"].map(String::from).into();
+    if let Some(text) = config {
+        let path = bundle.0.path().join("node.toml");
+        fs::write(&path, text).unwrap();
+        args.push(format!("--config={}", path.display()));
+    }
+    run(&args, &state(bundle.0.path()))
+}
+
+/// containerd's real spec with image groups, no gate, and this policy.
+fn unseen(policy: &str) -> Value {
+    let mut spec: Value = serde_json::from_str(SPEC).unwrap();
+    spec["process"]["user"] = json!({"uid": 1000, "gid": 3000, "additionalGids": [3000, 4000, 50000]});
+    spec["annotations"]["supplemental-groups-policy.noderesource.dev"] = json!(policy);
+    spec
+}
+
+#[test]
+fn the_static_gate_refuses_a_strict_container_that_no_plugin_saw() {
+    let text = refusal(&static_gate(&Bundle::with(&unseen("Strict")), Some("")));
+    assert!(text.starts_with("strict-groups: pod default/pee4269a2, container app: "), "{text}");
+    assert!(text.contains("plugin did not see this container"), "{text}");
+}
+
+#[test]
+fn the_static_gate_lets_the_others_start() {
+    let output = static_gate(&Bundle::with(&unseen("Merge")), Some(""));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let exempt = "[exempt]\nnamespaces = [\"default\"]";
+    let output = static_gate(&Bundle::with(&unseen("Strict")), Some(exempt));
+    assert!(output.status.success(), "{output:?}");
+
+    let gate = resolved(&[3000, 4000]);
+    let mut both = spec(3000, &[3000, 4000], &gate);
+    both["annotations"]["supplemental-groups-policy.noderesource.dev"] = json!("Strict");
+    let own =
+        json!({"path": "/x", "args": ["strict-groups", "hook", "--gate=static", "--runtime=containerd"]});
+    both["hooks"]["createRuntime"].as_array_mut().unwrap().insert(0, own);
+    let bundle = Bundle::with(&both);
+    let output = static_gate(&bundle, Some(""));
+    assert!(output.status.success(), "{output:?}");
+    assert!(bundle.run(&gate).status.success(), "the plugin's gate beside it");
+}
+
+#[test]
+fn the_static_gate_refuses_what_it_cannot_read() {
+    let text = refusal(&static_gate(&Bundle::with(&unseen("Merge")), Some("\ndefault_polcy = 1")));
+    assert!(text.contains("node.toml") && text.contains("line 2"), "{text}");
+    let text = refusal(&static_gate(&Bundle::empty(), None));
+    assert!(text.contains("static gate: refused") && text.contains("config.json"), "{text}");
+    for wrong in [&["--runtime=docker"][..], &[], &["--runtime=containerd", "--groups=1"]] {
+        let args = ["hook", "--gate=static"].iter().chain(wrong).map(ToString::to_string).collect::<Vec<_>>();
+        let text = refusal(&run(&args, b"{}"));
+        assert!(text.contains("static gate"), "{text}");
     }
 }

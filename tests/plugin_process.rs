@@ -2,108 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::{
-    fs::File,
-    os::unix::net::UnixListener,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+#[path = "support/process.rs"]
+#[allow(dead_code, reason = "shared with other tests: each uses a part")]
+mod process;
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use std::{os::unix::net::UnixListener, time::Duration};
 
-/// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const WAITING: &str = "not connected to the runtime, waiting for it";
-
-struct Process {
-    child: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Process {
-    /// `arguments` come before the command's own; there is no socket at [`Self::socket`].
-    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), arguments, environment)
-    }
-
-    fn start_in(dir: tempfile::TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let log = File::create(dir.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_strict-groups"))
-            .args(arguments)
-            .args(["plugin", "--nri-socket"])
-            .arg(dir.path().join("nri.sock"))
-            .env_remove("RUST_LOG")
-            .env_remove("JOURNAL_STREAM")
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { child, dir }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("nri.sock")
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
-    }
-
-    /// Waits until the log has `text` so many times.
-    fn until(&self, text: &str, times: usize) {
-        let end = Instant::now() + PATIENCE;
-        while self.log().matches(text).count() < times {
-            assert!(Instant::now() < end, "no {text:?} in {}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Waits until it handles this signal (proc(5), `SigCgt`).
-    fn until_it_handles(&self, signal: Signal) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
-            if u64::from_str_radix(caught, 16).unwrap() & (1 << (signal as u32 - 1)) != 0 {
-                return;
-            }
-            assert!(Instant::now() < end, "{signal} is not handled: {}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Ends it with this signal; its exit code and all of its log.
-    fn end(mut self, signal: Signal) -> (Option<i32>, String) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), self.log());
-            }
-            assert!(Instant::now() < end, "{signal} did not end it: {}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Waits for its own end.
-    fn ended(mut self) -> (Option<i32>, String) {
-        (self.child.wait().unwrap().code(), self.log())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use nix::sys::signal::Signal;
+use process::{Process, WAITING};
 
 #[test]
 fn a_missing_socket_is_named_in_one_line_that_says_what_to_do() {

@@ -93,14 +93,14 @@ fn bench() -> Result<()> {
     let cpu = |pod| -> Result<f64> {
         let before = process::cpu(pid)?;
         load::many(cri, pod, containers)?;
-        Ok((process::cpu(pid)? - before).as_secs_f64() * 1e6 / containers as f64)
+        Ok((process::cpu(pid)?.saturating_sub(before)).as_secs_f64() * 1e6 / containers as f64)
     };
     let strict_cpu = cpu(&strict)?;
     let (memory_after, descriptors_after) = (process::memory(pid)?, process::descriptors(pid)?);
     let merge_cpu = cpu(&merge)?;
     table.budget(
         "plugin CPU for a Strict container",
-        format!("{:.0} µs", strict_cpu),
+        format!("{strict_cpu:.0} µs"),
         format!("a Merge one {merge_cpu:.0} µs"),
         "300 µs",
         strict_cpu < 300.0,
@@ -130,7 +130,7 @@ fn bench() -> Result<()> {
         "1.5 ms",
         hook < 1.5,
     );
-    let size = std::fs::metadata(plugin::binary()?)?.len() as f64 / 1048576.0;
+    let size = std::fs::metadata(plugin::binary(daemon.run())?)?.len() as f64 / 1_048_576.0;
     table.budget("binary", format!("{size:.2} MiB"), String::new(), "4 MiB", size < 4.0);
     table.print();
 

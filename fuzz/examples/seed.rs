@@ -59,7 +59,11 @@ fn annotations() -> Result<()> {
     ];
     for (name, form) in forms {
         for node in 0..4_u8 {
-            seed("annotation", &format!("{name}-{node}"), [&[node], "app".as_bytes(), form.as_bytes()].concat())?;
+            seed(
+                "annotation",
+                &format!("{name}-{node}"),
+                [&[node], "app".as_bytes(), form.as_bytes()].concat(),
+            )?;
         }
     }
     Ok(())
@@ -119,8 +123,15 @@ fn requests() -> Result<()> {
             ] {
                 let mut create = CreateContainerRequest::decode(&*request.payload)?;
                 let (pod, container) = (create.pod.as_mut(), create.container.as_mut());
-                let (pod, container) = pod.zip(container).ok_or("no pod or container in the recorded request")?;
+                let (pod, container) =
+                    pod.zip(container).ok_or("no pod or container in the recorded request")?;
                 let name = if key == "/container." { &container.name } else { "" };
+                // Maps have no order: with one entry each they are written the same every time.
+                pod.annotations.clear();
+                pod.labels.clear();
+                pod.linux = None;
+                container.annotations.clear();
+                container.labels.clear();
                 pod.annotations.insert(format!("{ANNOTATION}{key}{name}"), value.into());
                 let name = format!("{runtime}-{node}{}-{value}", key.replace(['/', '.'], "-"));
                 // The smaller half of the message is what the decision is made from.
@@ -158,12 +169,21 @@ fn gates() -> Result<()> {
     for (name, gate) in all_gates() {
         seed("gate", name, gate.args().join("\0"))?;
     }
+    seed(
+        "gate",
+        "static",
+        "strict-groups\0hook\0--gate=static\0--runtime=containerd\0--config=/etc/sg.toml",
+    )?;
     seed("gate", "foreign", "nvidia-container-runtime-hook\0prestart")?;
     seed("gate", "none", "strict-groups\0hook\0--gate=resolved\0--pod=a/b\0--container=c\0--groups=")
 }
 
 fn group_files() -> Result<()> {
-    seed("group_file", "alpine", "0,44,50000\nroot:x:0:root\nvideo:x:44:a,b\ngroup-in-image:x:50000:alice\n")?;
+    seed(
+        "group_file",
+        "alpine",
+        "0,44,50000\nroot:x:0:root\nvideo:x:44:a,b\ngroup-in-image:x:50000:alice\n",
+    )?;
     seed(
         "group_file",
         "broken",
@@ -202,6 +222,20 @@ fn hooks() -> Result<()> {
         "bundle": "/run/containerd/io.containerd.runtime.v2.task/k8s.io/c1", "annotations": {"a": "b"}
     });
     for (number, spec) in SPECS.iter().enumerate() {
+        for policy in ["Strict", "Merge", "strict"] {
+            for runtime in ["containerd", "cri-o"] {
+                let mut spec: Value = serde_json::from_slice(&fixture(spec)?)?;
+                for beside_the_point in ["linux", "mounts", "hooks"] {
+                    spec[beside_the_point] = Value::Null;
+                }
+                spec["annotations"][ANNOTATION] = json!(policy);
+                let args = format!("strict-groups\0hook\0--gate=static\0--runtime={runtime}");
+                let group_file = "root:x:0:\n50000:x:50001:\n".to_owned();
+                let parts = [args, state.to_string(), spec.to_string(), String::new(), group_file];
+                let bytes = parts.each_ref().map(String::as_bytes).join(&0xff);
+                seed("oci_state", &format!("{number}-static-{runtime}-{policy}"), bytes)?;
+            }
+        }
         for (name, gate) in all_gates() {
             for (groups, list) in [("few", json!([3000, 4000])), ("many", json!([3000, 4000, 50000]))] {
                 let mut spec = gated(&fixture(spec)?, &gate)?;

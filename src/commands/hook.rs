@@ -2,26 +2,33 @@
 //! hook (OCI runtime spec, "Hooks"). Exits 0 to let the container start, else
 //! prints one line, which ends up in `kubectl describe pod`.
 //!
-//! It runs at every start of a Strict container, so it does little: no async
-//! runtime, no logging, no file but the bundle's `config.json`.
+//! It runs at every start of a Strict container, and as the static gate at
+//! every start of any container, so it does little: no async runtime, no
+//! logging, no file but the bundle's `config.json`, the container's
+//! `/etc/group`, and the node's configuration where the answer depends on it.
 
 use std::{
     fs::File,
     io::{self, Read},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use nix::{
     dir::Dir,
-    fcntl::{OFlag, openat},
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
     sys::stat::Mode,
 };
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
+    config::{Config, ConfigError},
     gate::{Gate, GateError, NAME_MAX, Refusal},
+    groups, rootfs,
     spec::{self, SpecError},
+    static_gate::{Start, StaticGate, StaticGateError, StaticRefusal},
     text,
 };
 
@@ -37,7 +44,7 @@ const PATH_SHOWN: usize = 512;
 pub enum HookError {
     /// Not called with a gate's arguments.
     #[error(
-        "strict-groups: `strict-groups hook` is run by the OCI runtime with the arguments that the plugin gave it, not by hand"
+        "strict-groups: `strict-groups hook` is run by the OCI runtime with the arguments that the plugin or `strict-groups config` gave it, not by hand"
     )]
     NotAGate,
     /// The arguments are nearly those of a gate.
@@ -45,6 +52,17 @@ pub enum HookError {
         "strict-groups: refused: the gate's own arguments are not understood ({0}); are plugin and hook of one version?"
     )]
     Arguments(#[source] GateError),
+    /// The arguments are nearly those of the static gate.
+    #[error(
+        "strict-groups: refused: the static gate's arguments are not understood ({0}); write the node's files again with `strict-groups config`"
+    )]
+    StaticArguments(#[source] StaticGateError),
+    /// Something that must be read could not be, so the static gate knows no pod.
+    #[error("strict-groups: static gate: refused: {0}")]
+    StaticUnreadable(#[source] InputError),
+    /// The static gate is shut for this container.
+    #[error(transparent)]
+    StaticRefused(#[from] StaticRefusal),
     /// Something that must be read could not be.
     #[error(
         "strict-groups: pod {}, container {}: refused: {source}",
@@ -86,6 +104,9 @@ pub enum InputError {
         /// What is wrong with it.
         source: SpecError,
     },
+    /// The container's `/etc/group` is there and cannot be read.
+    #[error("cannot read the container's /etc/group ({0})")]
+    GroupFile(#[source] io::Error),
     /// `config.json` does not have the gate that is running.
     #[error("{} does not have this gate among its hooks", shown(path))]
     NoGate {
@@ -102,7 +123,22 @@ fn shown(path: &Path) -> String {
 /// The part of the OCI state that is needed (OCI runtime spec, "State").
 #[derive(Deserialize)]
 struct OciState {
+    #[serde(default)]
+    id: String,
+    /// The container's first process, before it runs the container's program.
+    pid: u32,
     bundle: PathBuf,
+}
+
+/// What a hook looks at.
+struct Bundle {
+    /// The container's id in the OCI state.
+    id: String,
+    /// The container's first process.
+    pid: u32,
+    path: PathBuf,
+    /// The content of its `config.json`.
+    json: Vec<u8>,
 }
 
 /// Decides whether the container may start. `args` are the gate's own, the
@@ -111,49 +147,121 @@ struct OciState {
 /// # Errors
 /// Every reason to refuse. Its text is one line.
 pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
-    verify_with(args, state, read_config)
+    verify_on(&Machine, args, state)
 }
 
-/// [`verify`] with another way to get the `config.json` of the bundle that the state names.
-pub(crate) fn verify_with(
-    args: &[String],
-    state: impl Read,
-    read_config: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
-) -> Result<(), HookError> {
+/// What the hook reads of the machine that it runs on.
+pub(crate) trait Node {
+    /// The `config.json` of a bundle.
+    fn config_json(&self, bundle: &Path) -> io::Result<Vec<u8>>;
+
+    /// The `/etc/group` below `root`, a path in the view of the process `pid`; None where there is none.
+    fn group_file(&self, pid: u32, root: &Path) -> io::Result<Option<Vec<u8>>>;
+
+    /// The node's configuration.
+    fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError>;
+}
+
+struct Machine;
+
+impl Node for Machine {
+    fn config_json(&self, bundle: &Path) -> io::Result<Vec<u8>> {
+        read_config(bundle)
+    }
+
+    fn group_file(&self, pid: u32, root: &Path) -> io::Result<Option<Vec<u8>>> {
+        match rootfs::directory(rootfs::of_process(pid)?, root) {
+            Ok(root) => rootfs::read(root, rootfs::GROUP_FILE),
+            // A runtime that keeps it elsewhere (a virtual machine) does not look groups up in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError> {
+        Config::load(path)
+    }
+}
+
+/// [`verify`] on this `node`.
+pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> Result<(), HookError> {
+    if let Some(gate) = StaticGate::parse(args).map_err(HookError::StaticArguments)? {
+        return verify_static(node, &gate, state);
+    }
     let gate = Gate::parse(args).map_err(HookError::Arguments)?.ok_or(HookError::NotAGate)?;
-    let view = read_bundle(&gate, state, read_config).map_err(|source| HookError::Unreadable {
-        pod: gate.pod.clone(),
-        container: gate.container.clone(),
-        source,
-    })?;
-    Ok(gate.verify_spec(&view)?)
+    let unreadable =
+        |source| HookError::Unreadable { pod: gate.pod.clone(), container: gate.container.clone(), source };
+    let Bundle { pid, path: bundle, json, .. } = Bundle::read(node, state).map_err(unreadable)?;
+    let view = read_gated(&gate, &bundle, &json).map_err(unreadable)?;
+    gate.verify_spec(&view)?;
+    let file =
+        group_file(node, pid, &bundle, &view).map_err(|source| unreadable(InputError::GroupFile(source)))?;
+    Ok(gate.verify_group_file(&view, file.as_deref().unwrap_or_default())?)
 }
 
-fn read_bundle(
-    gate: &Gate,
-    state: impl Read,
-    read_config: impl FnOnce(&Path) -> io::Result<Vec<u8>>,
-) -> Result<spec::View, InputError> {
-    let state = read_limited(state).map_err(InputError::State)?;
-    let state: OciState =
-        serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
-    let path = state.bundle.join("config.json");
-    let json =
-        read_config(&state.bundle).map_err(|source| InputError::Config { path: path.clone(), source })?;
-    let view = spec::read(&json).map_err(|source| InputError::Spec { path: path.clone(), source })?;
-    if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path }) }
+fn verify_static(node: &impl Node, gate: &StaticGate, state: impl Read) -> Result<(), HookError> {
+    let bundle = Bundle::read(node, state).map_err(HookError::StaticUnreadable)?;
+    let (view, annotations) = spec::read_with_annotations(&bundle.json).map_err(|source| {
+        HookError::StaticUnreadable(InputError::Spec { path: config_json(&bundle.path), source })
+    })?;
+    // A file that cannot be read is no reason to refuse what is not Strict.
+    let renames_groups = group_file(node, bundle.pid, &bundle.path, &view).map_or(true, |file| {
+        file.is_some_and(|file| groups::alias(&file, &view.user.additional_gids).is_some())
+    });
+    let start = Start { id: &bundle.id, view: &view, annotations: &annotations, renames_groups };
+    Ok(gate.judge(&start, || node.configuration(gate.config.as_deref()))?)
+}
+
+fn read_gated(gate: &Gate, bundle: &Path, json: &[u8]) -> Result<spec::View, InputError> {
+    let path = || config_json(bundle);
+    let view = spec::read(json).map_err(|source| InputError::Spec { path: path(), source })?;
+    if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path: path() }) }
+}
+
+fn config_json(bundle: &Path) -> PathBuf {
+    bundle.join("config.json")
+}
+
+/// The `/etc/group` that the container's first process is going to have. The
+/// container's mounts are made already, but only that process sees them.
+fn group_file(node: &impl Node, pid: u32, bundle: &Path, view: &spec::View) -> io::Result<Option<Vec<u8>>> {
+    node.group_file(pid, &bundle.join(view.root_path.as_deref().unwrap_or("rootfs")))
+}
+
+impl Bundle {
+    fn read(node: &impl Node, state: impl Read) -> Result<Self, InputError> {
+        let state = read_limited(state).map_err(InputError::State)?;
+        let OciState { id, pid, bundle } =
+            serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
+        match node.config_json(&bundle) {
+            Ok(json) => Ok(Self { id, pid, path: bundle, json }),
+            Err(source) => Err(InputError::Config { path: config_json(&bundle), source }),
+        }
+    }
 }
 
 /// Reads the bundle's own `config.json`: no link, no FIFO or device that
 /// would make the hook wait.
 fn read_config(bundle: &Path) -> io::Result<Vec<u8>> {
     let bundle = Dir::open(bundle, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = File::from(openat(&bundle, "config.json", flags, Mode::empty())?);
+    let file = File::from(open_within(&bundle, "config.json")?);
     if file.metadata()?.is_file() {
         read_limited(file)
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
+/// Opens `name`, a single component, in `bundle`, and has the kernel see to it
+/// that nothing leads out of there (`openat2(2)`). Without that call (a kernel
+/// before 5.6: ENOSYS; a seccomp filter: EPERM) no link is followed either.
+fn open_within(bundle: &Dir, name: &str) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let within =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    match openat2(bundle, name, OpenHow::new().flags(flags).resolve(within)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => openat(bundle, name, flags, Mode::empty()),
+        opened => opened,
     }
 }
 

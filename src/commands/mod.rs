@@ -1,4 +1,5 @@
 //! What the binary can be told to do, one file a command.
 
+pub mod config;
 pub mod hook;
 pub mod plugin;

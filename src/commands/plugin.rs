@@ -8,13 +8,15 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{debug, info, warn};
 
 use crate::{
     config::Config,
     containerd::{self, Containers},
     nri::{self, Identity, Options},
     plugin::StrictGroups,
+    privilege,
+    trust::{self, Untrusted},
 };
 
 /// Enforces Strict on this node: runs as an NRI plugin until it is told to stop.
@@ -49,8 +51,15 @@ fn index(text: &str) -> Result<String, nri::Error> {
 /// Runs the plugin until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The configuration or an argument is wrong, or NRI ended for good.
+/// Privileges cannot be given up, what decides over containers is not root's
+/// alone, the configuration or an argument is wrong, or NRI ended for good.
 pub fn run(args: &PluginArgs) -> anyhow::Result<()> {
+    // While there is one thread, and before anybody else has a say.
+    let kept = privilege::give_up()?;
+    debug!(capabilities = %kept, no_new_privs = true, "privileges that are not needed are given up");
+    if kept.is_empty() {
+        info!("without CAP_SYS_PTRACE: removed groups are logged without their names");
+    }
     let config = Config::load(args.config.as_deref())?;
     let hook_path = hook_path(&config)?;
     // One thread: the runtime calls one at a time, and so do we.
@@ -64,7 +73,7 @@ pub fn run(args: &PluginArgs) -> anyhow::Result<()> {
 async fn serve(args: &PluginArgs, config: &Config, hook_path: PathBuf) -> anyhow::Result<()> {
     let mut options = Options::from_env(Identity::new(&args.name, &args.index)?)?;
     if !options.is_connected() {
-        options = options.socket(&args.nri_socket);
+        options = options.socket(&args.nri_socket).root_only();
     }
     let containers = Containers::new(&args.containerd_socket)?;
     info!(
@@ -87,19 +96,32 @@ async fn serve(args: &PluginArgs, config: &Config, hook_path: PathBuf) -> anyhow
     Ok(())
 }
 
-/// The gate's executable: as configured, else our own.
+/// The gate's executable: as configured, else our own. The OCI runtime runs it
+/// as root, so nobody else may be able to replace it, nor us.
 fn hook_path(config: &Config) -> anyhow::Result<PathBuf> {
-    if let Some(path) = config.hook_path() {
-        return Ok(path.to_owned());
-    }
-    let own = std::env::current_exe()
-        .context("cannot tell our own executable; set hook_path in the configuration")?;
-    let missing = |path: &Path| {
-        format!(
+    let own = std::env::current_exe().context("cannot tell our own executable; is /proc mounted?")?;
+    match (trust::check(&own, trust::Kind::File), config.hook_path()) {
+        (Ok(()), None) => Ok(own),
+        (Ok(()) | Err(Untrusted::Missing { .. }), Some(hook)) => check_hook(hook).map(|()| hook.to_owned()),
+        (Err(Untrusted::Missing { .. }), None) => anyhow::bail!(
             "our own executable {} is no longer there, so it cannot be the gate; start again or set hook_path",
-            path.display()
-        )
-    };
-    std::fs::metadata(&own).with_context(|| missing(&own))?;
-    Ok(own)
+            own.display()
+        ),
+        (Err(untrusted), _) => Err(untrusted).context("our own executable"),
+    }
+}
+
+fn check_hook(hook: &Path) -> anyhow::Result<()> {
+    match trust::check(hook, trust::Kind::File) {
+        // A plugin in a container does not see the node's files.
+        Err(Untrusted::Missing { path }) => {
+            warn!(
+                "hook_path {}: there is no {} here; if the OCI runtime does not find it either, no Strict container starts",
+                hook.display(),
+                path.display()
+            );
+            Ok(())
+        }
+        checked => checked.context("hook_path"),
+    }
 }

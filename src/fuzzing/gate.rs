@@ -4,6 +4,7 @@ use super::presentable;
 use crate::{
     gate::{Gate, State},
     spec::ProcessUser,
+    static_gate::StaticGate,
 };
 
 /// A gate that is understood is understood again after it was written, and says the same: the same state, the same
@@ -16,7 +17,7 @@ pub fn gate(data: &[u8]) {
     let args: Vec<&str> = text.split('\0').collect();
     let gate = match Gate::parse(&args) {
         Ok(Some(gate)) => gate,
-        Ok(None) => return assert_ne!(args.get(..2), Some(&["strict-groups", "hook"][..])),
+        Ok(None) => return static_gate(&args),
         Err(error) => return presentable(&error),
     };
     let written = gate.args();
@@ -44,4 +45,13 @@ pub fn gate(data: &[u8]) {
     let stranger = (0..=u32::MAX).find(|group| !allowed.contains(group)).unwrap();
     let refusal = gate.verify(&ProcessUser { additional_gids: vec![stranger], ..user }).unwrap_err();
     presentable(&refusal);
+}
+
+/// The other form: read, written and read again it is the same; and what is neither is not ours.
+fn static_gate(args: &[&str]) {
+    match StaticGate::parse(args) {
+        Ok(Some(gate)) => assert_eq!(StaticGate::parse(&gate.args()), Ok(Some(gate))),
+        Ok(None) => assert_ne!(args.get(..2), Some(&["strict-groups", "hook"][..])),
+        Err(error) => presentable(&error),
+    }
 }

@@ -5,12 +5,16 @@ use std::path::Path;
 use super::{numbers, presentable, readers, split};
 use crate::{config::Config, declared, groups};
 
-/// One answer for every GID, the same as when it is asked for alone, fit for a log line.
+/// One answer for every GID, the same as when it is asked for alone, fit for a log line. A group that the file turns
+/// into another one is among those that were asked for.
 ///
 /// The first line has the GIDs with commas between them, the rest is the file.
 pub fn group_file(data: &[u8]) {
     let (gids, file) = split(data, b'\n');
     let gids = numbers(gids);
+    if let Some(alias) = groups::alias(file, &gids) {
+        assert!(gids.contains(&alias.name) && alias.gid != alias.name);
+    }
     let names = groups::names(file, &gids);
     assert_eq!(names.len(), gids.len());
     for (gid, name) in gids.iter().zip(names) {

@@ -14,6 +14,9 @@ const GROUPS: &str = "--groups";
 const REMOVED: &str = "--removed";
 const REASON: &str = "--reason";
 
+/// The third argument of the node's own gate, see [`crate::static_gate`].
+pub(crate) const STATIC: &str = "--gate=static";
+
 /// What stands for a name of which nothing can be shown.
 const UNNAMED: &str = "?";
 
@@ -68,6 +71,10 @@ fn lists(flag: &str, groups: &[u32]) -> impl Iterator<Item = String> {
 pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> {
     let mut args = args.iter().map(AsRef::as_ref);
     if PROGRAM.iter().any(|name| args.next() != Some(*name)) {
+        return Ok(None);
+    }
+    // The node's own gate carries no container's decision.
+    if args.clone().next() == Some(STATIC) {
         return Ok(None);
     }
 

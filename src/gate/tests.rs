@@ -139,7 +139,12 @@ fn verify_refuses_everything_else() {
 
 #[test]
 fn the_whole_spec_is_verified() {
-    let spec = |keeps| View { user: user(3000, &[3000]), gates: vec![], keeps_original_groups: keeps };
+    let spec = |keeps| View {
+        user: user(3000, &[3000]),
+        gates: vec![],
+        keeps_original_groups: keeps,
+        root_path: None,
+    };
     assert_eq!(resolved(&[3000], &[]).verify_spec(&spec(false)), Ok(()));
     let refusal = resolved(&[3000], &[]).verify_spec(&spec(true)).unwrap_err();
     assert_eq!(refusal.cause, Cause::KeepsOriginalGroups);
@@ -156,7 +161,8 @@ fn refusals_say_what_to_do() {
     assert_eq!(
         text(&gate(State::Pending), &[]),
         "strict-groups: pod default/web, container app: supplementalGroupsPolicy Strict was never enforced (the \
-         strict-groups plugin did not finish its work); see its log on the node, then delete the pod to try again"
+         strict-groups plugin did not finish its work); see its log on the node; the kubelet tries again, unless \
+         restartPolicy is Never"
     );
     assert_eq!(
         text(&refused("containerd did not answer"), &[]),
@@ -171,7 +177,7 @@ fn refusals_say_what_to_do() {
     );
     let many: Vec<u32> = (0..65536).collect();
     assert!(text(&resolved(&[3000], &[]), &many).contains("(0, 1, 2, 3, 4, 5, 6, 7 and 65527 more)"));
-    let spec = View { user: user(1, &[]), gates: vec![], keeps_original_groups: true };
+    let spec = View { user: user(1, &[]), gates: vec![], keeps_original_groups: true, root_path: None };
     assert_eq!(
         resolved(&[1], &[]).verify_spec(&spec).unwrap_err().to_string(),
         "strict-groups: pod default/web, container app: annotation run.oci.keep_original_groups makes the runtime \

@@ -10,7 +10,6 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
     time::{Instant, sleep_until},
 };
 
@@ -20,6 +19,7 @@ use super::{
     session::Session,
     ttrpc::Deframer,
 };
+use crate::unix_stream::UnixStream;
 
 /// Bytes that are read at once.
 const READ: usize = 32 * 1024;
@@ -81,13 +81,13 @@ pub(super) async fn converse<P: Plugin, F: Future>(
 /// Moves bytes and answers until the end.
 async fn serve<P: Plugin, F: Future>(
     session: &mut Session<P>,
-    mut stream: UnixStream,
+    stream: UnixStream,
     mut calls: tokio::sync::mpsc::Receiver<client::Call>,
     registration_timeout: Duration,
     mut stop: Pin<&mut F>,
     stopping: &mut bool,
 ) -> Result<(), Error> {
-    let (mut reader, mut writer) = stream.split();
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut input = Input::default();
     let mut buffer = vec![0; READ];
     let mut written = 0;

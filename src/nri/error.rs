@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use super::status::Status;
+use crate::trust::Untrusted;
 
 /// What a [`Plugin`](super::Plugin) may answer instead of a result. Its text reaches the user of the runtime.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,6 +40,10 @@ pub enum Error {
         /// The socket.
         path: PathBuf,
     },
+    /// Somebody other than root could be listening on the socket; only with
+    /// [`Options::root_only`](super::Options::root_only).
+    #[error("NRI socket {0}")]
+    NotTrusted(#[source] Untrusted),
     /// Connecting failed in another way.
     #[error("cannot connect to the NRI socket {}", path.display())]
     Connect {

@@ -81,6 +81,7 @@ pub struct Options {
     pub(super) identity: Identity,
     pub(super) endpoint: Endpoint,
     pub(super) registration_timeout: Duration,
+    pub(super) root_only: bool,
 }
 
 impl Options {
@@ -88,7 +89,7 @@ impl Options {
     #[must_use]
     pub fn new(identity: Identity) -> Self {
         let endpoint = Endpoint::Socket(DEFAULT_SOCKET.into());
-        Self { identity, endpoint, registration_timeout: DEFAULT_REGISTRATION_TIMEOUT }
+        Self { identity, endpoint, registration_timeout: DEFAULT_REGISTRATION_TIMEOUT, root_only: false }
     }
 
     /// As the environment says: a runtime that launches a plugin itself hands it a connected socket
@@ -111,6 +112,14 @@ impl Options {
     #[must_use]
     pub fn socket(mut self, path: impl AsRef<Path>) -> Self {
         self.endpoint = Endpoint::Socket(path.as_ref().to_owned());
+        self
+    }
+
+    /// Connect only to a socket that nobody but root can replace (see [`trust`](crate::trust)), and on which root
+    /// listens. Another one is waited for like one that is missing.
+    #[must_use]
+    pub fn root_only(mut self) -> Self {
+        self.root_only = true;
         self
     }
 

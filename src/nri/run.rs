@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::UnixStream, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     Error, Options, Plugin,
@@ -17,6 +17,7 @@ use super::{
     options::Endpoint,
     status::with_sources,
 };
+use crate::unix_stream::UnixStream;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -29,16 +30,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// # Errors
 /// Those for which [`Error::retry_helps`] is false.
 pub async fn run<P: Plugin>(plugin: Arc<P>, options: Options, shutdown: impl Future) -> Result<(), Error> {
-    let Options { identity, endpoint, registration_timeout } = options;
+    let Options { identity, endpoint, registration_timeout, root_only } = options;
     let wanted = plugin.events();
     let mut speaker = Speaker { plugin: &plugin, wanted, identity: &identity, registration_timeout };
     let stop = pin!(shutdown);
     match endpoint {
-        Endpoint::Socket(path) => keep_connected(&mut speaker, &path, stop).await,
+        Endpoint::Socket(path) => keep_connected(&mut speaker, &path, root_only, stop).await,
         Endpoint::Connected(stream) => {
             let lost = |error| Error::InheritedLost(Box::new(error));
-            stream.set_nonblocking(true).map_err(|error| lost(error.into()))?;
-            let stream = UnixStream::from_std(stream).map_err(|error| lost(error.into()))?;
+            let stream = UnixStream::new(stream).map_err(|error| lost(error.into()))?;
             converse(&speaker, stream, stop).await.end.map_err(lost)
         }
     }
@@ -47,13 +47,14 @@ pub async fn run<P: Plugin>(plugin: Arc<P>, options: Options, shutdown: impl Fut
 async fn keep_connected<P: Plugin, F: Future>(
     speaker: &mut Speaker<'_, P>,
     path: &Path,
+    root_only: bool,
     mut stop: Pin<&mut F>,
 ) -> Result<(), Error> {
     let given_timeout = speaker.registration_timeout;
     let mut wait = FIRST_WAIT;
     let mut report = Report::default();
     loop {
-        let error = match connect(path).await {
+        let error = match connect(path, root_only).await {
             Err(error) => error,
             Ok(stream) => {
                 let begin = Instant::now();

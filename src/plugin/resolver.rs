@@ -1,7 +1,10 @@
 //! Resolves a container in containerd's store, between its creation and its
 //! start: removes what was not declared and opens the gate for the rest.
 
-use std::time::Duration;
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use prost_types::Any;
 use thiserror::Error;
@@ -13,6 +16,10 @@ use crate::{
     spec::{self, SpecError},
     text,
 };
+
+/// How long containerd's API is taken to work because it just did. A fault in
+/// this time is still a refusal, only one that the gate tells with less detail.
+const TRUST: Duration = Duration::from_secs(2);
 
 /// Why a container stays shut.
 #[derive(Debug, Error)]
@@ -35,6 +42,8 @@ pub(super) enum ResolveError {
 #[derive(Debug)]
 pub(super) struct Resolver {
     containers: Containers,
+    /// When a container was last resolved; None after a fault of containerd's API.
+    worked: Mutex<Option<Instant>>,
 }
 
 /// What a container was resolved to, in the container's own GIDs.
@@ -46,13 +55,29 @@ pub(super) struct Resolved {
 
 impl Resolver {
     pub(super) fn new(containers: Containers) -> Self {
-        Self { containers }
+        Self { containers, worked: Mutex::new(None) }
     }
 
     /// Is this the store that the runtime writes to? The sandbox's record is
-    /// in it before any of its containers is created.
+    /// in it before any of its containers is created. Not asked again while
+    /// containers are resolved without a fault.
     pub(super) async fn check(&self, sandbox: &str, wait: Duration) -> Result<(), ContainerdError> {
+        if self.worked.lock().is_ok_and(|at| at.is_some_and(|at| at.elapsed() < TRUST)) {
+            return Ok(());
+        }
         self.containers.get(sandbox, wait).await.map(drop)
+    }
+
+    /// [`Resolver::try_resolve`], and remembers how it went.
+    pub(super) async fn resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
+        let result = self.try_resolve(id, wait).await;
+        if let Ok(mut at) = self.worked.lock() {
+            *at = match &result {
+                Err(ResolveError::Containerd(_)) => None,
+                Ok(_) | Err(_) => Some(Instant::now()),
+            };
+        }
+        result
     }
 
     /// Does for container `id`, which was created while nobody decided, what
@@ -93,7 +118,7 @@ impl Resolver {
     /// Filters the spec of container `id` and turns its gate to resolved. When
     /// that is not possible for a reason that lies in the record, the gate is
     /// made to tell that reason.
-    pub(super) async fn resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
+    async fn try_resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
         let (spec, extension) = self.read(id, wait).await?;
         let (json, outcome) = match filter(&spec.value, extension.as_ref()) {
             Ok(resolution) => {

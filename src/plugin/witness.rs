@@ -1,12 +1,8 @@
 //! Looks at the first process of a Strict container after its start, and says
 //! in one line what became of it.
 
-use std::{io::Read, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
-    sys::stat::Mode,
-};
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info};
 
@@ -14,14 +10,12 @@ use super::{Container, Pod};
 use crate::{
     groups,
     identity::{self, Identity, IdentityError},
+    rootfs,
 };
 
 /// The names of removed groups make a log line easier to read, no more: they
 /// are left out rather than waited for.
 const WAIT_FOR_NAMES: Duration = Duration::from_secs(1);
-
-/// Largest /etc/group that is searched for names.
-const LARGEST_GROUP_FILE: u64 = 10 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Witness {
@@ -138,22 +132,11 @@ fn with_names(gids: &[u32], names: &[Option<String>]) -> String {
         .join(",")
 }
 
-/// Names of `gids` in the /etc/group that process `pid` sees. Opened within
-/// the process's root (`openat2(2)`, `RESOLVE_IN_ROOT`), so that no link of the
-/// image leads to a file of the node.
+/// Names of `gids` in the /etc/group that process `pid` sees.
 fn names_in_image(pid: u32, gids: &[u32]) -> Option<Vec<Option<String>>> {
-    let root: OwnedFd =
-        open(format!("/proc/{pid}/root").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = std::fs::File::from(openat2(&root, "etc/group", how).ok()?);
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST_GROUP_FILE).read_to_end(&mut bytes).ok()?;
-    Some(groups::names(&bytes, gids))
+    let root = rootfs::of_process(pid).ok()?;
+    let file = rootfs::read(root, rootfs::GROUP_FILE).ok()??;
+    Some(groups::names(&file, gids))
 }
 
 #[cfg(test)]

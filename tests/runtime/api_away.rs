@@ -1,6 +1,7 @@
 //! containerd's API cannot be used from the start: CreateContainer says so.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,12 +32,15 @@ fn refused(world: &World, kind: Kind, other: &Path) -> Result<()> {
     let _silent = UnixListener::bind(path("silent.sock"))?;
     let _garbage = Garbage::start(&path("garbage.sock"))?;
     std::fs::write(path("file.sock"), "")?;
+    let _open = UnixListener::bind(path("open.sock"))?;
+    std::fs::set_permissions(path("open.sock"), std::fs::Permissions::from_mode(0o777))?;
 
     case(&daemon, "missing", &path("missing.sock"), "No such file")?;
     case(&daemon, "stale", &path("stale.sock"), "refused")?;
     case(&daemon, "file", &path("file.sock"), "refused")?;
     case(&daemon, "silent", &path("silent.sock"), "did not answer within")?;
     case(&daemon, "garbage", &path("garbage.sock"), "cannot be reached")?;
+    case(&daemon, "open", &path("open.sock"), "others than root can write to the socket")?;
     case(&daemon, "other", other, "does not know")?;
 
     // The same plugin, once its socket is there.
@@ -64,7 +68,12 @@ fn create_fails(daemon: &Containerd, name: &str, api: &Path, reason: &str) -> Re
     let subject = format!("strict-groups: pod default/{name}, container app: ");
     let socket = api.display().to_string();
     says(&error.message, &[&subject, "Strict cannot be enforced at the moment", &socket, reason])?;
-    let todo = ["see containerd's log", "is containerd running", "is this the socket of the containerd"];
+    let todo = [
+        "see containerd's log",
+        "is containerd running",
+        "is this the socket of the containerd",
+        "chmod o-w",
+    ];
     ensure!(todo.iter().any(|text| error.message.contains(text)), "nothing to do: {}", error.message);
     Ok(daemon.cri().remove_pod(&pod.id)?)
 }

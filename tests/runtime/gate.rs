@@ -57,7 +57,7 @@ fn strict(daemon: &Containerd, handler: &str, name: &str) -> Result<()> {
         "--groups=3000,4000",
         "--removed=50000",
     ];
-    let hooks = json!({"createRuntime": [{"path": binary()?.canonicalize()?, "args": args}]});
+    let hooks = json!({"createRuntime": [{"path": binary(daemon.run())?.canonicalize()?, "args": args}]});
     ensure!(config["hooks"] == hooks, "hooks: {}", config["hooks"]);
     Ok(())
 }

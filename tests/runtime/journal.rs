@@ -80,7 +80,7 @@ fn words(daemon: &Containerd, journal: Option<&Path>) -> Result<Vec<String>> {
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let mut words: Vec<String> = ["unshare", "--mount", "sh", "-c", PRIVATE_RUN].map(String::from).into();
     words.push(journal.map_or_else(String::new, |socket| path(socket.to_owned())));
-    words.extend([path(plugin::binary()?), "plugin".to_owned()]);
+    words.extend([path(plugin::binary(daemon.run())?), "plugin".to_owned()]);
     words.extend(["--nri-socket".to_owned(), path(daemon.nri_socket())]);
     words.extend(["--containerd-socket".to_owned(), path(daemon.socket())]);
     Ok(words)

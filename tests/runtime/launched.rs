@@ -31,7 +31,7 @@ fn by_containerd(world: &World, kind: Kind) -> Result<()> {
         pid.display(),
         run::VARIABLE,
         world.run.name(),
-        plugin::binary()?.display(),
+        plugin::binary(daemon.run())?.display(),
         daemon.socket().display(),
         log.display()
     );
@@ -66,7 +66,7 @@ fn by_containerd(world: &World, kind: Kind) -> Result<()> {
 /// is not this containerd's, so that Strict is refused and Merge is not.
 fn bare(world: &World) -> Result<()> {
     let daemon = fresh(world, Kind::V1_7)?;
-    symlink(plugin::binary()?, daemon.nri_plugins().join("90-strict-groups"))?;
+    symlink(plugin::binary(daemon.run())?, daemon.nri_plugins().join("90-strict-groups"))?;
     daemon.restart(Signal::SIGTERM)?;
     merge_works(&daemon, "bare-merge")?;
     let pod = daemon.cri().run_pod(&strict("bare-strict"))?;

@@ -9,6 +9,7 @@
 #[allow(dead_code, unused_imports, reason = "shared with the demo: each uses a part")]
 mod support;
 
+mod alias;
 mod annotation;
 mod announcement;
 mod api_away;
@@ -27,9 +28,12 @@ mod journal;
 mod launched;
 mod lifecycle;
 mod log_line;
+mod node_config;
 mod node_default;
+mod privilege;
 mod records;
 mod restart;
+mod static_gate;
 mod steps;
 mod store;
 mod strict;
@@ -47,6 +51,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials: Vec<Trial> = [
+        alias::trials(),
         annotation::trials(),
         announcement::trials(),
         api_away::trials(),
@@ -62,9 +67,12 @@ fn main() -> ExitCode {
         launched::trials(),
         lifecycle::trials(),
         log_line::trials(),
+        node_config::trials(),
         node_default::trials(),
+        privilege::trials(),
         records::trials(),
         restart::trials(),
+        static_gate::trials(),
         strict::trials(),
         survey::trials(),
         user::trials(),

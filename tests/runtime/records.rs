@@ -95,7 +95,8 @@ fn refused(world: &World) -> Result<()> {
             let Err(error) = cri.start(&container) else { anyhow::bail!("it was started") };
             let (_, line) = error.message.rsplit_once("strict-groups: ").context(error.message.clone())?;
             let subject = format!("pod default/records, container {name}: ");
-            says(line, &[&subject, if told { logged } else { NEVER }, "see ", "delete the pod"])?;
+            let help = if told { "delete the pod" } else { "the kubelet tries again" };
+            says(line, &[&subject, if told { logged } else { NEVER }, "see ", help])?;
             let line = plugin.wait_log(|line| line.contains(&format!("container=\"{name}\"")))?;
             says(&line, &["ERROR", logged, "pod=\"records\" namespace=\"default\""])?;
             works(&merged, name, &MERGED).context("a Merge container at the same time")

@@ -12,6 +12,7 @@ pub(crate) mod identity;
 pub(crate) mod image;
 pub(crate) mod leftovers;
 pub(crate) mod machine;
+pub(crate) mod node_config;
 pub(crate) mod plugin;
 pub(crate) mod pod;
 pub(crate) mod random;

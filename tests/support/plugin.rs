@@ -1,6 +1,7 @@
 //! The strict-groups binary as an NRI plugin of a containerd.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Containerd, log_tail, wait_for};
+use super::{Containerd, Run, log_tail, wait_for};
 
 /// How long registering or ending may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,7 +57,7 @@ impl Plugin {
             .map(|number| containerd.dir().join(format!("plugin-{number}.log")))
             .find(|path| OpenOptions::new().write(true).create_new(true).open(path).is_ok())
             .context("no name for the plugin's log")?;
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(binary(containerd.run())?);
         command.arg("plugin").arg("--nri-socket").arg(containerd.nri_socket());
         command.arg("--containerd-socket").arg(api);
         if let Some(text) = config {
@@ -138,8 +139,23 @@ impl Drop for Plugin {
     }
 }
 
-/// The binary under test: `STRICT_GROUPS_BIN`, else the one of this build.
-pub(crate) fn binary() -> Result<PathBuf> {
+/// The binary under test, copied into the run's folder: it runs from a place
+/// that is root's alone, and the checkout may belong to somebody else.
+pub(crate) fn binary(run: &Run) -> Result<PathBuf> {
+    // Held for the first caller's copy: a program that is being written cannot be run.
+    static COPYING: Mutex<()> = Mutex::new(());
+    let _guard = COPYING.lock().unwrap_or_else(PoisonError::into_inner);
+    let copy = run.dir().join("strict-groups");
+    if !copy.exists() {
+        let built = built()?;
+        fs::copy(&built, &copy).with_context(|| format!("copying {}", built.display()))?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(copy)
+}
+
+/// `STRICT_GROUPS_BIN`, else the binary of this build.
+pub(crate) fn built() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("STRICT_GROUPS_BIN") {
         return Ok(PathBuf::from(path));
     }

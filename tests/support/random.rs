@@ -1,6 +1,6 @@
 //! Random numbers that are the same everywhere for the same seed.
 
-/// The generator SplitMix64 (Steele, Lea and Flood, 2014): good enough to
+/// The generator `SplitMix64` (Steele, Lea and Flood, 2014): good enough to
 /// choose test cases, and no dependency.
 pub(crate) struct Random(u64);
 
@@ -32,6 +32,7 @@ impl Random {
     }
 
     /// One of them; `from` is not empty.
+    #[allow(clippy::indexing_slicing, reason = "below the length")]
     pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }

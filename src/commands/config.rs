@@ -1,0 +1,135 @@
+//! `strict-groups config`: the container runtime's side of the node's configuration.
+//!
+//! What is for other programs goes to stdout (the file, the differences), what is for the operator to
+//! stderr.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf, absolute},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use crate::{
+    config::Config,
+    node_config::{File, Hook, crio, folder::Folder},
+    static_gate::{Runtime, StaticGate},
+};
+
+mod containerd;
+
+/// Prints or writes the container runtime's configuration: NRI on, and the static gate.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    runtime: RuntimeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum RuntimeArgs {
+    /// A drop-in for containerd, made from the configuration that it has
+    Containerd(containerd::ContainerdArgs),
+    /// A file for CRI-O's folder of OCI hooks, /etc/containers/oci/hooks.d
+    Crio(Target),
+}
+
+/// What to do with the files. Without an option: print.
+#[derive(Debug, Args)]
+struct Target {
+    /// The node's configuration for the static gate, if not /etc/strict-groups/config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Write the files into this folder
+    #[arg(long, value_name = "DIR", group = "action")]
+    write: Option<PathBuf>,
+    /// Show what --write would change in this folder; exits 1 if there is something, like diff
+    #[arg(long, value_name = "DIR", group = "action")]
+    diff: Option<PathBuf>,
+    /// Take the files that --write wrote out of this folder
+    #[arg(long, value_name = "DIR", group = "action")]
+    remove: Option<PathBuf>,
+}
+
+/// Runs the command; gives the exit code.
+///
+/// # Errors
+/// A program that was asked, or the file system, failed; or a file is in the way that is not ours.
+pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    match &args.runtime {
+        RuntimeArgs::Containerd(args) => containerd::run(args),
+        RuntimeArgs::Crio(target) => run_crio(target),
+    }
+}
+
+fn run_crio(target: &Target) -> anyhow::Result<ExitCode> {
+    let is_our_name = |name: &str| name == crio::FILE;
+    if let Some(path) = &target.remove {
+        return remove(&Folder { path, is_our_name }, "CRI-O sees it at once.");
+    }
+    let files = [crio::hook_file(&target.hook(Runtime::CriO)?)];
+    if let Some(path) = &target.diff {
+        return diff(&Folder { path, is_our_name }, &files);
+    }
+    if let Some(path) = &target.write {
+        wrote(&Folder { path, is_our_name }.write(&files)?);
+        say("CRI-O sees it at once, if its hooks_dir has this folder.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&files.map(|file| file.content).concat())
+}
+
+impl Target {
+    /// The static gate for this runtime.
+    fn hook(&self, runtime: Runtime) -> anyhow::Result<Hook> {
+        let config = self.config.as_deref().map(absolute).transpose().context("the path of --config")?;
+        let node = Config::load(config.as_deref())?;
+        let path = if let Some(path) = node.hook_path() {
+            path.to_owned()
+        } else {
+            std::env::current_exe()
+                .context("cannot tell our own executable; set hook_path in the configuration")?
+        };
+        // Without it no container would start any more.
+        let file =
+            std::fs::metadata(&path).with_context(|| format!("the hook's executable {}", path.display()))?;
+        anyhow::ensure!(file.is_file(), "the hook's executable {} is not a file", path.display());
+        Ok(Hook { path, gate: StaticGate { runtime, config } })
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    io::stdout().lock().write_all(text.as_bytes()).context("cannot write to stdout")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn diff(folder: &Folder<'_>, files: &[File]) -> anyhow::Result<ExitCode> {
+    let text = folder.diff(files)?;
+    print(&text)?;
+    Ok(if text.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn remove(folder: &Folder<'_>, then: &str) -> anyhow::Result<ExitCode> {
+    let removed = folder.remove()?;
+    for path in &removed {
+        say(&format!("removed {}", path.display()));
+    }
+    say(if removed.is_empty() { "there is nothing to remove" } else { then });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wrote(paths: &[PathBuf]) {
+    for path in paths {
+        let what = if Path::exists(path) { "wrote" } else { "removed" };
+        say(&format!("{what} {}", path.display()));
+    }
+    if paths.is_empty() {
+        say("the files are up to date");
+    }
+}
+
+/// Tells the operator.
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,302 @@
+//! The drop-in for containerd, made from the configuration that containerd has.
+//!
+//! containerd 1.7 replaces the whole table of a plugin by that of an imported file. So the drop-in
+//! repeats the tables that it changes in full, as `containerd config dump` shows them.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+use toml::{Table, Value};
+
+use super::{File, Hook, base_spec, base_spec::BaseSpecError, seal};
+use crate::policy::ANNOTATION;
+use crate::text;
+
+/// The drop-in's name.
+pub const DROP_IN: &str = "strict-groups.toml";
+/// How the names of the base specs begin; they end in `.json`.
+pub const BASE_SPEC: &str = "strict-groups-base-spec";
+
+const NRI: &str = "io.containerd.nri.v1.nri";
+/// The runtime types whose shims run an OCI runtime on this machine, and so run hooks.
+const RUN_HOOKS: [&str; 3] =
+    ["io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"];
+
+/// Why there is no drop-in for this configuration.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// The dump is not TOML.
+    #[error("what `containerd config dump` prints is not understood")]
+    NotToml(#[source] Box<toml::de::Error>),
+    /// A version of the configuration that is not known.
+    #[error("containerd's configuration has version {version}; versions 2 and 3 are known")]
+    Version {
+        /// The version, as it stands.
+        version: String,
+    },
+    /// A table that every containerd with Kubernetes has.
+    #[error("containerd's configuration has no table plugins.\"{plugin}\"; is the plugin disabled?")]
+    NoPlugin {
+        /// The plugin's id.
+        plugin: &'static str,
+    },
+    /// There is nothing that could be protected.
+    #[error("no runtime handler in containerd's configuration runs OCI hooks")]
+    NoHandler,
+    /// The name of a handler that has a base spec of its own cannot be part of a file's name.
+    #[error("the runtime handler {} cannot be named in a file's name", text::quoted(.name, 64))]
+    HandlerName {
+        /// The handler.
+        name: String,
+    },
+    /// A key has another type than containerd's.
+    #[error("{key} of the runtime handler {handler} is not what containerd wants")]
+    BadValue {
+        /// The key.
+        key: &'static str,
+        /// The handler.
+        handler: String,
+    },
+    /// A handler's own base spec cannot be used.
+    #[error("the base_runtime_spec {path} of the runtime handler {handler} cannot be used: {source}")]
+    OwnSpec {
+        /// The file.
+        path: String,
+        /// The handler.
+        handler: String,
+        /// What is wrong.
+        source: OwnSpecError,
+    },
+    /// The default spec is none.
+    #[error("what `ctr oci spec` prints cannot be used: {0}")]
+    DefaultSpec(#[source] BaseSpecError),
+    /// The tables cannot be written as TOML.
+    #[error("the drop-in cannot be written")]
+    Write(#[source] Box<toml::ser::Error>),
+}
+
+/// Why a handler's own base spec cannot be used.
+#[derive(Debug, Error)]
+pub enum OwnSpecError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// It is not a spec.
+    #[error(transparent)]
+    Spec(#[from] BaseSpecError),
+    /// It is one of our files: the dump still shows an older drop-in of ours.
+    #[error(
+        "it was written by strict-groups, and whose configuration it came from is not known; take the files away \
+         with --remove, then write them again"
+    )]
+    Ours,
+}
+
+/// What a drop-in is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// What `containerd config dump` prints, without an earlier drop-in of ours.
+    pub dump: &'a str,
+    /// The versions of containerd's main file and of those that it imports. containerd translates
+    /// older ones than the dump's, but no longer does so beside an imported file of the newer
+    /// version: then all plugins are repeated.
+    pub versions: &'a [i64],
+    /// What `ctr oci spec` prints.
+    pub default_spec: &'a str,
+    /// The static gate.
+    pub hook: &'a Hook,
+    /// The folder of the files, absolute.
+    pub folder: &'a str,
+}
+
+/// The files to write, and what they do not reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The base specs, then the drop-in.
+    pub files: Vec<File>,
+    /// Each handler that has the static gate, with the path of its base spec.
+    pub covered: BTreeMap<String, String>,
+    /// The handlers that do not run OCI hooks, with their runtime type.
+    pub uncovered: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// The drop-in.
+    #[must_use]
+    pub fn drop_in(&self) -> &str {
+        self.files.iter().find(|file| file.name == DROP_IN).map_or("", |file| &file.content)
+    }
+}
+
+/// Makes the drop-in and its base specs. `read` gives the text of a handler's own base spec.
+///
+/// # Errors
+/// Whenever the files would not be right.
+pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -> Result<Plan, PlanError> {
+    let mut dump: Table = toml::from_str(input.dump).map_err(|error| PlanError::NotToml(Box::new(error)))?;
+    let (version, cri) = version(&dump)?;
+    let mut plugins = match dump.remove("plugins") {
+        Some(Value::Table(plugins)) => plugins,
+        _ => Table::new(),
+    };
+    plugin(&mut plugins, NRI)?.insert("disable".to_owned(), false.into());
+
+    let mut plan = Plan { files: Vec::new(), covered: BTreeMap::new(), uncovered: BTreeMap::new() };
+    for (name, handler) in handlers(plugin(&mut plugins, cri)?) {
+        let kind = handler.get("runtime_type").and_then(Value::as_str).unwrap_or_default();
+        if RUN_HOOKS.contains(&kind) {
+            let spec = spec_for(&mut plan, input, &name, handler, &read)?;
+            cover(&name, handler, &spec)?;
+            plan.covered.insert(name, spec);
+        } else {
+            plan.uncovered.insert(name, kind.to_owned());
+        }
+    }
+    if plan.covered.is_empty() {
+        return Err(PlanError::NoHandler);
+    }
+
+    if input.versions.iter().all(|known| *known == version) {
+        plugins.retain(|name, _| name == NRI || name == cri);
+    }
+    let mut content = Table::new();
+    content.insert("version".to_owned(), version.into());
+    content.insert("plugins".to_owned(), plugins.into());
+    let content = toml::to_string(&content).map_err(|error| PlanError::Write(Box::new(error)))?;
+    let content = format!(
+        "# By strict-groups config containerd; do not edit, write it again. {}\n\
+         # It repeats whole tables of containerd's configuration and hides them: after a change there,\n\
+         # or a new version of containerd, write it again.\n{content}",
+        seal::OPEN
+    );
+    plan.files.push(File { name: DROP_IN.to_owned(), content: seal::seal(&content) });
+    Ok(plan)
+}
+
+/// What of a plan containerd does not see, going by a dump with the drop-in in its place: `NRI`, and
+/// the names of handlers. Empty when all of it is in effect.
+///
+/// # Errors
+/// When the dump is not understood.
+pub fn not_in_effect(dump: &str, plan: &Plan) -> Result<Vec<String>, PlanError> {
+    let mut dump: Table = toml::from_str(dump).map_err(|error| PlanError::NotToml(Box::new(error)))?;
+    let (_, cri) = version(&dump)?;
+    let mut missing = plan.covered.clone();
+    let mut nri_off = true;
+    if let Some(Value::Table(plugins)) = dump.get_mut("plugins") {
+        nri_off = plugin(plugins, NRI)?.get("disable").and_then(Value::as_bool) != Some(false);
+        for (name, handler) in handlers(plugin(plugins, cri)?) {
+            let spec = handler.get("base_runtime_spec").and_then(Value::as_str);
+            if spec.is_some() && spec == missing.get(&name).map(String::as_str) {
+                missing.remove(&name);
+            }
+        }
+    }
+    Ok(nri_off.then(|| "NRI".to_owned()).into_iter().chain(missing.into_keys()).collect())
+}
+
+fn version(dump: &Table) -> Result<(i64, &'static str), PlanError> {
+    match dump.get("version").and_then(Value::as_integer) {
+        Some(version @ 2) => Ok((version, "io.containerd.grpc.v1.cri")),
+        Some(version @ 3) => Ok((version, "io.containerd.cri.v1.runtime")),
+        _ => Err(PlanError::Version {
+            version: dump.get("version").map_or_else(|| "1".to_owned(), ToString::to_string),
+        }),
+    }
+}
+
+fn plugin<'a>(plugins: &'a mut Table, plugin: &'static str) -> Result<&'a mut Table, PlanError> {
+    plugins.get_mut(plugin).and_then(Value::as_table_mut).ok_or(PlanError::NoPlugin { plugin })
+}
+
+/// The tables of the runtime handlers, with their names. Version 2 has two places for one more,
+/// which are empty as long as nobody uses them.
+fn handlers(cri: &mut Table) -> Vec<(String, &mut Table)> {
+    let Some(Value::Table(containerd)) = cri.get_mut("containerd") else { return Vec::new() };
+    let mut found = Vec::new();
+    for (name, value) in containerd {
+        let Value::Table(table) = value else { continue };
+        match name.as_str() {
+            "runtimes" => {
+                let named =
+                    table.iter_mut().filter_map(|(name, value)| Some((name.clone(), value.as_table_mut()?)));
+                found.extend(named);
+            }
+            "default_runtime" | "untrusted_workload_runtime"
+                if table.get("runtime_type").and_then(Value::as_str).is_some_and(|kind| !kind.is_empty()) =>
+            {
+                found.push((name.clone(), table));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The path of the base spec of a handler, after it was added to the plan's files.
+fn spec_for(
+    plan: &mut Plan,
+    input: &Input<'_>,
+    name: &str,
+    handler: &Table,
+    read: impl Fn(&str) -> std::io::Result<String>,
+) -> Result<String, PlanError> {
+    let own = match handler.get("base_runtime_spec") {
+        None => "",
+        Some(Value::String(path)) => path.as_str(),
+        Some(_) => return Err(PlanError::BadValue { key: "base_runtime_spec", handler: name.to_owned() }),
+    };
+    let (file, content) = if own.is_empty() {
+        let content =
+            base_spec::from_default(input.default_spec, input.hook).map_err(PlanError::DefaultSpec)?;
+        (format!("{BASE_SPEC}.json"), content)
+    } else {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        {
+            return Err(PlanError::HandlerName { name: name.to_owned() });
+        }
+        let content = own_spec(own, input.hook, read).map_err(|source| PlanError::OwnSpec {
+            path: own.to_owned(),
+            handler: name.to_owned(),
+            source,
+        })?;
+        (format!("{BASE_SPEC}-{name}.json"), content)
+    };
+    let path = format!("{}/{file}", input.folder.trim_end_matches('/'));
+    if plan.files.iter().all(|known| known.name != file) {
+        plan.files.push(File { name: file, content });
+    }
+    Ok(path)
+}
+
+fn own_spec(
+    path: &str,
+    hook: &Hook,
+    read: impl Fn(&str) -> std::io::Result<String>,
+) -> Result<String, OwnSpecError> {
+    let own = read(path)?;
+    if seal::owner(&own) == seal::Owner::Other {
+        Ok(base_spec::from_own(&own, hook)?)
+    } else {
+        Err(OwnSpecError::Ours)
+    }
+}
+
+/// Gives a handler the base spec, and lets the pod's annotations for us into config.json.
+fn cover(name: &str, handler: &mut Table, spec: &str) -> Result<(), PlanError> {
+    handler.insert("base_runtime_spec".to_owned(), spec.into());
+    let annotations = handler.entry("pod_annotations").or_insert_with(|| Value::Array(Vec::new()));
+    let Value::Array(patterns) = annotations else {
+        return Err(PlanError::BadValue { key: "pod_annotations", handler: name.to_owned() });
+    };
+    // The patterns are Go's path.Match, whose `*` stops at a slash.
+    for pattern in [ANNOTATION.to_owned(), format!("{ANNOTATION}/*")] {
+        if !patterns.iter().any(|known| known.as_str() == Some(&pattern)) {
+            patterns.push(pattern.into());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

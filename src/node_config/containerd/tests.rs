@@ -1,0 +1,158 @@
+use std::io;
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::static_gate::{Runtime, StaticGate};
+
+const OLD: &str = include_str!("../../../tests/fixtures/containerd-1.7.24/config-dump.toml");
+const OLD_SPEC: &str = include_str!("../../../tests/fixtures/containerd-1.7.24/ctr-oci-spec.json");
+const NEW: &str = include_str!("../../../tests/fixtures/containerd-2.1.9/config-dump.toml");
+const NEW_SPEC: &str = include_str!("../../../tests/fixtures/containerd-2.1.9/ctr-oci-spec.json");
+
+const CRI_OLD: &str = "io.containerd.grpc.v1.cri";
+const CRI_NEW: &str = "io.containerd.cri.v1.runtime";
+
+fn hook() -> Hook {
+    let gate = StaticGate { runtime: Runtime::Containerd, config: None };
+    Hook { path: "/usr/local/bin/strict-groups".into(), gate }
+}
+
+fn own(path: &str) -> io::Result<String> {
+    if path == "/etc/containerd/own.json" {
+        return Ok(r#"{"process":{"rlimits":[]},"mounts":[]}"#.to_owned());
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+fn plan_of(dump: &str, spec: &str, versions: &[i64]) -> Result<Plan, PlanError> {
+    let folder = "/etc/containerd/conf.d/";
+    plan(&Input { dump, versions, default_spec: spec, hook: &hook(), folder }, own)
+}
+
+fn table(text: &str) -> Table {
+    toml::from_str(text).unwrap()
+}
+
+/// Both versions: the dump, the default spec, its version and its CRI plugin.
+fn both() -> [(&'static str, &'static str, i64, &'static str); 2] {
+    [(OLD, OLD_SPEC, 2, CRI_OLD), (NEW, NEW_SPEC, 3, CRI_NEW)]
+}
+
+#[test]
+fn only_what_is_ours_changes_in_the_tables() {
+    for (dump, spec, version, cri) in both() {
+        let plan = plan_of(dump, spec, &[version]).unwrap();
+        let names: Vec<&str> = plan.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names.last(), Some(&DROP_IN), "the drop-in is written last");
+        assert!(plan.files.iter().all(|file| seal::owner(&file.content) == seal::Owner::Ours));
+
+        let mut expected = table(dump);
+        let plugins = expected["plugins"].as_table_mut().unwrap();
+        plugins.retain(|name, _| name == cri || name == NRI);
+        plugins[NRI]["disable"] = false.into();
+        for (name, annotations, spec) in [
+            ("runc", vec!["example.com/*"], "strict-groups-base-spec.json"),
+            ("own", vec![], "strict-groups-base-spec-own.json"),
+        ] {
+            let handler = &mut plugins[cri]["containerd"]["runtimes"][name];
+            let ours = [ANNOTATION.to_owned(), format!("{ANNOTATION}/*")];
+            let all: Vec<Value> =
+                annotations.into_iter().map(Value::from).chain(ours.map(Value::from)).collect();
+            handler["pod_annotations"] = all.into();
+            handler["base_runtime_spec"] = format!("/etc/containerd/conf.d/{spec}").into();
+        }
+        let mut drop_in = table(plan.drop_in());
+        assert_eq!(drop_in.remove("version"), Some(version.into()));
+        assert_eq!(drop_in.remove("plugins").as_ref(), expected.get("plugins"));
+        assert!(drop_in.is_empty(), "{drop_in}");
+
+        assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["own", "runc"]);
+        assert_eq!(plan.uncovered, BTreeMap::from([("kata".to_owned(), "io.containerd.kata.v2".to_owned())]));
+    }
+}
+
+#[test]
+fn an_own_base_spec_stays_the_base() {
+    let plan = plan_of(NEW, NEW_SPEC, &[]).unwrap();
+    let spec = |name: &str| -> Json {
+        let file = plan.files.iter().find(|file| file.name == name).unwrap();
+        serde_json::from_str(&file.content).unwrap()
+    };
+    assert!(spec("strict-groups-base-spec-own.json")["process"]["rlimits"].is_array());
+    assert!(spec("strict-groups-base-spec.json")["process"]["rlimits"].is_null());
+    assert!(spec("strict-groups-base-spec.json")["process"]["capabilities"].is_object());
+}
+
+#[test]
+fn files_of_another_version_are_repeated_whole() {
+    let plan = plan_of(NEW, NEW_SPEC, &[3, 2]).unwrap();
+    let plugins = |text: &str| table(text)["plugins"].as_table().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(plugins(plan.drop_in()), plugins(NEW));
+}
+
+#[test]
+fn the_two_other_places_of_version_2_are_covered_when_used() {
+    let mut dump = table(OLD);
+    let place = &mut dump["plugins"][CRI_OLD]["containerd"]["untrusted_workload_runtime"];
+    place["runtime_type"] = "io.containerd.runc.v2".into();
+    let plan = plan_of(&dump.to_string(), OLD_SPEC, &[2]).unwrap();
+    assert!(plan.covered.contains_key("untrusted_workload_runtime"), "{:?}", plan.covered);
+    assert!(!plan.covered.contains_key("default_runtime"), "an empty one stays as it is");
+}
+
+#[test]
+fn what_containerd_sees_is_compared_with_the_plan() {
+    for (dump, spec, version, _) in both() {
+        let plan = plan_of(dump, spec, &[version]).unwrap();
+        assert_eq!(not_in_effect(plan.drop_in(), &plan).unwrap(), [""; 0]);
+        let before: &[&str] = if version == 2 { &["NRI", "own", "runc"] } else { &["own", "runc"] };
+        assert_eq!(not_in_effect(dump, &plan).unwrap(), before);
+        let partly = plan.drop_in().replace("strict-groups-base-spec-own.json", "own.json");
+        assert_eq!(not_in_effect(&partly, &plan).unwrap(), ["own"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_right_is_an_error() {
+    let error = |dump: &str| plan_of(dump, NEW_SPEC, &[]).unwrap_err();
+    assert!(matches!(error("="), PlanError::NotToml(_)));
+    assert!(matches!(error(""), PlanError::Version { version } if version == "1"));
+    assert!(matches!(error("version = 9"), PlanError::Version { version } if version == "9"));
+    assert!(matches!(error("version = 3"), PlanError::NoPlugin { plugin: NRI }));
+    let no_cri = format!("version = 3\n[plugins.\"{NRI}\"]\n");
+    assert!(matches!(error(&no_cri), PlanError::NoPlugin { plugin: CRI_NEW }));
+    let none = format!("{no_cri}[plugins.\"{CRI_NEW}\"]\n");
+    assert!(matches!(error(&none), PlanError::NoHandler));
+    let one = |lines: &str| {
+        format!(
+            "{none}[plugins.\"{CRI_NEW}\".containerd.runtimes.\"a/b\"]\nruntime_type = \"io.containerd.runc.v2\"\n{lines}"
+        )
+    };
+    assert!(plan_of(&one(""), NEW_SPEC, &[]).is_ok());
+    let named = one("base_runtime_spec = \"/etc/containerd/own.json\"");
+    assert!(matches!(error(&named), PlanError::HandlerName { name } if name == "a/b"));
+    assert!(matches!(error(&one("base_runtime_spec = 1")), PlanError::BadValue { .. }));
+    assert!(matches!(error(&one("pod_annotations = \"x\"")), PlanError::BadValue { .. }));
+    assert!(matches!(
+        plan_of(&one(""), "[]", &[]).unwrap_err(),
+        PlanError::DefaultSpec(BaseSpecError::NotJson)
+    ));
+}
+
+#[test]
+fn an_own_base_spec_that_cannot_be_used_is_an_error() {
+    let input = |read: fn(&str) -> io::Result<String>| {
+        let input = Input { dump: NEW, versions: &[], default_spec: NEW_SPEC, hook: &hook(), folder: "/d" };
+        match plan(&input, read) {
+            Err(PlanError::OwnSpec { path, handler, source }) => {
+                assert_eq!((path.as_str(), handler.as_str()), ("/etc/containerd/own.json", "own"));
+                source
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(input(|_| Err(io::ErrorKind::NotFound.into())), OwnSpecError::Read(_)));
+    assert!(matches!(input(|_| Ok("[]".to_owned())), OwnSpecError::Spec(BaseSpecError::NotJson)));
+    assert!(matches!(input(|_| Ok(base_spec::from_own("{}", &hook()).unwrap())), OwnSpecError::Ours));
+}

@@ -1,0 +1,176 @@
+//! The folder that our files lie in: written whole or not at all, and nothing else is touched.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::{File, diff, seal};
+
+/// No configuration is larger.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Why a folder stays as it is.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// A file of that name is not ours.
+    #[error("{} was not written by strict-groups; it is left as it is. Move it away, or name another folder", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of ours that somebody changed.
+    #[error("{} was edited after strict-groups wrote it; it is left as it is. Move it away to go on", path.display())]
+    Edited {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("{}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A folder, and which names in it are ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Folder<'a> {
+    /// The folder.
+    pub path: &'a Path,
+    /// Whether a file of this name can only be ours.
+    pub is_our_name: fn(&str) -> bool,
+}
+
+impl Folder<'_> {
+    /// What is there of our names and what shall be, in the order of `files`; those that shall go
+    /// come last.
+    fn compare<'f>(&self, files: &'f [File]) -> Result<Vec<Change<'f>>, FolderError> {
+        let mut changes = Vec::new();
+        for File { name, content } in files {
+            changes.push(Change { path: self.path.join(name), old: self.read(name)?, new: Some(content) });
+        }
+        for name in self.our_names()? {
+            if files.iter().all(|file| file.name != name) {
+                changes.push(Change { path: self.path.join(&name), old: self.read(&name)?, new: None });
+            }
+        }
+        changes.retain(|change| change.old.as_deref() != change.new);
+        Ok(changes)
+    }
+
+    /// Makes the folder hold these files and no others of ours; gives the paths that changed. Other
+    /// programs see each file as it was or as it is, never in between.
+    ///
+    /// # Errors
+    /// Before anything is written when a file of that name is not ours, or was edited.
+    pub fn write(&self, files: &[File]) -> Result<Vec<PathBuf>, FolderError> {
+        let changes = self.compare(files)?;
+        if !changes.is_empty() {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(self.path);
+            made.map_err(|source| FolderError::Io { path: self.path.to_owned(), source })?;
+        }
+        for change in &changes {
+            change.apply()?;
+        }
+        Ok(changes.into_iter().map(|change| change.path).collect())
+    }
+
+    /// What [`Folder::write`] would change, in the form of `diff -u`; empty when nothing.
+    ///
+    /// # Errors
+    /// As [`Folder::write`].
+    pub fn diff(&self, files: &[File]) -> Result<String, FolderError> {
+        let changes = self.compare(files)?;
+        let text = changes.iter().map(|change| {
+            diff::unified(&change.path.display().to_string(), change.old.as_deref(), change.new)
+        });
+        Ok(text.collect())
+    }
+
+    /// Takes all files of ours away; gives their paths.
+    ///
+    /// # Errors
+    /// Before anything is removed when a file of such a name is not ours, or was edited.
+    pub fn remove(&self) -> Result<Vec<PathBuf>, FolderError> {
+        self.write(&[])
+    }
+
+    fn our_names(&self) -> Result<Vec<String>, FolderError> {
+        let entries = match fs::read_dir(self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(FolderError::Io { path: self.path.to_owned(), source }),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| (self.is_our_name)(name)).collect();
+        // The drop-in goes before the base specs that it names.
+        names.sort_by_key(|name| (Path::new(name).extension() != Some("toml".as_ref()), name.clone()));
+        Ok(names)
+    }
+
+    /// The content of a file of ours; None where there is none of that name.
+    fn read(&self, name: &str) -> Result<Option<String>, FolderError> {
+        let path = self.path.join(name);
+        let io = |source| FolderError::Io { path: path.clone(), source };
+        let metadata = match fs::symlink_metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(error)),
+        };
+        if !metadata.is_file() || metadata.len() > LARGEST {
+            return Err(FolderError::NotOurs { path });
+        }
+        let Ok(text) = String::from_utf8(fs::read(&path).map_err(io)?) else {
+            return Err(FolderError::NotOurs { path });
+        };
+        match seal::owner(&text) {
+            seal::Owner::Ours => Ok(Some(text)),
+            seal::Owner::Edited => Err(FolderError::Edited { path }),
+            seal::Owner::Other => Err(FolderError::NotOurs { path }),
+        }
+    }
+}
+
+struct Change<'f> {
+    path: PathBuf,
+    old: Option<String>,
+    new: Option<&'f str>,
+}
+
+impl Change<'_> {
+    fn apply(&self) -> Result<(), FolderError> {
+        let done = match self.new {
+            Some(content) => replace(&self.path, content),
+            None => fs::remove_file(&self.path),
+        };
+        done.map_err(|source| FolderError::Io { path: self.path.clone(), source })
+    }
+}
+
+/// Writes a file beside its place and moves it there.
+fn replace(path: &Path, content: &str) -> io::Result<()> {
+    // Hidden and with another ending, so that nobody imports it.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
+        file.write_all(content.as_bytes())?;
+        // The mode of a new file is subject to the umask; containerd may not be root's only reader.
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    })();
+    if written.is_err() {
+        // Ours, and of no use to anyone; the error that counts is the one above.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests;

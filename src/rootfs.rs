@@ -1,0 +1,160 @@
+//! Files of a container's root file system, which image and pod authors
+//! write: opened so that no link leads out of it, and nothing that is opened
+//! makes us wait.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, OwnedFd},
+    path::{Component, Path},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2},
+    sys::stat::Mode,
+};
+
+/// Where the groups of a root file system are.
+pub(crate) const GROUP_FILE: &str = "etc/group";
+
+/// The largest file that is read: more than any real `/etc/group`.
+const LARGEST: u64 = 10 * 1024 * 1024;
+
+/// The root directory that process `pid` has, mounts of its own mount
+/// namespace included.
+///
+/// # Errors
+/// The process has ended, or may not be looked at (`ptrace(2)`, access mode
+/// checking).
+pub(crate) fn of_process(pid: u32) -> io::Result<OwnedFd> {
+    Ok(open(format!("/proc/{pid}/root").as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// The directory `path` below `root`, taken as if `root` were `/`.
+///
+/// # Errors
+/// It is not there or no directory.
+pub(crate) fn directory(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    Ok(open_in_root(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY)?)
+}
+
+/// The content of the regular file `path` below `root`. None: there is no such
+/// file.
+///
+/// # Errors
+/// It cannot be read, is no regular file or larger than 10 MiB.
+pub(crate) fn read(root: impl AsFd, path: &str) -> io::Result<Option<Vec<u8>>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = match open_in_root(root, Path::new(path), flags) {
+        Ok(file) => File::from(file),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    // One more than what is said, so that the end shows in the first read.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0) + 1);
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) {
+        Ok(Some(bytes))
+    } else {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 10 MiB"))
+    }
+}
+
+fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    match openat2(root.as_fd(), path, how) {
+        // Kernels before 5.6, and seccomp profiles that do not know the call.
+        Err(Errno::ENOSYS | Errno::EPERM) => walk(root, path, flags),
+        result => result,
+    }
+}
+
+/// The same without `openat2(2)`: no link is followed at all, so a path that
+/// has one gives ELOOP or ENOTDIR.
+fn walk(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let step = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut directory = openat(root.as_fd(), ".", step, Mode::empty())?;
+    let mut names = path
+        .components()
+        .filter(|component| !matches!(component, Component::RootDir | Component::CurDir))
+        .peekable();
+    while let Some(component) = names.next() {
+        let Component::Normal(name) = component else { return Err(Errno::EXDEV) };
+        let flags = if names.peek().is_some() { step } else { flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC };
+        directory = openat(&directory, name, flags, Mode::empty())?;
+    }
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, OwnedFd) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        let fd = open(dir.path(), OFlag::O_PATH, Mode::empty()).unwrap();
+        (dir, fd)
+    }
+
+    #[test]
+    fn a_missing_file_is_none() {
+        let (dir, root) = root();
+        assert_eq!(read(&root, GROUP_FILE).unwrap(), None);
+        fs::remove_dir(dir.path().join("etc")).unwrap();
+        assert_eq!(read(&root, GROUP_FILE).unwrap(), None);
+        fs::write(dir.path().join("etc"), "").unwrap();
+        assert_eq!(read(&root, GROUP_FILE).unwrap(), None);
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        let (dir, root) = root();
+        fs::write(dir.path().join("real"), "x:x:1:\n").unwrap();
+        symlink("/real", dir.path().join("etc/group")).unwrap();
+        assert_eq!(read(&root, GROUP_FILE).unwrap().unwrap(), b"x:x:1:\n");
+        fs::remove_file(dir.path().join("etc/group")).unwrap();
+        // Of the node's own files there is none inside.
+        symlink("../../../../../../../../etc/group", dir.path().join("etc/group")).unwrap();
+        assert!(read(&root, GROUP_FILE).is_err(), "a link to itself");
+        fs::remove_file(dir.path().join("etc/group")).unwrap();
+        symlink("/etc/hostname", dir.path().join("etc/group")).unwrap();
+        assert_eq!(read(&root, GROUP_FILE).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let (dir, root) = root();
+        nix::unistd::mkfifo(&dir.path().join("etc/group"), Mode::S_IRUSR).unwrap();
+        assert!(read(&root, GROUP_FILE).unwrap_err().to_string().contains("regular"));
+        fs::remove_file(dir.path().join("etc/group")).unwrap();
+        fs::create_dir(dir.path().join("etc/group")).unwrap();
+        assert!(read(&root, GROUP_FILE).unwrap_err().to_string().contains("regular"));
+        fs::remove_dir(dir.path().join("etc/group")).unwrap();
+        fs::File::create(dir.path().join("etc/group")).unwrap().set_len(LARGEST + 1).unwrap();
+        assert!(read(&root, GROUP_FILE).unwrap_err().to_string().contains("10 MiB"));
+    }
+
+    #[test]
+    fn old_kernels_follow_no_link() {
+        let (dir, root) = root();
+        fs::write(dir.path().join("etc/group"), "x").unwrap();
+        let flags = OFlag::O_RDONLY;
+        assert!(walk(&root, Path::new("/etc/group"), flags).is_ok());
+        assert_eq!(walk(&root, Path::new("etc/../etc/group"), flags).unwrap_err(), Errno::EXDEV);
+        symlink("group", dir.path().join("etc/link")).unwrap();
+        assert_eq!(walk(&root, Path::new("etc/link"), flags).unwrap_err(), Errno::ELOOP);
+        symlink("etc", dir.path().join("dir")).unwrap();
+        assert_eq!(walk(&root, Path::new("dir/group"), flags).unwrap_err(), Errno::ENOTDIR);
+        assert_eq!(walk(&root, Path::new("etc/none"), flags).unwrap_err(), Errno::ENOENT);
+    }
+}

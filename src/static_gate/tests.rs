@@ -1,0 +1,291 @@
+use std::path::Path;
+
+use super::*;
+use crate::gate::{Gate, State};
+use crate::spec::ProcessUser;
+
+const ID: &str = "3e63207708e8a8398b53849f5ee72b58d2deb2af1048c93f807f735dcb2e38f2";
+
+/// What the runtime makes of a container `app` in the pod `default/web`, with groups of its image.
+struct Case {
+    gate: StaticGate,
+    id: &'static str,
+    view: View,
+    annotations: Annotations,
+    config: &'static str,
+    renames_groups: bool,
+}
+
+fn case(runtime: Runtime) -> Case {
+    let keys = runtime.keys();
+    let annotations = [
+        (keys.sandbox, "another id"),
+        (keys.namespace, "default"),
+        (keys.pod, "web"),
+        (keys.container, "app"),
+        ("io.kubernetes.cri-o.ContainerID", ID),
+    ];
+    Case {
+        gate: StaticGate { runtime, config: None },
+        id: ID,
+        view: View {
+            user: ProcessUser { uid: 1000, gid: 3000, additional_gids: vec![3000, 4000, 50000] },
+            gates: Vec::new(),
+            keeps_original_groups: false,
+            root_path: None,
+        },
+        annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        config: "",
+        renames_groups: false,
+    }
+}
+
+fn both() -> [Case; 2] {
+    [case(Runtime::Containerd), case(Runtime::CriO)]
+}
+
+impl Case {
+    fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    fn strict(self) -> Self {
+        self.annotation(ANNOTATION, "Strict")
+    }
+
+    fn config(mut self, config: &'static str) -> Self {
+        self.config = config;
+        self
+    }
+
+    fn gates(mut self, states: &[State]) -> Self {
+        let gate =
+            |state: &State| Gate { pod: "default/web".into(), container: "app".into(), state: state.clone() };
+        self.view.gates = states.iter().map(gate).collect();
+        self
+    }
+
+    fn judge(&self) -> Result<(), String> {
+        let start = Start {
+            id: self.id,
+            view: &self.view,
+            annotations: &self.annotations,
+            renames_groups: self.renames_groups,
+        };
+        let config = || Config::parse(self.config, Path::new("/etc/strict-groups/config.toml"));
+        self.gate.judge(&start, config).map_err(|refusal| {
+            let text = refusal.to_string();
+            assert!(!text.contains('\n') && text.len() < 1000, "{text:?}");
+            assert!(text.starts_with("strict-groups: pod "), "{text}");
+            text
+        })
+    }
+
+    #[track_caller]
+    fn starts(&self) {
+        assert_eq!(self.judge(), Ok(()));
+    }
+
+    #[track_caller]
+    fn refused(&self, why: &str) {
+        let text = self.judge().unwrap_err();
+        assert!(text.contains(why), "{text}");
+    }
+}
+
+fn resolved() -> State {
+    State::Resolved { groups: vec![3000, 4000, 50000], removed: vec![] }
+}
+
+#[test]
+fn merge_starts() {
+    for case in both() {
+        case.starts();
+        case.annotation(ANNOTATION, "Merge").starts();
+    }
+}
+
+#[test]
+fn strict_without_a_gate_is_refused() {
+    for case in both() {
+        let text = case.strict().judge().unwrap_err();
+        assert!(text.starts_with("strict-groups: pod default/web, container app: "), "{text}");
+        assert!(text.contains("plugin did not see this container"), "{text}");
+    }
+    let named = format!("{ANNOTATION}/container.app");
+    for case in both() {
+        case.annotation(&named, "Strict").refused("did not see");
+    }
+    for case in both() {
+        case.strict().annotation(&named, "Merge").starts();
+    }
+}
+
+#[test]
+fn the_nodes_default_counts() {
+    for case in both() {
+        let mut case = case.config("default_policy = \"Strict\"");
+        case.refused("did not see");
+        case = case.annotation(ANNOTATION, "Merge");
+        case.refused("this node demands Strict");
+        case.config("default_policy = \"Strict\"\npods_may_override = true").starts();
+    }
+}
+
+#[test]
+fn a_wrong_annotation_is_refused_with_its_text() {
+    for case in both() {
+        case.annotation(ANNOTATION, "strict").refused("write Strict or Merge");
+    }
+}
+
+#[test]
+fn a_gate_of_the_plugin_decides() {
+    for case in both() {
+        let case = case.strict().gates(&[resolved()]);
+        case.starts();
+        let case = case.gates(&[resolved(), State::Pending]);
+        case.refused("never enforced");
+        case.gates(&[State::Refused { reason: "the moon is full".into() }]).refused("the moon is full");
+    }
+}
+
+#[test]
+fn without_groups_to_lose_everything_starts() {
+    for groups in [&[][..], &[3000], &[3000, 3000]] {
+        for mut case in both() {
+            case.view.user.additional_gids = groups.to_vec();
+            let mut case = case.strict().config("default_polcy = 1");
+            case.starts();
+            // crun would then not set the groups at all.
+            case.view.keeps_original_groups = true;
+            case.config("").refused("did not see");
+        }
+    }
+}
+
+#[test]
+fn a_broken_configuration_stops_only_what_depends_on_it() {
+    for case in both() {
+        let case = case.config("\ndefault_polcy = \"Strict\"\n");
+        case.refused("/etc/strict-groups/config.toml");
+        case.refused("line 2");
+        case.strict().gates(&[resolved()]).starts();
+    }
+}
+
+#[test]
+fn exempt_pods_start() {
+    let config = "[exempt]\nnamespaces = [\"kube-system\"]\npods = [\"default/we*\"]";
+    for case in both() {
+        let mut case = case.strict().config(config);
+        case.starts();
+        let keys = case.gate.runtime.keys();
+        case = case.annotation(keys.pod, "api");
+        case.refused("did not see");
+        case = case.annotation(keys.namespace, "kube-system");
+        case.starts();
+        case.annotations.remove(keys.pod);
+        case.refused("pod kube-system/(unknown)");
+    }
+}
+
+#[test]
+fn a_sandbox_is_known_by_the_runtimes_own_id() {
+    for case in both() {
+        let sandbox = case.gate.runtime.keys().sandbox;
+        case.strict().annotation(sandbox, ID).starts();
+    }
+    for (case, kind) in
+        both().into_iter().zip(["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"])
+    {
+        case.strict().annotation(kind, "sandbox").refused("did not see");
+    }
+}
+
+#[test]
+fn the_other_runtimes_keys_mean_nothing() {
+    let config = "[exempt]\nnamespaces = [\"kube-system\"]";
+    for (case, other) in both().into_iter().zip([Runtime::CriO, Runtime::Containerd]) {
+        let keys = other.keys();
+        let case = case.strict().config(config).annotation(keys.sandbox, ID);
+        let case = case.annotation(keys.namespace, "kube-system").annotation(keys.container, "other");
+        case.annotation(&format!("{ANNOTATION}/container.other"), "Merge").refused("container app");
+    }
+}
+
+#[test]
+fn podmans_containers_start() {
+    let mut case = case(Runtime::CriO).config("default_policy = \"Strict\"");
+    case.annotations.clear();
+    case.starts();
+    // On containerd such a container is none of the CRI's, and nobody exempted it.
+    case.gate.runtime = Runtime::Containerd;
+    case.refused("pod (unknown)/(unknown), container (unknown)");
+}
+
+#[test]
+fn a_nameless_container_gets_no_policy_by_name() {
+    for case in both() {
+        let mut case = case.annotation(&format!("{ANNOTATION}/container.app"), "Strict");
+        let key = case.gate.runtime.keys().container;
+        case.annotations.remove(key);
+        case.refused(key);
+    }
+}
+
+#[test]
+fn names_from_outside_are_one_line() {
+    let case = case(Runtime::Containerd).strict();
+    let long = "x".repeat(10_000);
+    case.annotation(Runtime::Containerd.keys().pod, &format!("a\nb\x1b{long}")).refused("default/a b");
+}
+
+#[test]
+fn arguments_are_read_back() {
+    for runtime in [Runtime::Containerd, Runtime::CriO] {
+        for config in [None, Some(PathBuf::from("/etc/a=b.toml"))] {
+            let gate = StaticGate { runtime, config };
+            let args = gate.args();
+            assert_eq!(Gate::parse(&args), Ok(None), "not a gate of a container");
+            assert_eq!(StaticGate::parse(&args), Ok(Some(gate)));
+        }
+    }
+}
+
+#[test]
+fn other_arguments_are_none_or_wrong() {
+    let parse = |args: &str| StaticGate::parse(&args.split(' ').collect::<Vec<_>>());
+    for other in ["", "strict-groups hook", "strict-groups hook --gate=pending", "other hook --gate=static"] {
+        assert_eq!(parse(other), Ok(None), "{other}");
+    }
+    assert_eq!(parse("strict-groups hook --gate=static"), Err(StaticGateError::NoRuntime));
+    for wrong in [
+        "--runtime=docker",
+        "--runtime=",
+        "--config=",
+        "--config=/a --config=/b",
+        "--pod=a/b",
+        "x",
+        "--runtime=cri-o",
+    ] {
+        let error = parse(&format!("strict-groups hook --gate=static --runtime=containerd {wrong}"));
+        assert!(matches!(error, Err(StaticGateError::Unknown { .. })), "{wrong}: {error:?}");
+    }
+}
+
+#[test]
+fn own_groups_alone_are_harmless_unless_the_image_renames_them() {
+    for mut case in both() {
+        case.view.user.additional_gids = vec![3000];
+        assert_eq!(case.judge(), Ok(()));
+        let mut case = case.strict();
+        assert_eq!(case.judge(), Ok(()), "nothing can have come from the image");
+        case.renames_groups = true;
+        assert!(case.judge().unwrap_err().contains("pod default/web, container app"));
+        // A Merge pod may have what it likes.
+        case.annotations.insert(ANNOTATION.to_owned(), "Merge".to_owned());
+        assert_eq!(case.judge(), Ok(()));
+    }
+}

@@ -1,0 +1,290 @@
+//! `strict-groups config containerd` against the real program of 1.7 and 2.x: what it writes, shows
+//! and takes away, and what it leaves alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+
+use crate::support::Kind;
+use crate::support::plugin;
+use crate::world::{World, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("node_config::containerd_1_7_write_diff_and_remove", |world| round(world, Kind::V1_7)),
+        trial("node_config::containerd_2_write_diff_and_remove", |world| round(world, Kind::V2)),
+        trial("node_config::what_the_operator_changes_later_is_not_hidden", |world| {
+            later_changes(world, Kind::V1_7)?;
+            later_changes(world, Kind::V2)
+        }),
+        trial("node_config::a_main_file_of_version_2_stays_in_effect_on_containerd_2", older_version),
+        trial("node_config::files_of_others_and_edited_ones_are_left_alone", not_ours),
+        trial("node_config::an_own_base_spec_is_kept", own_base_spec),
+        trial("node_config::crio_write_diff_and_remove", |_| crio()),
+    ]
+}
+
+/// A folder with a main file, which imports `conf.d`.
+struct Node<'w> {
+    world: &'w World,
+    kind: Kind,
+    dir: tempfile::TempDir,
+}
+
+impl<'w> Node<'w> {
+    fn new(world: &'w World, kind: Kind, main: &str) -> Result<Self> {
+        let node = Self { world, kind, dir: tempfile::tempdir()? };
+        fs::create_dir(node.folder())?;
+        node.main(main)?;
+        Ok(node)
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.dir.path().join("conf.d")
+    }
+
+    /// Writes the main file.
+    fn main(&self, text: &str) -> Result<()> {
+        let imports = format!("imports = [\"{}/*.toml\"]\n{text}", self.folder().display());
+        Ok(fs::write(self.dir.path().join("config.toml"), imports)?)
+    }
+
+    /// Runs the command with `--<action> conf.d`.
+    fn run(&self, action: &str) -> Result<Said> {
+        let mut command = Command::new(plugin::built()?);
+        command.args(["config", "containerd", "--containerd"]).arg(self.containerd());
+        command.arg("--containerd-config").arg(self.dir.path().join("config.toml"));
+        command.arg(format!("--{action}")).arg(self.folder());
+        Said::of(&mut command)
+    }
+
+    /// Runs the command; it succeeds.
+    fn succeeds(&self, action: &str) -> Result<Said> {
+        let said = self.run(action)?;
+        ensure!(said.code == Some(0), "--{action}: {said:?}");
+        Ok(said)
+    }
+
+    fn containerd(&self) -> std::path::PathBuf {
+        self.world.machine.containerd(self.kind).join("containerd")
+    }
+
+    /// The configuration that containerd has.
+    fn dump(&self) -> Result<toml::Table> {
+        let mut command = Command::new(self.containerd());
+        command.arg("--config").arg(self.dir.path().join("config.toml")).args(["config", "dump"]);
+        let said = Said::of(&mut command)?;
+        ensure!(said.code == Some(0), "{said:?}");
+        Ok(toml::from_str(&said.out)?)
+    }
+
+    /// A value of the CRI plugin's table.
+    fn cri(&self, pointer: &str) -> Result<toml::Value> {
+        let plugin = match self.kind {
+            Kind::V1_7 => "io.containerd.grpc.v1.cri",
+            Kind::V2 => "io.containerd.cri.v1.runtime",
+        };
+        let dump = self.dump()?;
+        let mut value = dump.get("plugins").and_then(|all| all.get(plugin)).context("no CRI plugin")?;
+        for key in pointer.split('/') {
+            value = value.get(key).with_context(|| format!("no {pointer}"))?;
+        }
+        Ok(value.clone())
+    }
+
+    fn has_gate(&self, handler: &str) -> Result<bool> {
+        let spec = self.cri(&format!("containerd/runtimes/{handler}/base_runtime_spec"))?;
+        Ok(spec.as_str().is_some_and(|path| path.starts_with(&*self.folder().to_string_lossy())))
+    }
+}
+
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn of(command: &mut Command) -> Result<Self> {
+        let output = command.stdin(std::process::Stdio::null()).output().context("starting it")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
+    }
+}
+
+/// Names, contents and change times of a folder's files.
+fn state(path: &Path) -> Result<BTreeMap<String, (String, std::time::SystemTime)>> {
+    let mut state = BTreeMap::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let content = fs::read_to_string(entry.path())?;
+        state.insert(
+            entry.file_name().to_string_lossy().into_owned(),
+            (content, entry.metadata()?.modified()?),
+        );
+    }
+    Ok(state)
+}
+
+/// The table of a runtime handler, as a main file of this containerd has it.
+fn handler(kind: Kind, name: &str, lines: &str) -> String {
+    let plugin = match kind {
+        Kind::V1_7 => "io.containerd.grpc.v1.cri",
+        Kind::V2 => "io.containerd.cri.v1.runtime",
+    };
+    format!(
+        "[plugins.\"{plugin}\".containerd.runtimes.{name}]\nruntime_type = \"io.containerd.runc.v2\"\n{lines}\n"
+    )
+}
+
+/// The first line of a main file of this containerd.
+fn version(kind: Kind) -> &'static str {
+    match kind {
+        Kind::V1_7 => "version = 2\n",
+        Kind::V2 => "version = 3\n",
+    }
+}
+
+fn round(world: &World, kind: Kind) -> Result<()> {
+    let handlers = handler(kind, "runc", "") + &handler(kind, "crun", "");
+    let node = Node::new(world, kind, &format!("{}{handlers}", version(kind)))?;
+    fs::write(node.folder().join("other.toml"), version(kind))?;
+    let empty = state(&node.folder())?;
+
+    let shown = node.run("diff")?;
+    ensure!(shown.code == Some(1) && shown.out.contains("+++ "), "{shown:?}");
+    ensure!(state(&node.folder())? == empty, "--diff wrote something");
+
+    let said = node.succeeds("write")?;
+    ensure!(said.err.contains("restart containerd") && !said.err.contains("imports = "), "{said:?}");
+    for name in ["crun", "runc"] {
+        ensure!(node.has_gate(name)?, "{name} has no base spec of ours");
+    }
+    let nri = node.dump()?;
+    let nri = nri.get("plugins").and_then(|all| all.get("io.containerd.nri.v1.nri")?.get("disable"));
+    ensure!(nri.and_then(toml::Value::as_bool) == Some(false), "NRI: {nri:?}");
+
+    let written = state(&node.folder())?;
+    ensure!(written.len() == 3, "{:?}", written.keys());
+    let said = node.succeeds("write")?;
+    ensure!(said.err.contains("up to date") && state(&node.folder())? == written, "{said:?}");
+    let shown = node.succeeds("diff")?;
+    ensure!(shown.out.is_empty(), "{shown:?}");
+
+    node.succeeds("remove")?;
+    ensure!(state(&node.folder())? == empty, "--remove left or changed something");
+    ensure!(!node.has_gate("runc")?, "still there");
+
+    // Without the import the operator is told.
+    fs::write(node.dir.path().join("config.toml"), version(kind))?;
+    let said = node.succeeds("write")?;
+    let line = format!("imports = [\"{}/*.toml\"]", node.folder().display());
+    ensure!(said.err.contains("does not import") && said.err.contains(&line), "{said:?}");
+    Ok(())
+}
+
+fn later_changes(world: &World, kind: Kind) -> Result<()> {
+    let main = |lines: &str| format!("{}{}", version(kind), handler(kind, "runc", lines));
+    let node = Node::new(world, kind, &main("snapshotter = \"one\""))?;
+    node.succeeds("write")?;
+    let snapshotter = "containerd/runtimes/runc/snapshotter";
+    ensure!(node.cri(snapshotter)?.as_str() == Some("one"), "{kind:?}");
+    node.main(&main("snapshotter = \"two\""))?;
+    let shown = node.run("diff")?;
+    ensure!(shown.code == Some(1) && shown.out.contains("+snapshotter = \"two\""), "{shown:?}");
+    node.succeeds("write")?;
+    ensure!(node.cri(snapshotter)?.as_str() == Some("two"), "{kind:?}: the change is hidden");
+    Ok(())
+}
+
+/// containerd 2 translates a main file of version 2, but not beside a drop-in of version 3.
+fn older_version(world: &World) -> Result<()> {
+    let main = format!(
+        "{}[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"localhost/mine:1\"\n{}",
+        version(Kind::V1_7),
+        handler(Kind::V1_7, "crun", "")
+    );
+    let node = Node::new(world, Kind::V2, &main)?;
+    let before = node.dump()?;
+    node.succeeds("write")?;
+    ensure!(node.has_gate("crun")?, "crun is lost");
+    let image = |dump: &toml::Table| {
+        let images = dump.get("plugins")?.get("io.containerd.cri.v1.images")?;
+        Some(images.get("pinned_images")?.get("sandbox")?.as_str()?.to_owned())
+    };
+    ensure!(image(&before).as_deref() == Some("localhost/mine:1"), "{before}");
+    ensure!(image(&node.dump()?) == image(&before), "the sandbox image is lost");
+    Ok(())
+}
+
+fn not_ours(world: &World) -> Result<()> {
+    let node = Node::new(world, Kind::V1_7, version(Kind::V1_7))?;
+    let drop_in = node.folder().join("strict-groups.toml");
+    fs::write(&drop_in, version(Kind::V1_7))?;
+    let before = state(&node.folder())?;
+    for action in ["write", "diff", "remove"] {
+        let said = node.run(action)?;
+        ensure!(said.code == Some(1) && said.err.contains("was not written by strict-groups"), "{said:?}");
+        ensure!(state(&node.folder())? == before, "--{action} changed something");
+    }
+    fs::remove_file(&drop_in)?;
+    node.succeeds("write")?;
+    fs::write(&drop_in, format!("{}\n# mine\n", fs::read_to_string(&drop_in)?))?;
+    let before = state(&node.folder())?;
+    for action in ["write", "diff", "remove"] {
+        let said = node.run(action)?;
+        ensure!(said.code == Some(1) && said.err.contains("was edited"), "{said:?}");
+        ensure!(state(&node.folder())? == before, "--{action} changed something");
+    }
+    Ok(())
+}
+
+fn own_base_spec(world: &World) -> Result<()> {
+    let own = tempfile::tempdir()?;
+    let path = own.path().join("own.json");
+    fs::write(
+        &path,
+        r#"{"ociVersion":"1.0.2","process":{"rlimits":[{"type":"RLIMIT_NOFILE","hard":9,"soft":9}]}}"#,
+    )?;
+    let main = format!(
+        "{}{}",
+        version(Kind::V1_7),
+        handler(Kind::V1_7, "mine", &format!("base_runtime_spec = \"{}\"", path.display()))
+    );
+    let node = Node::new(world, Kind::V1_7, &main)?;
+    for _ in 0..2 {
+        node.succeeds("write")?;
+        ensure!(node.has_gate("mine")?, "no gate");
+        let spec = fs::read_to_string(node.folder().join("strict-groups-base-spec-mine.json"))?;
+        ensure!(spec.contains("RLIMIT_NOFILE") && spec.contains("--gate=static"), "{spec}");
+    }
+    node.main(version(Kind::V1_7))?;
+    node.succeeds("write")?;
+    ensure!(!node.folder().join("strict-groups-base-spec-mine.json").exists(), "the old one is still there");
+    Ok(())
+}
+
+fn crio() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().join("hooks.d");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(plugin::built()?);
+        command.args(["config", "crio"]).args(arguments);
+        command.args(arguments.first().map(|_| &folder));
+        Said::of(&mut command)
+    };
+    let printed = run(&[])?;
+    ensure!(printed.code == Some(0) && printed.out.contains("--runtime=cri-o"), "{printed:?}");
+    ensure!(run(&["--diff"])?.code == Some(1), "nothing to do?");
+    ensure!(run(&["--write"])?.code == Some(0), "not written");
+    let written = fs::read_to_string(folder.join("strict-groups.json"))?;
+    ensure!(written == printed.out, "{written}");
+    ensure!(run(&["--diff"])?.code == Some(0), "not all written");
+    ensure!(run(&["--remove"])?.code == Some(0) && state(&folder)?.is_empty(), "not removed");
+    Ok(())
+}
