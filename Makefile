@@ -44,6 +44,14 @@ build: linker ## the static release binary
 	@ln -f $(BIN) target/strict-groups
 	@echo "built target/strict-groups, $$(stat -c %s $(BIN)) bytes"
 
+.PHONY: fuzz
+fuzz: linker ## each fuzz target for a minute, or FUZZ_SECONDS
+	@scripts/fuzz.sh run
+
+.PHONY: fuzz-smoke
+fuzz-smoke: linker ## each fuzz target over its corpus and for some seconds
+	@scripts/fuzz.sh smoke
+
 .PHONY: lint
 lint: linker ## what has to be clean before a commit
 	cargo fmt --check

@@ -9,6 +9,8 @@ pub mod config;
 pub mod containerd;
 pub mod declared;
 pub mod exempt;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gate;
 pub mod groups;
 pub mod identity;

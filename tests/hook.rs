@@ -264,6 +264,18 @@ fn arguments_that_are_no_gate_refuse() {
     }
 }
 
+/// Found by fuzzing: names and paths stood in the refusal as they came.
+#[test]
+fn a_refusal_is_one_line_whatever_the_arguments_and_the_state_say() {
+    let bundle = Bundle::empty();
+    let args = ["hook", "--gate=pending", "--pod=a\n\u{1b}[2J/b", "--container=c\rd"].map(String::from);
+    for path in [bundle.0.path().join("a\nb"), bundle.0.path().join("x".repeat(2000))] {
+        let text = refusal(&run(&args, &state(&path)));
+        assert!(text.contains("pod a [2J/b, container c d: refused: cannot read"), "{text:?}");
+        assert!(!text.trim_end().contains(char::is_control), "{text:?}");
+    }
+}
+
 /// The static gate on containerd, with a node configuration of this text.
 fn static_gate(bundle: &Bundle, config: Option<&str>) -> Output {
     let mut args: Vec<String> = ["hook", "--gate=static", "--runtime=containerd"].map(String::from).into();

@@ -24,16 +24,20 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
-    config::Config,
-    gate::{Gate, GateError, Refusal},
+    config::{Config, ConfigError},
+    gate::{Gate, GateError, NAME_MAX, Refusal},
     groups, rootfs,
     spec::{self, SpecError},
     static_gate::{Start, StaticGate, StaticGateError, StaticRefusal},
+    text,
 };
 
 /// More than any real state or `config.json`: Kubernetes allows 256 KiB of
 /// annotations, and the kernel a few MiB of arguments and environment.
 const LARGEST_INPUT: u64 = 16 * 1024 * 1024;
+
+/// The longest path that is shown, in bytes: that of any real bundle.
+const PATH_SHOWN: usize = 512;
 
 /// Why the container does not start.
 #[derive(Debug, Error)]
@@ -60,7 +64,11 @@ pub enum HookError {
     #[error(transparent)]
     StaticRefused(#[from] StaticRefusal),
     /// Something that must be read could not be.
-    #[error("strict-groups: pod {pod}, container {container}: refused: {source}")]
+    #[error(
+        "strict-groups: pod {}, container {}: refused: {source}",
+        text::one_line(.pod, NAME_MAX),
+        text::one_line(.container, NAME_MAX)
+    )]
     Unreadable {
         /// `namespace/name`
         pod: String,
@@ -81,7 +89,7 @@ pub enum InputError {
     #[error("the OCI runtime gave no usable state on standard input ({0})")]
     State(#[source] io::Error),
     /// `config.json` cannot be read.
-    #[error("cannot read {} ({source})", path.display())]
+    #[error("cannot read {} ({source})", shown(path))]
     Config {
         /// The file.
         path: PathBuf,
@@ -89,7 +97,7 @@ pub enum InputError {
         source: io::Error,
     },
     /// `config.json` cannot be understood.
-    #[error("{} is not understood: {source}", path.display())]
+    #[error("{} is not understood: {source}", shown(path))]
     Spec {
         /// The file.
         path: PathBuf,
@@ -100,11 +108,16 @@ pub enum InputError {
     #[error("cannot read the container's /etc/group ({0})")]
     GroupFile(#[source] io::Error),
     /// `config.json` does not have the gate that is running.
-    #[error("{} does not have this gate among its hooks", path.display())]
+    #[error("{} does not have this gate among its hooks", shown(path))]
     NoGate {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// A path in a message, which is one line.
+fn shown(path: &Path) -> String {
+    text::one_line(&path.to_string_lossy(), PATH_SHOWN)
 }
 
 /// The part of the OCI state that is needed (OCI runtime spec, "State").
@@ -134,30 +147,69 @@ struct Bundle {
 /// # Errors
 /// Every reason to refuse. Its text is one line.
 pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
+    verify_on(&Machine, args, state)
+}
+
+/// What the hook reads of the machine that it runs on.
+pub(crate) trait Node {
+    /// The `config.json` of a bundle.
+    fn config_json(&self, bundle: &Path) -> io::Result<Vec<u8>>;
+
+    /// The `/etc/group` below `root`, a path in the view of the process `pid`; None where there is none.
+    fn group_file(&self, pid: u32, root: &Path) -> io::Result<Option<Vec<u8>>>;
+
+    /// The node's configuration.
+    fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError>;
+}
+
+struct Machine;
+
+impl Node for Machine {
+    fn config_json(&self, bundle: &Path) -> io::Result<Vec<u8>> {
+        read_config(bundle)
+    }
+
+    fn group_file(&self, pid: u32, root: &Path) -> io::Result<Option<Vec<u8>>> {
+        match rootfs::directory(rootfs::of_process(pid)?, root) {
+            Ok(root) => rootfs::read(root, rootfs::GROUP_FILE),
+            // A runtime that keeps it elsewhere (a virtual machine) does not look groups up in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError> {
+        Config::load(path)
+    }
+}
+
+/// [`verify`] on this `node`.
+pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> Result<(), HookError> {
     if let Some(gate) = StaticGate::parse(args).map_err(HookError::StaticArguments)? {
-        return verify_static(&gate, state);
+        return verify_static(node, &gate, state);
     }
     let gate = Gate::parse(args).map_err(HookError::Arguments)?.ok_or(HookError::NotAGate)?;
     let unreadable =
         |source| HookError::Unreadable { pod: gate.pod.clone(), container: gate.container.clone(), source };
-    let Bundle { pid, path: bundle, json, .. } = Bundle::read(state).map_err(unreadable)?;
+    let Bundle { pid, path: bundle, json, .. } = Bundle::read(node, state).map_err(unreadable)?;
     let view = read_gated(&gate, &bundle, &json).map_err(unreadable)?;
     gate.verify_spec(&view)?;
-    let file = group_file(pid, &bundle, &view).map_err(|source| unreadable(InputError::GroupFile(source)))?;
+    let file =
+        group_file(node, pid, &bundle, &view).map_err(|source| unreadable(InputError::GroupFile(source)))?;
     Ok(gate.verify_group_file(&view, file.as_deref().unwrap_or_default())?)
 }
 
-fn verify_static(gate: &StaticGate, state: impl Read) -> Result<(), HookError> {
-    let bundle = Bundle::read(state).map_err(HookError::StaticUnreadable)?;
+fn verify_static(node: &impl Node, gate: &StaticGate, state: impl Read) -> Result<(), HookError> {
+    let bundle = Bundle::read(node, state).map_err(HookError::StaticUnreadable)?;
     let (view, annotations) = spec::read_with_annotations(&bundle.json).map_err(|source| {
         HookError::StaticUnreadable(InputError::Spec { path: config_json(&bundle.path), source })
     })?;
     // A file that cannot be read is no reason to refuse what is not Strict.
-    let renames_groups = group_file(bundle.pid, &bundle.path, &view).map_or(true, |file| {
+    let renames_groups = group_file(node, bundle.pid, &bundle.path, &view).map_or(true, |file| {
         file.is_some_and(|file| groups::alias(&file, &view.user.additional_gids).is_some())
     });
     let start = Start { id: &bundle.id, view: &view, annotations: &annotations, renames_groups };
-    Ok(gate.judge(&start, || Config::load(gate.config.as_deref()))?)
+    Ok(gate.judge(&start, || node.configuration(gate.config.as_deref()))?)
 }
 
 fn read_gated(gate: &Gate, bundle: &Path, json: &[u8]) -> Result<spec::View, InputError> {
@@ -172,22 +224,16 @@ fn config_json(bundle: &Path) -> PathBuf {
 
 /// The `/etc/group` that the container's first process is going to have. The
 /// container's mounts are made already, but only that process sees them.
-fn group_file(pid: u32, bundle: &Path, view: &spec::View) -> io::Result<Option<Vec<u8>>> {
-    let path = bundle.join(view.root_path.as_deref().unwrap_or("rootfs"));
-    match rootfs::directory(rootfs::of_process(pid)?, &path) {
-        Ok(root) => rootfs::read(root, rootfs::GROUP_FILE),
-        // A runtime that keeps it elsewhere (a virtual machine) does not look groups up in it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+fn group_file(node: &impl Node, pid: u32, bundle: &Path, view: &spec::View) -> io::Result<Option<Vec<u8>>> {
+    node.group_file(pid, &bundle.join(view.root_path.as_deref().unwrap_or("rootfs")))
 }
 
 impl Bundle {
-    fn read(state: impl Read) -> Result<Self, InputError> {
+    fn read(node: &impl Node, state: impl Read) -> Result<Self, InputError> {
         let state = read_limited(state).map_err(InputError::State)?;
         let OciState { id, pid, bundle } =
             serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
-        match read_config(&bundle) {
+        match node.config_json(&bundle) {
             Ok(json) => Ok(Self { id, pid, path: bundle, json }),
             Err(source) => Err(InputError::Config { path: config_json(&bundle), source }),
         }

@@ -17,6 +17,9 @@ const REASON: &str = "--reason";
 /// The third argument of the node's own gate, see [`crate::static_gate`].
 pub(crate) const STATIC: &str = "--gate=static";
 
+/// What stands for a name of which nothing can be shown.
+const UNNAMED: &str = "?";
+
 const PENDING: &str = "pending";
 const RESOLVED: &str = "resolved";
 const REFUSED: &str = "refused";
@@ -29,8 +32,8 @@ pub(super) fn write(gate: &Gate) -> Vec<String> {
     };
     let mut args: Vec<String> = PROGRAM.map(String::from).into();
     args.push(format!("{GATE}={state}"));
-    args.push(format!("{POD}={}", text::one_line(&gate.pod, NAME_MAX)));
-    args.push(format!("{CONTAINER}={}", text::one_line(&gate.container, NAME_MAX)));
+    args.push(format!("{POD}={}", name(&gate.pod)));
+    args.push(format!("{CONTAINER}={}", name(&gate.container)));
     match &gate.state {
         State::Pending => {}
         State::Resolved { groups, removed } => {
@@ -43,6 +46,12 @@ pub(super) fn write(gate: &Gate) -> Vec<String> {
         State::Refused { reason } => args.push(format!("{REASON}={}", text::one_line(reason, REASON_MAX))),
     }
     args
+}
+
+/// A name as one line. It is never empty: a gate without a name would not be understood again.
+fn name(text: &str) -> String {
+    let line = text::one_line(text, NAME_MAX);
+    if line.is_empty() { UNNAMED.to_owned() } else { line }
 }
 
 /// `flag=1,2,3`, as often as it takes.

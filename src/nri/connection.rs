@@ -152,14 +152,18 @@ fn broken(error: io::Error) -> Error {
 
 /// The way from bytes to messages.
 #[derive(Default)]
-struct Input {
+pub(super) struct Input {
     frames: mux::Decoder,
     plugin: Deframer,
     runtime: Deframer,
 }
 
 impl Input {
-    fn take<P: Plugin>(&mut self, mut bytes: &[u8], session: &mut Session<P>) -> Result<(), Error> {
+    pub(super) fn take<P: Plugin>(
+        &mut self,
+        mut bytes: &[u8],
+        session: &mut Session<P>,
+    ) -> Result<(), Error> {
         while let Some((connection, piece)) = self.frames.next(&mut bytes)? {
             let deframer = match connection {
                 Connection::Plugin => &mut self.plugin,
@@ -171,7 +175,7 @@ impl Input {
     }
 
     /// The other side ended: after a message, or within one.
-    fn end(&self) -> Error {
+    pub(super) fn end(&self) -> Error {
         let complete = self.frames.is_between_frames()
             && self.plugin.is_between_messages()
             && self.runtime.is_between_messages();

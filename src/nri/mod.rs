@@ -53,6 +53,8 @@ mod connection;
 mod dispatch;
 mod error;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guard;
 mod handler;
 mod inherited;

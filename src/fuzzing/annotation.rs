@@ -1,0 +1,69 @@
+//! Annotations to a policy.
+
+use std::collections::BTreeMap;
+
+use super::presentable;
+use crate::policy::{self, ANNOTATION, NodePolicy, Policy};
+
+/// What the node says, by two bits.
+pub(super) fn node(bits: u8) -> NodePolicy {
+    NodePolicy {
+        default: if bits & 1 == 0 { Policy::Merge } else { Policy::Strict },
+        pods_may_override: bits & 2 != 0,
+    }
+}
+
+/// The policy by the documentation's words: the most specific annotation wins, any wrong one is an error (`Err`), and
+/// so is a Merge on a Strict node.
+pub(super) fn expected(
+    annotations: &BTreeMap<String, String>,
+    container: &str,
+    node: NodePolicy,
+) -> Result<Policy, ()> {
+    let ours = |key: &str| annotations.get(key).map(|value| value.parse::<Policy>().map_err(drop));
+    let for_pod = format!("{ANNOTATION}/pod");
+    let prefix = format!("{ANNOTATION}/container.");
+    let unknown = |key: &&String| {
+        key.starts_with(&format!("{ANNOTATION}/"))
+            && **key != for_pod
+            && (!key.starts_with(&prefix) || **key == prefix)
+    };
+    if annotations.keys().any(|key| unknown(&key)) {
+        return Err(());
+    }
+    let for_container = Some(format!("{prefix}{container}")).filter(|key| *key != prefix);
+    let levels = [for_container.as_deref(), Some(&*for_pod), Some(ANNOTATION)];
+    let said: Vec<Policy> = levels.into_iter().flatten().filter_map(ours).collect::<Result<_, _>>()?;
+    match said.first() {
+        Some(Policy::Merge) if node.default == Policy::Strict && !node.pods_may_override => Err(()),
+        Some(policy) => Ok(*policy),
+        None => Ok(node.default),
+    }
+}
+
+/// The policy is what [`expected`] says, in whatever order the annotations come: never a Merge by mistake.
+///
+/// The first byte is the node's policy; then, with a NUL byte between each: the container's name, a key, its value,
+/// the next key, ...
+pub fn annotation(data: &[u8]) {
+    let Some((bits, rest)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(rest);
+    let mut fields = text.split('\0');
+    let container = fields.next().unwrap_or_default();
+    let mut annotations = BTreeMap::new();
+    while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
+        annotations.insert(key.to_owned(), value.to_owned());
+    }
+    let node = node(*bits);
+
+    let result = policy::decide(&annotations, container, &node);
+    assert_eq!(result, policy::decide(annotations.iter().rev(), container, &node));
+    assert_eq!(
+        result.as_ref().map(|decision| decision.policy).map_err(drop),
+        expected(&annotations, container, node)
+    );
+    if let Err(error) = result {
+        presentable(&error);
+        assert!(annotations.contains_key(error.key()));
+    }
+}

@@ -1,0 +1,94 @@
+//! The gate's own process: arguments, OCI state, config.json and the files of the node to yes or no.
+
+use std::{io, path::Path};
+
+use super::{presentable, readers, split};
+use crate::{
+    commands::hook::{self, Node},
+    config::{Config, ConfigError},
+    gate::{Gate, KEEP_GROUPS, State},
+    groups,
+    policy::ANNOTATION,
+    static_gate::{Runtime, StaticGate},
+};
+
+/// A machine of which everything was said.
+struct Said<'a> {
+    json: &'a [u8],
+    configuration: &'a [u8],
+    group_file: &'a [u8],
+}
+
+impl Node for Said<'_> {
+    fn config_json(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.json.to_vec())
+    }
+
+    fn group_file(&self, _: u32, _: &Path) -> io::Result<Option<Vec<u8>>> {
+        Ok(Some(self.group_file.to_vec()))
+    }
+
+    fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError> {
+        Config::parse(&String::from_utf8_lossy(self.configuration), path.unwrap_or(Path::new("default")))
+    }
+}
+
+/// A container that may start has a resolved gate which has all groups that any reader finds in its config.json, no
+/// group that its `/etc/group` turns into another one, and no word to crun to keep its own. The static gate lets none
+/// start that has no gate, groups of its image, and the bare annotation `Strict`.
+///
+/// The hook's arguments with a NUL byte between them, then, with a byte 0xff before each: the state, config.json, the
+/// node's configuration, the container's `/etc/group`.
+pub fn oci_state(data: &[u8]) {
+    let (args, rest) = split(data, 0xff);
+    let (state, rest) = split(rest, 0xff);
+    let (json, rest) = split(rest, 0xff);
+    let (configuration, group_file) = split(rest, 0xff);
+    let args: Vec<String> = String::from_utf8_lossy(args).split('\0').map(str::to_owned).collect();
+    if let Err(refusal) = hook::verify_on(&Said { json, configuration, group_file }, &args, state) {
+        return presentable(&refusal);
+    }
+
+    let json = std::str::from_utf8(json).unwrap();
+    if let Some(gate) = Gate::parse(&args).unwrap() {
+        return gated(&gate, json, group_file);
+    }
+    let gate = StaticGate::parse(&args).unwrap().unwrap();
+    if gate.runtime == Runtime::Containerd && configuration.is_empty() {
+        unseen(json, state);
+    }
+}
+
+fn gated(gate: &Gate, json: &str, group_file: &[u8]) {
+    let State::Resolved { groups: allowed, .. } = &gate.state else { panic!("{gate:?}") };
+    for read in [readers::go, readers::yajl] {
+        let (gid, groups) = user(read, json);
+        assert!(allowed.contains(&gid) && groups.iter().all(|group| allowed.contains(group)));
+        assert_eq!(groups::alias(group_file, &groups), None);
+    }
+    // The names of annotations have a case, and only crun knows this one.
+    assert_eq!(readers::yajl(json, &["annotations", KEEP_GROUPS]), None);
+}
+
+/// What containerd's static gate let start without a word from the node's configuration. Sandboxes may, and what has a
+/// gate; a spec with escapes is passed over, since the plain search for what to leave out could miss it there.
+fn unseen(json: &str, state: &[u8]) {
+    let says = |key: &str| {
+        let raw = readers::yajl(json, &["annotations", key])?;
+        serde_json::from_str::<String>(raw).ok()
+    };
+    let state = String::from_utf8_lossy(state);
+    let id =
+        readers::yajl(&state, &["id"]).map_or_else(String::new, |raw| serde_json::from_str(raw).unwrap());
+    let sandbox = says("io.kubernetes.cri.sandbox-id");
+    let ordinary = sandbox.as_deref() != Some(&*id) && !json.contains("--gate=") && !json.contains('\\');
+    let strict = says(ANNOTATION).as_deref() == Some("Strict") && !json.contains("noderesource.dev/");
+    let (gid, groups) = user(readers::go, json);
+    assert!(!(ordinary && strict && groups.iter().any(|group| *group != gid)), "{json}");
+}
+
+fn user(read: for<'a> fn(&'a str, &[&str]) -> Option<&'a str>, json: &str) -> (u32, Vec<u32>) {
+    let gid = read(json, &["process", "user", "gid"]).map_or(0, |raw| raw.parse().unwrap());
+    let groups = read(json, &["process", "user", "additionalGids"]);
+    (gid, groups.map_or_else(Vec::new, |raw| serde_json::from_str(raw).unwrap()))
+}

@@ -1,0 +1,54 @@
+//! The smaller formats: a group file, a node's configuration, containerd's metadata.
+
+use std::path::Path;
+
+use super::{numbers, presentable, readers, split};
+use crate::{config::Config, declared, groups};
+
+/// One answer for every GID, the same as when it is asked for alone, fit for a log line. A group that the file turns
+/// into another one is among those that were asked for.
+///
+/// The first line has the GIDs with commas between them, the rest is the file.
+pub fn group_file(data: &[u8]) {
+    let (gids, file) = split(data, b'\n');
+    let gids = numbers(gids);
+    if let Some(alias) = groups::alias(file, &gids) {
+        assert!(gids.contains(&alias.name) && alias.gid != alias.name);
+    }
+    let names = groups::names(file, &gids);
+    assert_eq!(names.len(), gids.len());
+    for (gid, name) in gids.iter().zip(names) {
+        assert_eq!(groups::names(file, &[*gid]), std::slice::from_ref(&name));
+        if let Some(name) = name {
+            assert!(!name.is_empty() && name.len() <= 32 && !name.contains(char::is_control), "{name:?}");
+        }
+    }
+}
+
+/// A configuration that is accepted has an absolute hook, and none with a key more would be accepted.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let path = Path::new("/etc/strict-groups/config.toml");
+    match Config::parse(text, path) {
+        Ok(config) => {
+            assert!(config.hook_path().is_none_or(Path::is_absolute));
+            assert!(Config::parse(&format!("no_such_key = 1\n{text}"), path).is_err());
+            assert_eq!(Config::parse(text, path).unwrap(), config);
+        }
+        Err(error) => assert!(error.to_string().contains("/etc/strict-groups/config.toml")),
+    }
+}
+
+/// Groups that are found are those that Go finds, and no other type of value is understood.
+pub fn declared(data: &[u8]) {
+    match declared::from_extension(declared::TYPE_URL, data) {
+        Ok(found) => {
+            let path = ["Metadata", "Config", "linux", "security_context", "supplemental_groups"];
+            let seen = readers::go(std::str::from_utf8(data).unwrap(), &path);
+            let seen: Vec<u32> = seen.map_or_else(Vec::new, |raw| serde_json::from_str(raw).unwrap());
+            assert_eq!(found, seen);
+        }
+        Err(error) => presentable(&error),
+    }
+    presentable(&declared::from_extension("another", data).unwrap_err());
+}
