@@ -211,5 +211,12 @@ fn config_json(daemon: &Containerd, spec: &ContainerSpec) -> Result<serde_json::
     {
         text = text.replace(from, to);
     }
-    Ok(serde_json::from_str(&text)?)
+    let mut spec: serde_json::Value = serde_json::from_str(&text)?;
+    // A privileged container has the machine's devices, and crun in another trial may just have given
+    // /dev/null to somebody else.
+    let devices = spec.pointer_mut("/linux/devices").and_then(serde_json::Value::as_array_mut);
+    for device in devices.into_iter().flatten().filter_map(serde_json::Value::as_object_mut) {
+        device.retain(|key, _| key != "uid" && key != "gid");
+    }
+    Ok(spec)
 }
