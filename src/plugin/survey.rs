@@ -57,6 +57,10 @@ impl Survey {
                 Err(error) => State::Refused { reason: error.to_string() },
             },
         };
+        let outcome = match &state {
+            State::Refused { .. } => "will not start",
+            State::Pending | State::Resolved { .. } => "enforced before its start",
+        };
         let gate = Gate { pod: subject.pod, container: subject.container, state };
         let resolver = Resolver::new(self.containers.clone());
         let path = hook_path_text(&self.hook_path);
@@ -65,7 +69,7 @@ impl Survey {
                 pod = pod.name,
                 namespace = pod.namespace,
                 container = container.name,
-                "was created while the plugin was away; enforced before its start"
+                "was created while the plugin was away; {outcome}"
             ),
             Err(reason) => error!(
                 pod = pod.name,
@@ -78,32 +82,7 @@ impl Survey {
 
     /// A container that runs: nothing can be changed, but it is said.
     async fn running(&self, pod: &Pod, container: &Container) {
-        let resolved = gates(container).find_map(|gate| match gate.state {
-            State::Resolved { groups, .. } => Some(groups),
-            State::Pending | State::Refused { .. } => None,
-        });
-        let enforced = resolved.is_some();
-        let mut allowed = match resolved {
-            Some(groups) => groups,
-            None => match policy::decide(&pod.annotations, &container.name, &self.node) {
-                Ok(decision) if decision.policy == Policy::Merge => return,
-                // A policy that cannot be read is refused when it is asked for; this one was not.
-                Ok(_) | Err(_) => {
-                    match Resolver::new(self.containers.clone()).declared(&container.id, self.wait).await {
-                        Ok(declared) => declared,
-                        Err(reason) => {
-                            warn!(
-                                pod = pod.name,
-                                namespace = pod.namespace,
-                                container = container.name,
-                                "was started while the plugin was away and cannot be compared: {reason}"
-                            );
-                            return;
-                        }
-                    }
-                }
-            },
-        };
+        let Some(allowed) = self.allowed(pod, container).await else { return };
         let process = match identity::of_process(container.pid) {
             Ok(process) => process,
             Err(IdentityError::Gone { .. }) => return,
@@ -117,10 +96,7 @@ impl Survey {
                 return;
             }
         };
-        if !enforced {
-            allowed.push(process.gid);
-        }
-        let extra = witness::not_allowed(&process, &allowed);
+        let extra = witness::not_allowed(&process, &allowed.groups(process.gid));
         if !extra.is_empty() {
             error!(
                 pod = pod.name,
@@ -131,6 +107,55 @@ impl Survey {
                 "VIOLATED: runs with groups that Strict forbids, since it was started while the plugin was \
                  away or took them itself (CAP_SETGID); delete the pod to have it enforced"
             );
+        }
+    }
+
+    /// The groups that a running container may have; None: all, or nobody can tell (which is logged).
+    async fn allowed(&self, pod: &Pod, container: &Container) -> Option<Allowed> {
+        let resolved = gates(container).find_map(|gate| match gate.state {
+            State::Resolved { groups, .. } => Some(groups),
+            State::Pending | State::Refused { .. } => None,
+        });
+        if let Some(groups) = resolved {
+            return Some(Allowed::Resolved(groups));
+        }
+        // A policy that cannot be read is refused when it is asked for; this one was not.
+        let decision = policy::decide(&pod.annotations, &container.name, &self.node);
+        if decision.is_ok_and(|decision| decision.policy == Policy::Merge) {
+            return None;
+        }
+        match Resolver::new(self.containers.clone()).declared(&container.id, self.wait).await {
+            Ok(declared) => Some(Allowed::Declared(declared)),
+            Err(reason) => {
+                warn!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "was started while the plugin was away and cannot be compared: {reason}"
+                );
+                None
+            }
+        }
+    }
+}
+
+/// What a running container is compared with.
+enum Allowed {
+    /// What it was resolved to, its primary group included.
+    Resolved(Vec<u32>),
+    /// What was declared for it, beside its primary group.
+    Declared(Vec<u32>),
+}
+
+impl Allowed {
+    /// The groups, for a process with this primary group.
+    fn groups(self, gid: u32) -> Vec<u32> {
+        match self {
+            Self::Resolved(groups) => groups,
+            Self::Declared(mut groups) => {
+                groups.push(gid);
+                groups
+            }
         }
     }
 }
