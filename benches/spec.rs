@@ -21,7 +21,8 @@ const SIZE: usize = 30 * 1024;
 /// A spec of 30 KB with a pending gate: the fixture with as many variables (service links) and
 /// mounts as a large pod has.
 fn large_spec() -> Vec<u8> {
-    let gate = Gate { pod: "default/web".into(), container: "app".into(), state: State::Pending };
+    let gate =
+        Gate { pod: "default/web".into(), container: "app".into(), state: State::Pending { declared: None } };
     let mut spec: Value = serde_json::from_str(FIXTURE).expect("the fixture is JSON");
     spec["process"]["user"]["additionalGids"] = serde_json::json!([3000, 4000, 50000]);
     spec["hooks"]["createRuntime"][0] =

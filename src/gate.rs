@@ -2,7 +2,7 @@
 //! decision for one container in its arguments, from the moment it is made to the start.
 //!
 //! ```text
-//! strict-groups hook --gate=pending  --pod=<namespace>/<name> --container=<name>
+//! strict-groups hook --gate=pending  --pod=<namespace>/<name> --container=<name> [--declared=4000,5000]
 //! strict-groups hook --gate=resolved --pod=... --container=... --groups=3000,4000 --removed=50000
 //! strict-groups hook --gate=refused  --pod=... --container=... --reason=<text>
 //! ```
@@ -50,7 +50,11 @@ pub struct Gate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Decided, not enforced yet. Such a container must not start.
-    Pending,
+    Pending {
+        /// The supplementary groups that the pod declares, for who resolves it; None: not known
+        /// here, which is not the same as none at all.
+        declared: Option<Vec<u32>>,
+    },
     /// Enforced: the spec was filtered.
     Resolved {
         /// The groups that the process may have, its primary group included.
@@ -204,7 +208,7 @@ impl Gate {
     /// Unless the gate is resolved and allows the primary group and all supplementary groups.
     pub fn verify(&self, user: &ProcessUser) -> Result<(), Refusal> {
         match &self.state {
-            State::Pending => Err(self.refusal(Cause::NeverEnforced)),
+            State::Pending { .. } => Err(self.refusal(Cause::NeverEnforced)),
             State::Refused { reason } => Err(self.refusal(Cause::Failed { reason: reason.clone() })),
             State::Resolved { groups, .. } => {
                 let made: Vec<u32> = [user.gid].iter().chain(&user.additional_gids).copied().collect();

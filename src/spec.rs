@@ -171,7 +171,7 @@ fn resolved(state: &State, kept: &[u32], removed: &[u32]) -> Option<State> {
     match state {
         State::Refused { .. } => None,
         State::Resolved { groups, .. } if groups == kept => None,
-        State::Pending => Some(State::Resolved { groups: kept.to_vec(), removed: removed.to_vec() }),
+        State::Pending { .. } => Some(State::Resolved { groups: kept.to_vec(), removed: removed.to_vec() }),
         State::Resolved { removed: earlier, .. } => {
             let mut seen = HashSet::with_capacity(earlier.len() + removed.len());
             let all = earlier.iter().chain(removed).copied().filter(|group| seen.insert(*group)).collect();
@@ -209,7 +209,7 @@ pub fn refuse(json: &[u8], reason: &str) -> Result<Option<Vec<u8>>, SpecError> {
         return Err(SpecError::NoGate);
     }
     let refused = hooks.rewrite(|gate| match gate.state {
-        State::Pending => Some(State::Refused { reason: reason.to_owned() }),
+        State::Pending { .. } => Some(State::Refused { reason: reason.to_owned() }),
         State::Resolved { .. } | State::Refused { .. } => None,
     });
     Ok(refused.map(|hooks| root.with(&[(HOOKS, &hooks)]).into_bytes()))

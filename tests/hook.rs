@@ -114,7 +114,7 @@ fn the_largest_gid_may_start() {
 
 #[test]
 fn a_pending_gate_refuses() {
-    let gate = gate(State::Pending);
+    let gate = gate(State::Pending { declared: None });
     let text = Bundle::with(&spec(3000, &[3000, 4000], &gate)).refused(&gate);
     assert!(about_the_container(&text).contains("never enforced"), "{text}");
 }

@@ -59,7 +59,7 @@ fn object(extra: &Members, own: &[(&str, String)], own_first: bool) -> String {
 
 fn state() -> impl Strategy<Value = State> {
     prop_oneof![
-        3 => Just(State::Pending),
+        3 => proptest::option::of(vec(0..12_u32, 0..6)).prop_map(|declared| State::Pending { declared }),
         1 => (vec(0..12_u32, 0..6), vec(0..12_u32, 0..3))
             .prop_map(|(groups, removed)| State::Resolved { groups, removed }),
         1 => Just(State::Refused { reason: "why".into() }),
@@ -141,7 +141,8 @@ fn assert_survived(spec: &Spec, json: &str) {
 
 /// A fixture as a runtime would have left it after our adjustment.
 fn decided(fixture: &str) -> String {
-    let gate = Gate { pod: "default/web".into(), container: "app".into(), state: State::Pending };
+    let gate =
+        Gate { pod: "default/web".into(), container: "app".into(), state: State::Pending { declared: None } };
     let mut value: Value = serde_json::from_str(fixture).unwrap();
     let hook = serde_json::json!({"path": "/usr/bin/strict-groups", "args": gate.args()});
     value["hooks"]["createRuntime"].as_array_mut().unwrap().push(hook);
@@ -176,7 +177,7 @@ proptest! {
         for group in &resolution.groups {
             let allowed = spec.gates.iter().all(|gate| match &gate.state {
                 State::Resolved { groups, .. } => groups.contains(group),
-                State::Pending | State::Refused { .. } => true,
+                State::Pending { .. } | State::Refused { .. } => true,
             });
             prop_assert!(
                 *group == spec.gid || (spec.made.contains(group) && declared.contains(group) && allowed)
@@ -197,7 +198,7 @@ proptest! {
     #[test]
     fn refuse_touches_pending_gates_only(spec in any_spec(1..4), reason: String) {
         let json = spec::refuse(spec.json.as_bytes(), &reason).unwrap();
-        let any_pending = spec.gates.iter().any(|gate| gate.state == State::Pending);
+        let any_pending = spec.gates.iter().any(|gate| matches!(gate.state, State::Pending { .. }));
         prop_assert_eq!(json.is_some(), any_pending);
         if let Some(json) = json {
             let json = String::from_utf8(json).unwrap();
@@ -205,7 +206,7 @@ proptest! {
             let view = spec::read(json.as_bytes()).unwrap();
             prop_assert_eq!(&view.user.additional_gids, &spec.made);
             for (gate, before) in view.gates.iter().zip(&spec.gates) {
-                if before.state == State::Pending {
+                if matches!(before.state, State::Pending { .. }) {
                     let refused = matches!(gate.state, State::Refused { .. });
                     prop_assert!(refused, "{:?}", gate);
                 } else {

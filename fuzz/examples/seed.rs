@@ -159,7 +159,7 @@ fn metadata() -> Result<()> {
 fn all_gates() -> [(&'static str, Gate); 3] {
     let gate = |state| Gate { pod: "default/web".into(), container: "app".into(), state };
     [
-        ("pending", gate(State::Pending)),
+        ("pending", gate(State::Pending { declared: None })),
         ("resolved", gate(State::Resolved { groups: vec![3000, 4000], removed: vec![50000] })),
         ("refused", gate(State::Refused { reason: "containerd's record has no spec".into() })),
     ]

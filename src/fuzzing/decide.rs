@@ -70,7 +70,7 @@ pub fn decide(data: &[u8]) {
             let hooks = CreateContainerResponse::decode(&*answer).unwrap().adjust.unwrap().hooks.unwrap();
             let [hook] = &*hooks.create_runtime else { panic!("{hooks:?}") };
             let gate = Gate::parse(&hook.args).unwrap().unwrap();
-            assert_eq!(gate.state, State::Pending);
+            assert_eq!(gate.state, State::Pending { declared: None });
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn gate(data: &[u8]) {
 
     let allowed = match &gate.state {
         State::Resolved { groups, .. } => groups.clone(),
-        State::Pending | State::Refused { .. } => Vec::new(),
+        State::Pending { .. } | State::Refused { .. } => Vec::new(),
     };
     let gid = allowed.first().copied().unwrap_or(0);
     let user = ProcessUser { uid: 0, gid, additional_gids: allowed.clone() };

@@ -71,7 +71,8 @@ fn refuse(json: &[u8]) {
 }
 
 fn shut(json: &[u8]) {
-    let gate = Gate { pod: "default/web".into(), container: "app".into(), state: State::Pending };
+    let gate =
+        Gate { pod: "default/web".into(), container: "app".into(), state: State::Pending { declared: None } };
     match spec::shut(json, "/usr/bin/strict-groups", &gate) {
         Ok(Some(after)) => {
             kept(json, &after, false);

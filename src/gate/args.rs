@@ -11,6 +11,7 @@ const GATE: &str = "--gate";
 const POD: &str = "--pod";
 const CONTAINER: &str = "--container";
 const GROUPS: &str = "--groups";
+const DECLARED: &str = "--declared";
 const REMOVED: &str = "--removed";
 const REASON: &str = "--reason";
 
@@ -26,7 +27,7 @@ const REFUSED: &str = "refused";
 
 pub(super) fn write(gate: &Gate) -> Vec<String> {
     let state = match gate.state {
-        State::Pending => PENDING,
+        State::Pending { .. } => PENDING,
         State::Resolved { .. } => RESOLVED,
         State::Refused { .. } => REFUSED,
     };
@@ -35,13 +36,13 @@ pub(super) fn write(gate: &Gate) -> Vec<String> {
     args.push(format!("{POD}={}", name(&gate.pod)));
     args.push(format!("{CONTAINER}={}", name(&gate.container)));
     match &gate.state {
-        State::Pending => {}
+        State::Pending { declared: None } => {}
+        State::Pending { declared: Some(declared) } => args.extend(lists(DECLARED, declared)),
         State::Resolved { groups, removed } => {
-            if groups.is_empty() {
-                args.push(format!("{GROUPS}="));
-            }
             args.extend(lists(GROUPS, groups));
-            args.extend(lists(REMOVED, removed));
+            if !removed.is_empty() {
+                args.extend(lists(REMOVED, removed));
+            }
         }
         State::Refused { reason } => args.push(format!("{REASON}={}", text::one_line(reason, REASON_MAX))),
     }
@@ -54,9 +55,11 @@ fn name(text: &str) -> String {
     if line.is_empty() { UNNAMED.to_owned() } else { line }
 }
 
-/// `flag=1,2,3`, as often as it takes.
+/// `flag=1,2,3`, as often as it takes; `flag=` for an empty list.
 fn lists(flag: &str, groups: &[u32]) -> impl Iterator<Item = String> {
-    groups.chunks(GROUPS_PER_ARG).map(move |chunk| {
+    let none: &[u32] = &[];
+    let empty = groups.is_empty().then_some(none);
+    groups.chunks(GROUPS_PER_ARG).chain(empty).map(move |chunk| {
         let mut arg = format!("{flag}=");
         for (n, group) in chunk.iter().enumerate() {
             if n > 0 {
@@ -79,7 +82,7 @@ pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> 
     }
 
     let (mut state, mut pod, mut container, mut reason) = (None, None, None, None);
-    let (mut groups, mut removed) = (None, None);
+    let (mut groups, mut removed, mut declared) = (None, None, None);
     for arg in args {
         let unknown = || GateError::Unknown { arg: arg.to_owned() };
         let (flag, value) = arg.split_once('=').ok_or_else(unknown)?;
@@ -89,6 +92,7 @@ pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> 
             CONTAINER => once(CONTAINER, &mut container, value)?,
             REASON => once(REASON, &mut reason, value)?,
             GROUPS => append(GROUPS, &mut groups, value)?,
+            DECLARED => append(DECLARED, &mut declared, value)?,
             REMOVED => append(REMOVED, &mut removed, value)?,
             _ => return Err(unknown()),
         }
@@ -100,15 +104,17 @@ pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> 
             absent(PENDING, REASON, reason.is_some())?;
             absent(PENDING, GROUPS, groups.is_some())?;
             absent(PENDING, REMOVED, removed.is_some())?;
-            State::Pending
+            State::Pending { declared }
         }
         RESOLVED => {
             absent(RESOLVED, REASON, reason.is_some())?;
+            absent(RESOLVED, DECLARED, declared.is_some())?;
             let groups = groups.ok_or(GateError::Missing { flag: GROUPS })?;
             State::Resolved { groups, removed: removed.unwrap_or_default() }
         }
         REFUSED => {
             absent(REFUSED, GROUPS, groups.is_some())?;
+            absent(REFUSED, DECLARED, declared.is_some())?;
             absent(REFUSED, REMOVED, removed.is_some())?;
             State::Refused { reason: reason.ok_or(GateError::Missing { flag: REASON })?.to_owned() }
         }

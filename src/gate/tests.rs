@@ -21,7 +21,10 @@ fn user(gid: u32, additional_gids: &[u32]) -> ProcessUser {
 #[test]
 fn writes_the_documented_form() {
     let pending = ["strict-groups", "hook", "--gate=pending", "--pod=default/web", "--container=app"];
-    assert_eq!(gate(State::Pending).args(), pending);
+    assert_eq!(gate(State::Pending { declared: None }).args(), pending);
+    let declared = |groups: &[u32]| gate(State::Pending { declared: Some(groups.into()) }).args();
+    assert_eq!(declared(&[4000, 5000]), [&pending[..], &["--declared=4000,5000"]].concat());
+    assert_eq!(declared(&[]), [&pending[..], &["--declared="]].concat());
     assert_eq!(
         resolved(&[3000, 4000], &[50000]).args()[2..],
         ["--gate=resolved", "--pod=default/web", "--container=app", "--groups=3000,4000", "--removed=50000"]
@@ -105,6 +108,14 @@ fn damaged_gates_are_errors() {
         error(&[P, C, R, "--groups=1", "--reason=x"]),
         Misplaced { flag: "--reason", state: "resolved" }
     );
+    assert_eq!(
+        error(&[P, C, R, "--groups=1", "--declared=1"]),
+        Misplaced { flag: "--declared", state: "resolved" }
+    );
+    assert_eq!(
+        error(&[P, C, "--gate=refused", "--reason=x", "--declared="]),
+        Misplaced { flag: "--declared", state: "refused" }
+    );
     let refused = [P, C, "--gate=refused", "--reason=x", "--groups=1"];
     assert_eq!(error(&refused), Misplaced { flag: "--groups", state: "refused" });
     assert_eq!(error(&["--reason=x", P, C, "--gate=refused", "--reason=x"]), Repeated { flag: "--reason" });
@@ -134,7 +145,10 @@ fn verify_refuses_everything_else() {
     assert_eq!(refusal.cause, Cause::NotAllowed { groups: vec![0] });
     let refusal = resolved(&[], &[]).verify(&user(0, &[])).unwrap_err();
     assert_eq!(refusal.cause, Cause::NotAllowed { groups: vec![0] });
-    assert_eq!(self::gate(State::Pending).verify(&user(3000, &[])).unwrap_err().cause, Cause::NeverEnforced);
+    assert_eq!(
+        self::gate(State::Pending { declared: None }).verify(&user(3000, &[])).unwrap_err().cause,
+        Cause::NeverEnforced
+    );
 }
 
 #[test]
@@ -148,7 +162,10 @@ fn the_whole_spec_is_verified() {
     assert_eq!(resolved(&[3000], &[]).verify_spec(&spec(false)), Ok(()));
     let refusal = resolved(&[3000], &[]).verify_spec(&spec(true)).unwrap_err();
     assert_eq!(refusal.cause, Cause::KeepsOriginalGroups);
-    assert_eq!(gate(State::Pending).verify_spec(&spec(false)).unwrap_err().cause, Cause::NeverEnforced);
+    assert_eq!(
+        gate(State::Pending { declared: None }).verify_spec(&spec(false)).unwrap_err().cause,
+        Cause::NeverEnforced
+    );
     assert!(matches!(
         resolved(&[1], &[]).verify_spec(&spec(false)).unwrap_err().cause,
         Cause::NotAllowed { .. }
@@ -159,7 +176,7 @@ fn the_whole_spec_is_verified() {
 fn refusals_say_what_to_do() {
     let text = |gate: &Gate, groups: &[u32]| gate.verify(&user(3000, groups)).unwrap_err().to_string();
     assert_eq!(
-        text(&gate(State::Pending), &[]),
+        text(&gate(State::Pending { declared: None }), &[]),
         "strict-groups: pod default/web, container app: supplementalGroupsPolicy Strict was never enforced (the \
          strict-groups plugin did not finish its work); see its log on the node; the kubelet tries again, unless \
          restartPolicy is Never"
@@ -199,7 +216,9 @@ fn refusals_are_one_line_whatever_stands_in_the_gate() {
 /// Found by fuzzing: such a gate was written without a name, and not understood again.
 #[test]
 fn names_of_which_nothing_can_be_shown_are_written() {
-    let args = Gate { pod: "\u{7f}\n".into(), container: String::new(), state: State::Pending }.args();
+    let args =
+        Gate { pod: "\u{7f}\n".into(), container: String::new(), state: State::Pending { declared: None } }
+            .args();
     let read = Gate::parse(&args).unwrap().unwrap();
     assert_eq!((&*read.pod, &*read.container), ("?", "?"));
     assert_eq!(read.args(), args);
@@ -207,7 +226,7 @@ fn names_of_which_nothing_can_be_shown_are_written() {
 
 fn any_state() -> impl Strategy<Value = State> {
     prop_oneof![
-        Just(State::Pending),
+        any::<Option<Vec<u32>>>().prop_map(|declared| State::Pending { declared }),
         (any::<Vec<u32>>(), any::<Vec<u32>>())
             .prop_map(|(groups, removed)| State::Resolved { groups, removed }),
         "[!-~]{0,20}( [!-~]{1,20}){0,5}".prop_map(|reason| State::Refused { reason: reason.trim().into() }),

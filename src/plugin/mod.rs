@@ -168,11 +168,15 @@ impl Plugin for StrictGroups {
                 return Err(Refused::NotEnforceable { subject, source }.into());
             }
         }
-        Ok(self.inject(&Gate { pod: subject.pod, container: subject.container, state: State::Pending }))
+        Ok(self.inject(&Gate {
+            pod: subject.pod,
+            container: subject.container,
+            state: State::Pending { declared: None },
+        }))
     }
 
     async fn post_create_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
-        let pending = gates(&container).any(|gate| gate.state == State::Pending);
+        let pending = gates(&container).any(|gate| matches!(gate.state, State::Pending { .. }));
         if !pending || !self.containerd.load(Ordering::Relaxed) {
             return Ok(());
         }

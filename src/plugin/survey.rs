@@ -49,17 +49,17 @@ impl Survey {
         let subject = Subject::new(pod, container);
         let state = match gates(container).next().map(|gate| gate.state) {
             // Decided, and left pending by a plugin that ended in between.
-            Some(State::Pending) => State::Pending,
+            Some(State::Pending { declared }) => State::Pending { declared },
             Some(State::Resolved { .. } | State::Refused { .. }) => return,
             None => match policy::decide(&pod.annotations, &container.name, &self.node) {
                 Ok(decision) if decision.policy == Policy::Merge => return,
-                Ok(_) => State::Pending,
+                Ok(_) => State::Pending { declared: None },
                 Err(error) => State::Refused { reason: error.to_string() },
             },
         };
         let outcome = match &state {
             State::Refused { .. } => "will not start",
-            State::Pending | State::Resolved { .. } => "enforced before its start",
+            State::Pending { .. } | State::Resolved { .. } => "enforced before its start",
         };
         let gate = Gate { pod: subject.pod, container: subject.container, state };
         let resolver = Resolver::new(self.containers.clone());
@@ -114,7 +114,7 @@ impl Survey {
     async fn allowed(&self, pod: &Pod, container: &Container) -> Option<Allowed> {
         let resolved = gates(container).find_map(|gate| match gate.state {
             State::Resolved { groups, .. } => Some(groups),
-            State::Pending | State::Refused { .. } => None,
+            State::Pending { .. } | State::Refused { .. } => None,
         });
         if let Some(groups) = resolved {
             return Some(Allowed::Resolved(groups));

@@ -8,7 +8,7 @@ fn gate(state: State) -> Gate {
 }
 
 fn pending() -> Gate {
-    gate(State::Pending)
+    gate(State::Pending { declared: None })
 }
 
 fn resolved(groups: &[u32], removed: &[u32]) -> Gate {

@@ -145,7 +145,7 @@ fn a_gate_of_the_plugin_decides() {
     for case in both() {
         let case = case.strict().gates(&[resolved()]);
         case.starts();
-        let case = case.gates(&[resolved(), State::Pending]);
+        let case = case.gates(&[resolved(), State::Pending { declared: None }]);
         case.refused("never enforced");
         case.gates(&[State::Refused { reason: "the moon is full".into() }]).refused("the moon is full");
     }
