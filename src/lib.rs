@@ -4,6 +4,7 @@
 //! [`policy`], [`groups`], [`gate`], [`spec`] and [`declared`] are pure: bytes
 //! in, decision out. [`nri`] is an NRI plugin stub that knows nothing of groups.
 
+mod bundle;
 pub mod commands;
 pub mod config;
 pub mod containerd;
@@ -16,12 +17,14 @@ pub mod groups;
 pub mod identity;
 mod json;
 pub mod logging;
+pub mod membership;
 pub mod node_config;
 pub mod nri;
 pub mod plugin;
 pub mod policy;
 pub mod privilege;
 mod rootfs;
+pub mod runtime;
 pub mod spec;
 pub mod static_gate;
 mod text;

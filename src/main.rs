@@ -1,11 +1,11 @@
 //! The `strict-groups` binary: from the command line to the command.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use strict_groups::{
-    commands::{config, hook, plugin},
-    logging, nri,
+    commands::{config, hook, plugin, runtime},
+    logging, nri, runtime as oci_runtime,
 };
 
 /// musl's allocator maps and unmaps pages for every few KiB, some 70 system
@@ -35,6 +35,8 @@ enum Command {
     Plugin(plugin::PluginArgs),
     /// Print or write the container runtime's configuration: NRI on, and the static gate
     Config(config::ConfigArgs),
+    /// Be an OCI runtime: make Strict containers so, then become the real runtime
+    Runtime(runtime::RuntimeArgs),
     /// Let a container start or refuse it; run by the OCI runtime, not by people
     Hook {
         /// The gate's arguments, as the plugin made them
@@ -65,6 +67,12 @@ impl From<LogLevel> for tracing::Level {
 }
 
 fn main() -> ExitCode {
+    // Engines call us under this name for every step of every container: nothing comes before.
+    let mut args = std::env::args_os();
+    if args.next().is_some_and(|name| Path::new(&name).file_name() == Some(oci_runtime::NAME.as_ref())) {
+        let _told = oci_runtime::run(&args.collect::<Vec<_>>(), None);
+        return ExitCode::FAILURE;
+    }
     match Cli::parse_from(arguments()) {
         Cli { command: Command::Hook { gate }, .. } => refuse_or_exit(&gate),
         Cli { command: Command::Plugin(args), log_level } => {
@@ -73,6 +81,7 @@ fn main() -> ExitCode {
         Cli { command: Command::Config(args), .. } => {
             config::run(&args).unwrap_or_else(|error| report(Err(error)))
         }
+        Cli { command: Command::Runtime(args), .. } => runtime::run(&args),
     }
 }
 

@@ -17,6 +17,8 @@ use nix::{
 
 /// Where the groups of a root file system are.
 pub(crate) const GROUP_FILE: &str = "etc/group";
+/// Where the users are.
+pub(crate) const PASSWD_FILE: &str = "etc/passwd";
 
 /// The largest file that is read: more than any real `/etc/group`.
 const LARGEST: u64 = 10 * 1024 * 1024;

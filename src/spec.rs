@@ -16,9 +16,14 @@ use crate::text;
 
 mod annotations;
 mod hooks;
+mod id_maps;
+mod process;
 mod user;
 
 pub use annotations::{Annotations, read_with_annotations};
+pub use id_maps::{IdMaps, IdRange, read_id_maps};
+pub use process::{StrictProcess, strict_process};
+
 use hooks::Hooks;
 use user::User;
 

@@ -25,6 +25,9 @@ use crate::text;
 const RUNTIME: &str = "--runtime=";
 const CONFIG: &str = "--config=";
 
+/// CRI-O's own id of the container.
+const CRI_O_CONTAINER: &str = "io.kubernetes.cri-o.ContainerID";
+
 /// The longest description of a wrong configuration, in bytes.
 const CONFIG_SHOWN: usize = 512;
 
@@ -44,6 +47,8 @@ pub enum Runtime {
     Containerd,
     /// CRI-O.
     CriO,
+    /// Neither: podman and others, whose containers belong to no pod. The hook is never told this one.
+    Other,
 }
 
 /// Arguments that say static gate and something that is not understood.
@@ -135,6 +140,7 @@ impl Runtime {
         match self {
             Self::Containerd => "containerd",
             Self::CriO => "cri-o",
+            Self::Other => "other",
         }
     }
 
@@ -154,6 +160,21 @@ impl Runtime {
                 pod: "io.kubernetes.pod.name",
                 container: "io.kubernetes.container.name",
             },
+            // Nobody else's annotations say who a container is: these are nobody's.
+            Self::Other => Keys { sandbox: "", namespace: "", pod: "", container: "" },
+        }
+    }
+
+    /// The runtime that made a config.json for the container `id`, by annotations that it alone can have
+    /// written: the id is made up after the pod.
+    #[must_use]
+    pub fn of(annotations: &Annotations, id: &str) -> Self {
+        if annotations.get(CRI_O_CONTAINER).is_some_and(|container| container == id) {
+            Self::CriO
+        } else if annotations.contains_key(Self::Containerd.keys().sandbox) {
+            Self::Containerd
+        } else {
+            Self::Other
         }
     }
 
@@ -161,8 +182,8 @@ impl Runtime {
     /// whose containers belong to no pod.
     fn made(self, annotations: &Annotations) -> bool {
         match self {
-            Self::Containerd => true,
-            Self::CriO => annotations.contains_key("io.kubernetes.cri-o.ContainerID"),
+            Self::Containerd | Self::Other => true,
+            Self::CriO => annotations.contains_key(CRI_O_CONTAINER),
         }
     }
 }

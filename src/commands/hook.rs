@@ -8,22 +8,15 @@
 //! `/etc/group`, and the node's configuration where the answer depends on it.
 
 use std::{
-    fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use nix::{
-    dir::Dir,
-    errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
-    sys::stat::Mode,
-};
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
+    bundle,
     config::{Config, ConfigError},
     gate::{Gate, GateError, NAME_MAX, Refusal},
     groups, rootfs,
@@ -31,10 +24,6 @@ use crate::{
     static_gate::{Start, StaticGate, StaticGateError, StaticRefusal},
     text,
 };
-
-/// More than any real state or `config.json`: Kubernetes allows 256 KiB of
-/// annotations, and the kernel a few MiB of arguments and environment.
-const LARGEST_INPUT: u64 = 16 * 1024 * 1024;
 
 /// The longest path that is shown, in bytes: that of any real bundle.
 const PATH_SHOWN: usize = 512;
@@ -166,7 +155,7 @@ struct Machine;
 
 impl Node for Machine {
     fn config_json(&self, bundle: &Path) -> io::Result<Vec<u8>> {
-        read_config(bundle)
+        bundle::read(bundle, Path::new(bundle::CONFIG))
     }
 
     fn group_file(&self, pid: u32, root: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -219,7 +208,7 @@ fn read_gated(gate: &Gate, bundle: &Path, json: &[u8]) -> Result<spec::View, Inp
 }
 
 fn config_json(bundle: &Path) -> PathBuf {
-    bundle.join("config.json")
+    bundle.join(bundle::CONFIG)
 }
 
 /// The `/etc/group` that the container's first process is going to have. The
@@ -230,47 +219,12 @@ fn group_file(node: &impl Node, pid: u32, bundle: &Path, view: &spec::View) -> i
 
 impl Bundle {
     fn read(node: &impl Node, state: impl Read) -> Result<Self, InputError> {
-        let state = read_limited(state).map_err(InputError::State)?;
+        let state = bundle::read_limited(state).map_err(InputError::State)?;
         let OciState { id, pid, bundle } =
             serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
         match node.config_json(&bundle) {
             Ok(json) => Ok(Self { id, pid, path: bundle, json }),
             Err(source) => Err(InputError::Config { path: config_json(&bundle), source }),
         }
-    }
-}
-
-/// Reads the bundle's own `config.json`: no link, no FIFO or device that
-/// would make the hook wait.
-fn read_config(bundle: &Path) -> io::Result<Vec<u8>> {
-    let bundle = Dir::open(bundle, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let file = File::from(open_within(&bundle, "config.json")?);
-    if file.metadata()?.is_file() {
-        read_limited(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
-    }
-}
-
-/// Opens `name`, a single component, in `bundle`, and has the kernel see to it
-/// that nothing leads out of there (`openat2(2)`). Without that call (a kernel
-/// before 5.6: ENOSYS; a seccomp filter: EPERM) no link is followed either.
-fn open_within(bundle: &Dir, name: &str) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let within =
-        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    match openat2(bundle, name, OpenHow::new().flags(flags).resolve(within)) {
-        Err(Errno::ENOSYS | Errno::EPERM) => openat(bundle, name, flags, Mode::empty()),
-        opened => opened,
-    }
-}
-
-fn read_limited(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(LARGEST_INPUT + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST_INPUT) {
-        Ok(bytes)
-    } else {
-        Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"))
     }
 }

@@ -3,3 +3,4 @@
 pub mod config;
 pub mod hook;
 pub mod plugin;
+pub mod runtime;

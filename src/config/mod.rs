@@ -8,6 +8,10 @@
 //! [exempt]                    # from the static gate: may start while the plugin is away
 //! namespaces = ["kube-system"]
 //! pods = ["ns/name", "ns/prefix-*"]
+//!
+//! [runtime]                   # for strict-groups-runtime
+//! path = "/usr/bin/runc"      # the real OCI runtime
+//! ungated = "resolve"         # a Strict container that no plugin saw: "resolve" or "refuse"
 //! ```
 //!
 //! Every key is optional, and so is the file at its default place.
@@ -26,8 +30,10 @@ use crate::{
 };
 
 mod error;
+mod runtime;
 
 pub use error::ConfigError;
+pub use runtime::{RuntimeConfig, Ungated};
 
 /// Where the configuration is looked for when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/strict-groups/config.toml";
@@ -40,6 +46,7 @@ pub struct Config {
     pods_may_override: bool,
     hook_path: Option<PathBuf>,
     exempt: Exempt,
+    runtime: RuntimeConfig,
 }
 
 impl Config {
@@ -88,6 +95,21 @@ impl Config {
     #[must_use]
     pub fn hook_path(&self) -> Option<&Path> {
         self.hook_path.as_deref()
+    }
+
+    /// What the OCI runtime wrapper does.
+    #[must_use]
+    pub fn runtime(&self) -> &RuntimeConfig {
+        &self.runtime
+    }
+
+    /// `runtime.path` of the file that [`Config::load`] would read, although the file may be wrong
+    /// otherwise. None as well when it is not root's alone.
+    #[must_use]
+    pub fn runtime_path_despite_errors(path: Option<&Path>) -> Option<PathBuf> {
+        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        trust::check(file, trust::Kind::File).ok()?;
+        RuntimeConfig::path_despite_errors(&std::fs::read_to_string(file).ok()?)
     }
 
     /// The pods that may start although the plugin did not see them.

@@ -1,0 +1,122 @@
+//! Files of an OCI bundle (OCI runtime-spec, "Filesystem Bundle"): read without following what leads
+//! elsewhere, replaced so that nobody sees half a file.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+    path::Path,
+};
+
+use nix::{
+    dir::Dir,
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
+    sys::stat::Mode,
+    unistd::{Gid, Uid},
+};
+
+/// The spec of the bundle's container.
+pub(crate) const CONFIG: &str = "config.json";
+
+/// More than any real state or `config.json`: Kubernetes allows 256 KiB of
+/// annotations, and the kernel a few MiB of arguments and environment.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Reads the regular file `name`, a single component, in `directory`: no
+/// link, no FIFO or device that would make us wait.
+///
+/// # Errors
+/// It cannot be read, is no regular file or larger than 16 MiB.
+pub(crate) fn read(directory: &Path, name: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let file = File::from(open_within(&Dir::open(directory, flags, Mode::empty())?, name)?);
+    if file.metadata()?.is_file() {
+        read_limited(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
+/// Reads all of `from`.
+///
+/// # Errors
+/// It cannot be read or is larger than 16 MiB.
+pub(crate) fn read_limited(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"))
+    }
+}
+
+/// Puts `content` in the place of the file `name` in `directory`, which keeps
+/// its owner and mode. Readers see the old file or the new one. It is not
+/// synced to disk: a bundle does not outlive the machine's uptime.
+///
+/// # Errors
+/// The old file stays as it was.
+pub(crate) fn replace(directory: &Path, name: &Path, content: &[u8]) -> io::Result<()> {
+    let path = directory.join(name);
+    let old = std::fs::symlink_metadata(&path)?;
+    let mut new = tempfile::Builder::new().prefix(".strict-groups-").tempfile_in(directory)?;
+    new.write_all(content)?;
+    nix::unistd::fchown(new.as_file(), Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
+    new.as_file().set_permissions(std::fs::Permissions::from_mode(old.mode()))?;
+    new.persist(path).map(drop).map_err(|error| error.error)
+}
+
+/// Opens `name` in `directory`, and has the kernel see to it that nothing leads
+/// out of there (`openat2(2)`). Without that call (a kernel before 5.6: ENOSYS;
+/// a seccomp filter: EPERM) no link is followed either.
+fn open_within(directory: &Dir, name: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let within =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    match openat2(directory, name, OpenHow::new().flags(flags).resolve(within)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => openat(directory, name, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_keeps_mode_and_owner_and_leaves_nothing_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(CONFIG);
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let before = fs::metadata(&path).unwrap();
+        replace(dir.path(), Path::new(CONFIG), b"new").unwrap();
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!((before.mode(), before.uid(), before.gid()), (after.mode(), after.uid(), after.gid()));
+        assert_ne!(before.ino(), after.ino(), "a reader that has the old file open keeps it whole");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_plain_files_of_a_sane_size_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = || read(dir.path(), Path::new(CONFIG)).unwrap_err();
+        assert_eq!(read().kind(), io::ErrorKind::NotFound);
+        symlink("/etc/hostname", dir.path().join(CONFIG)).unwrap();
+        assert_eq!(read().raw_os_error(), Some(Errno::ELOOP as i32));
+        fs::remove_file(dir.path().join(CONFIG)).unwrap();
+        nix::unistd::mkfifo(&dir.path().join(CONFIG), Mode::S_IRUSR).unwrap();
+        assert!(read().to_string().contains("regular"));
+        fs::remove_file(dir.path().join(CONFIG)).unwrap();
+        File::create(dir.path().join(CONFIG)).unwrap().set_len(LARGEST + 1).unwrap();
+        assert!(read().to_string().contains("16 MiB"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Which groups an image's `/etc/passwd` and `/etc/group` give a user.
+//!
+//! Container runtimes in Go read these files with the same small parser (moby/sys/user, once
+//! runc's libcontainer/user). It takes far more than the C library does: a number that is none
+//! counts as 0, one that is too long wraps around when it becomes a GID, missing fields are empty.
+//! Whoever builds an image can write such lines, so they are read here in the same way.
+//!
+//! It is used where nothing tells which groups a pod declared. What the files give is taken away
+//! then, so when in doubt the answer here has a group too many and never one too few: all names of
+//! a uid count, although a runtime takes only the one by which the user was found.
+
+use std::collections::{BTreeSet, HashSet};
+
+/// The groups, in the container's own GIDs, that have one of the users `uids` as a member.
+/// `passwd` and `group` are the contents of the files, empty where the image has none.
+#[must_use]
+pub fn implied(passwd: &[u8], group: &[u8], uids: &[u32]) -> BTreeSet<u32> {
+    let names: HashSet<&[u8]> = lines(passwd)
+        .filter_map(|line| {
+            let mut fields = fields(line);
+            let name = fields.next()?;
+            let uid = number(fields.nth(1).unwrap_or_default());
+            (!name.is_empty() && uids.contains(&uid)).then_some(name)
+        })
+        .collect();
+    if names.is_empty() {
+        return BTreeSet::new();
+    }
+    lines(group)
+        // The passwd parser knows no comments, the group parser does.
+        .filter(|line| !line.starts_with(b"#"))
+        .filter_map(|line| {
+            let mut fields = fields(line).skip(2);
+            let gid = number(fields.next()?);
+            let mut members = fields.next()?.split(|&byte| byte == b',');
+            members.any(|member| names.contains(member)).then_some(gid)
+        })
+        .collect()
+}
+
+fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    file.split(|&byte| byte == b'\n').map(trim).filter(|line| !line.is_empty())
+}
+
+fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| byte == b':')
+}
+
+/// A number as Go's `Atoi` reads it when its error is ignored, cut to 32 bits as a GID is.
+fn number(text: &[u8]) -> u32 {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return 0;
+    }
+    let magnitude = digits
+        .iter()
+        .fold(0_i64, |sum, digit| sum.saturating_mul(10).saturating_add(i64::from(*digit - b'0')));
+    let value = match (negative, magnitude) {
+        (true, i64::MAX) => i64::MIN,
+        (true, magnitude) => -magnitude,
+        (false, magnitude) => magnitude,
+    };
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// Takes white space off both ends, that of Unicode included, as Go's `bytes.TrimSpace` does.
+fn trim(mut line: &[u8]) -> &[u8] {
+    while let Some(rest) = line.utf8_chunks().next().and_then(|chunk| {
+        let first = chunk.valid().chars().next().filter(|c| c.is_whitespace())?;
+        line.get(first.len_utf8()..)
+    }) {
+        line = rest;
+    }
+    // The last character has at most four bytes, and those before it do not matter.
+    while let Some(rest) = (1..=4).find_map(|length| {
+        let (rest, last) = line.split_at_checked(line.len().checked_sub(length)?)?;
+        let last = str::from_utf8(last).ok()?;
+        (last.chars().count() == 1 && last.chars().all(char::is_whitespace)).then_some(rest)
+    }) {
+        line = rest;
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
+
+    fn given(passwd: &str, group: &str, uid: u32) -> Vec<u32> {
+        implied(passwd.as_bytes(), group.as_bytes(), &[uid]).into_iter().collect()
+    }
+
+    #[test]
+    fn the_announcements_image() {
+        let group = "root:x:0:\nalice:x:1000:\nimplicit:x:50000:alice\nother:x:50001:bob,root\n";
+        assert_eq!(given(PASSWD, group, 1000), [50000]);
+        assert_eq!(given(PASSWD, group, 0), [50001]);
+        assert_eq!(given(PASSWD, group, 1001), [] as [u32; 0]);
+        assert_eq!(given("", group, 1000), [] as [u32; 0], "a number without a name is in no group");
+        assert_eq!(given(PASSWD, "", 1000), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn all_names_of_a_uid_count() {
+        let passwd = "a:x:7:7::/:\nb:x:7:7::/:\n";
+        assert_eq!(given(passwd, "x:x:1:a\ny:x:2:b\nz:x:3:c\n", 7), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_0() {
+        for broken in ["x:x:abc:alice", "x:x::alice", "x:x: 5:alice", "x:x:0x5:alice", "x:x:5_0:alice"] {
+            assert_eq!(given(PASSWD, broken, 1000), [0], "{broken}");
+        }
+        for no_uid in ["alice", "alice:x", "alice:x:", "alice:x:one:1::/:"] {
+            assert_eq!(given(no_uid, "x:x:5:alice", 0), [5], "{no_uid}");
+        }
+    }
+
+    #[test]
+    fn long_numbers_wrap_around() {
+        assert_eq!(given(PASSWD, "x:x:4295017296:alice", 1000), [50000]);
+        assert_eq!(given(PASSWD, "x:x:-1:alice", 1000), [u32::MAX]);
+        assert_eq!(given(PASSWD, "x:x:99999999999999999999:alice", 1000), [u32::MAX]);
+        assert_eq!(given(PASSWD, "x:x:-99999999999999999999:alice", 1000), [0]);
+        assert_eq!(given(PASSWD, "x:x:+5:alice", 1000), [5]);
+        assert_eq!(given("alice:x:4294968296:0::/:", "x:x:5:alice", 1000), [5]);
+    }
+
+    #[test]
+    fn broken_lines() {
+        assert_eq!(given(PASSWD, "x:x:5", 1000), [] as [u32; 0]);
+        assert_eq!(given(PASSWD, "x:x:5:alice:more", 1000), [5]);
+        assert_eq!(given(PASSWD, "x:x:5:bob,,alice,\r", 1000), [5]);
+        assert_eq!(given(PASSWD, "x:x:5: alice", 1000), [] as [u32; 0], "spaces inside stay");
+        assert_eq!(given(PASSWD, "\u{a0}\tx:x:5:alice \u{2003}\r\n", 1000), [5]);
+        assert_eq!(given(PASSWD, " #x:x:5:alice\n", 1000), [] as [u32; 0]);
+        assert_eq!(given("#alice:x:1000:0::/:", "x:x:5:#alice", 1000), [5]);
+        assert_eq!(given(":x:1000:0::/:", "x:x:5:\ny:x:6:,", 1000), [] as [u32; 0]);
+        assert_eq!(implied(b"\xff:x:1:", b"\xffx:x:5:\xff", &[1]).into_iter().collect::<Vec<_>>(), [5]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_files(passwd: Vec<u8>, group: Vec<u8>, uid: u32) {
+            implied(&passwd, &group, &[uid]);
+        }
+
+        #[test]
+        fn a_line_gives_its_group_wherever_it_stands(before in "[a-z:0-9\n,#]{0,40}", after in "[a-z:0-9\n,#]{0,40}", gid: u32) {
+            let group = format!("{before}\nx:x:{gid}:alice\n{after}");
+            prop_assert!(implied(PASSWD.as_bytes(), group.as_bytes(), &[1000]).contains(&gid));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `create`, `run` and `restore`: makes the bundle's spec Strict before the real runtime reads it.
+
+use std::{
+    borrow::Cow,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{OFlag, open},
+    sys::stat::Mode,
+};
+
+use super::{
+    argv::Create,
+    error::{Fault, RuntimeError, Subject},
+    persisted, report,
+};
+use crate::{
+    bundle,
+    config::{Config, ConfigError, Ungated},
+    gate::{Gate, NAME_MAX, State},
+    membership, rootfs,
+    spec::{self, Annotations, IdMaps, SpecError, View},
+    static_gate::{Runtime, Start, StaticCause, StaticGate, StaticRefusal},
+    text,
+};
+
+/// A bundle's spec file.
+struct SpecFile {
+    directory: PathBuf,
+    name: PathBuf,
+}
+
+impl SpecFile {
+    fn of(create: &Create<'_>) -> Self {
+        let directory = create.bundle.unwrap_or(Path::new("."));
+        let path = directory.join(create.config.unwrap_or(Path::new(bundle::CONFIG)));
+        let name = path.file_name().map_or_else(PathBuf::new, PathBuf::from);
+        Self { directory: path.parent().map_or_else(|| PathBuf::from("."), Path::to_owned), name }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(&self.name)
+    }
+
+    fn replace(&self, content: &[u8]) -> Result<(), Fault> {
+        bundle::replace(&self.directory, &self.name, content)
+            .map_err(|source| Fault::Write { path: self.path(), source })
+    }
+}
+
+/// Makes the spec of a container that is Strict so, and leaves that of any other one alone.
+///
+/// # Errors
+/// Every reason for which the container must not be made.
+pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) -> Result<(), RuntimeError> {
+    let id = Subject::Id(create.id.to_owned());
+    let file = SpecFile::of(create);
+    let read = |error| RuntimeError::Fault { subject: id.clone(), fault: error };
+    let json = bundle::read(&file.directory, &file.name)
+        .map_err(|source| read(Fault::Read { path: file.path(), source }))?;
+    let spec = |source| Fault::Spec { path: file.path(), source };
+    let (view, annotations) = spec::read_with_annotations(&json).map_err(|source| read(spec(source)))?;
+    let Some((gated, gate)) = gated(create.id, &json, &view, &annotations, config, &file)? else {
+        return Ok(());
+    };
+
+    let subject = Subject::Named { pod: gate.pod.clone(), container: gate.container.clone() };
+    let fault = |fault| RuntimeError::Fault { subject: subject.clone(), fault };
+    let declared = declared(create, &json, &view, &annotations, &gate.state).map_err(fault)?;
+    let resolution = spec::resolve(&gated, &declared).map_err(|source| fault(spec(source)))?;
+    let new = match (resolution.json, gated) {
+        (Some(new), _) => Some(new),
+        (None, Cow::Owned(gated)) => Some(gated),
+        (None, Cow::Borrowed(_)) => None,
+    };
+    if let Some(new) = &new {
+        file.replace(new).map_err(fault)?;
+        persisted::replace(&json, new).map_err(fault)?;
+    }
+    if !resolution.removed.is_empty() {
+        report::resolved(&subject, create.id, &resolution.groups, &resolution.removed);
+    }
+    Ok(())
+}
+
+/// The spec of a container that is Strict, with a gate, and that gate. None: the container is not Strict.
+fn gated<'j>(
+    id: &str,
+    json: &'j [u8],
+    view: &View,
+    annotations: &Annotations,
+    config: Result<Config, ConfigError>,
+    file: &SpecFile,
+) -> Result<Option<(Cow<'j, [u8]>, Gate)>, RuntimeError> {
+    if let Some(gate) = view.gates.iter().find(|gate| matches!(gate.state, State::Refused { .. })) {
+        // The gate would say the same; not every runtime passes on what a hook prints.
+        gate.verify(&view.user)?;
+    }
+    let pending = view.gates.iter().find(|gate| matches!(gate.state, State::Pending { .. }));
+    if let Some(gate) = pending.or(view.gates.first()) {
+        return Ok(Some((Cow::Borrowed(json), gate.clone())));
+    }
+
+    let (ungated, hook_path) = match &config {
+        Ok(config) => (config.runtime().ungated(), config.hook_path().map(Path::to_owned)),
+        Err(_) => (Ungated::Refuse, None),
+    };
+    let static_gate = StaticGate { runtime: Runtime::of(annotations, id), config: None };
+    // Whether the image renames groups shows only when the mounts are made, to the gate.
+    let start = Start { id, view, annotations, renames_groups: true };
+    let (pod, container) = match static_gate.judge(&start, || config) {
+        Ok(()) => return Ok(None),
+        Err(StaticRefusal::Container { cause: StaticCause::NotSeen, pod, container })
+            if ungated == Ungated::Resolve =>
+        {
+            (pod, container)
+        }
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let container =
+        if static_gate.runtime == Runtime::Other { text::one_line(id, NAME_MAX) } else { container };
+    let gate = Gate { pod, container, state: State::Pending { declared: None } };
+    let fault = |fault| RuntimeError::Fault { subject: Subject::Id(id.to_owned()), fault };
+    let path =
+        hook_path.map_or_else(std::env::current_exe, Ok).map_err(|error| fault(Fault::OwnPath(error)))?;
+    let shut = spec::shut(json, &path.to_string_lossy(), &gate)
+        .map_err(|source: SpecError| fault(Fault::Spec { path: file.path(), source }))?;
+    Ok(shut.map(|json| (Cow::Owned(json), gate)))
+}
+
+/// The groups that the process may have beside its primary one: what was declared, where the gate
+/// knows, else all that it has but for those that the image gives its user.
+fn declared(
+    create: &Create<'_>,
+    json: &[u8],
+    view: &View,
+    annotations: &Annotations,
+    state: &State,
+) -> Result<Vec<u32>, Fault> {
+    let made = &view.user.additional_gids;
+    // CRI-O puts the groups of CDI devices first, then the primary one, then the image's.
+    let by_devices = match Runtime::of(annotations, create.id) {
+        Runtime::CriO => made.iter().position(|gid| *gid == view.user.gid).unwrap_or(0),
+        Runtime::Containerd | Runtime::Other => 0,
+    };
+    let (devices, rest) = made.split_at(by_devices);
+    match state {
+        // Resolved by the plugin; the gate itself says what is allowed.
+        State::Resolved { .. } | State::Refused { .. } => Ok(made.clone()),
+        State::Pending { declared: Some(declared) } => Ok([devices, declared].concat()),
+        State::Pending { declared: None } => {
+            let maps = spec::read_id_maps(json)
+                .map_err(|source| Fault::Spec { path: Path::new(bundle::CONFIG).to_owned(), source })?;
+            let implied = implied(create, view, &maps)?;
+            Ok(devices.iter().chain(rest.iter().filter(|gid| !implied.contains(gid))).copied().collect())
+        }
+    }
+}
+
+/// The groups that the image gives the user of the process.
+fn implied(create: &Create<'_>, view: &View, maps: &IdMaps) -> Result<Vec<u32>, Fault> {
+    let path = create.bundle.unwrap_or(Path::new(".")).join(view.root_path.as_deref().unwrap_or("rootfs"));
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root: OwnedFd = open(&path, flags, Mode::empty())
+        .map_err(|errno| Fault::RootFs { path: path.clone(), source: errno.into() })?;
+    let read = |file| {
+        rootfs::read(&root, file)
+            .map(Option::unwrap_or_default)
+            .map_err(|source| Fault::Image { file, source })
+    };
+    let (passwd, group) = (read(rootfs::PASSWD_FILE)?, read(rootfs::GROUP_FILE)?);
+    // CRI-O looks users and groups up first, and turns ids of the machine into the container's later.
+    let uid = view.user.uid;
+    let uids: Vec<u32> = maps.uids.iter().filter_map(|range| range.to_host(uid)).chain([uid]).collect();
+    let groups = membership::implied(&passwd, &group, &uids);
+    let mapped = |gid: &u32| maps.gids.iter().find_map(|range| range.to_container(*gid));
+    Ok(groups.iter().filter_map(mapped).chain(groups.iter().copied()).collect())
+}

@@ -1,0 +1,58 @@
+//! `strict-groups-runtime`: an OCI runtime that makes containers Strict and then becomes the real one.
+//!
+//! For engines whose NRI cannot do it (CRI-O up to 1.30) or that have none (podman). It changes the spec
+//! of a Strict container at `create`, `run` and `restore`, and the process file at `exec`; everything else
+//! goes to the real runtime as it came. It is the same process before and after (`execve(2)`).
+
+mod argv;
+mod create;
+mod error;
+mod exec;
+mod persisted;
+mod real;
+mod report;
+mod state;
+
+use std::{convert::Infallible, ffi::OsString, path::Path};
+
+use crate::config::Config;
+use argv::Action;
+pub use error::{Fault, RuntimeError, Subject};
+pub use real::RealError;
+
+/// The name (`argv[0]`) by which our binary is this runtime.
+pub const NAME: &str = "strict-groups-runtime";
+
+/// Runs the OCI runtime's command line `args`, the program's name left out, with the node's
+/// configuration `config` (None: at its default place). Does not return unless something is wrong;
+/// that has been printed then.
+pub fn run(args: &[OsString], config: Option<&Path>) -> RuntimeError {
+    let call = argv::read(args);
+    match prepare_and_become(args, &call, config) {
+        Ok(never) => match never {},
+        Err(error) => {
+            report::failed(call.log, &error);
+            error
+        }
+    }
+}
+
+fn prepare_and_become(
+    args: &[OsString],
+    call: &argv::Call<'_>,
+    path: Option<&Path>,
+) -> Result<Infallible, RuntimeError> {
+    let config = Config::load(path);
+    // A configuration with an error in it must not keep `kill` or `state` from the containers there are.
+    let configured = match &config {
+        Ok(config) => config.runtime().path().map(Path::to_owned),
+        Err(_) => Config::runtime_path_despite_errors(path),
+    };
+    let real = real::find(configured.as_deref())?;
+    match &call.action {
+        Action::Create(create) => create::prepare(create, config)?,
+        Action::Exec(exec) => exec::prepare(&real, call, exec)?,
+        Action::Other => {}
+    }
+    Ok(real::become_it(&real, args)?)
+}
