@@ -42,6 +42,7 @@ build: linker ## the static release binary
 	  cargo build --release --locked --bin strict-groups --target $(TARGET)
 	@scripts/check-static.sh $(BIN)
 	@ln -f $(BIN) target/strict-groups
+	@ln -sf strict-groups target/strict-groups-runtime
 	@echo "built target/strict-groups, $$(stat -c %s $(BIN)) bytes"
 
 .PHONY: fuzz

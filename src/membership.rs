@@ -150,7 +150,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_files(passwd: Vec<u8>, group: Vec<u8>, uid: u32) {
-            implied(&passwd, &group, &[uid]);
+            let _any = implied(&passwd, &group, &[uid]);
         }
 
         #[test]

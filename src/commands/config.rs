@@ -14,12 +14,13 @@ use clap::{Args, Subcommand};
 
 use crate::{
     config::Config,
-    node_config::{File, Hook, crio, folder::Folder},
+    node_config::{File, Hook, folder::Folder},
     static_gate::{Runtime, StaticGate},
     trust,
 };
 
 mod containerd;
+mod crio;
 
 /// Prints or writes the container runtime's configuration: NRI on, and the static gate.
 #[derive(Debug, Args)]
@@ -32,8 +33,8 @@ pub struct ConfigArgs {
 enum RuntimeArgs {
     /// A drop-in for containerd, made from the configuration that it has
     Containerd(containerd::ContainerdArgs),
-    /// A file for CRI-O's folder of OCI hooks, /etc/containers/oci/hooks.d
-    Crio(Target),
+    /// A drop-in for CRI-O with the OCI runtime wrapper, and the hook's file
+    Crio(crio::CrioArgs),
 }
 
 /// What to do with the files. Without an option: print.
@@ -60,25 +61,8 @@ struct Target {
 pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     match &args.runtime {
         RuntimeArgs::Containerd(args) => containerd::run(args),
-        RuntimeArgs::Crio(target) => run_crio(target),
+        RuntimeArgs::Crio(args) => crio::run(args),
     }
-}
-
-fn run_crio(target: &Target) -> anyhow::Result<ExitCode> {
-    let is_our_name = |name: &str| name == crio::FILE;
-    if let Some(path) = &target.remove {
-        return remove(&Folder { path, is_our_name }, "CRI-O sees it at once.");
-    }
-    let files = [crio::hook_file(&target.hook(Runtime::CriO)?)];
-    if let Some(path) = &target.diff {
-        return diff(&Folder { path, is_our_name }, &files);
-    }
-    if let Some(path) = &target.write {
-        wrote(&Folder { path, is_our_name }.write(&files)?);
-        say("CRI-O sees it at once, if its hooks_dir has this folder.");
-        return Ok(ExitCode::SUCCESS);
-    }
-    print(&files.map(|file| file.content).concat())
 }
 
 impl Target {

@@ -57,6 +57,7 @@ pub(super) struct Exec<'a> {
 }
 
 /// One option of a command line: its long name, its letter, whether a value follows.
+#[derive(Clone, Copy)]
 struct Known {
     long: &'static str,
     short: Option<u8>,
@@ -196,7 +197,7 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// The option of a long name, or of an unambiguous beginning of one (getopt_long(3)).
+/// The option of a long name, or of an unambiguous beginning of one (`getopt_long(3)`).
 fn long(known: &'static [Known], name: &[u8]) -> Option<&'static Known> {
     if let Some(exact) = known.iter().find(|known| known.long.as_bytes() == name) {
         return Some(exact);

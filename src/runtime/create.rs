@@ -62,7 +62,8 @@ pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) 
         .map_err(|source| read(Fault::Read { path: file.path(), source }))?;
     let spec = |source| Fault::Spec { path: file.path(), source };
     let (view, annotations) = spec::read_with_annotations(&json).map_err(|source| read(spec(source)))?;
-    let Some((gated, gate)) = gated(create.id, &json, &view, &annotations, config, &file)? else {
+    let Some(Gated { spec: gated, gate }) = gated(create.id, &json, &view, &annotations, config, &file)?
+    else {
         return Ok(());
     };
 
@@ -85,7 +86,13 @@ pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) 
     Ok(())
 }
 
-/// The spec of a container that is Strict, with a gate, and that gate. None: the container is not Strict.
+/// The spec of a container that is Strict, and its gate.
+struct Gated<'j> {
+    spec: Cow<'j, [u8]>,
+    gate: Gate,
+}
+
+/// Tells whether the container is Strict, and gives its spec a gate where it has none. None: it is not.
 fn gated<'j>(
     id: &str,
     json: &'j [u8],
@@ -93,14 +100,14 @@ fn gated<'j>(
     annotations: &Annotations,
     config: Result<Config, ConfigError>,
     file: &SpecFile,
-) -> Result<Option<(Cow<'j, [u8]>, Gate)>, RuntimeError> {
+) -> Result<Option<Gated<'j>>, RuntimeError> {
     if let Some(gate) = view.gates.iter().find(|gate| matches!(gate.state, State::Refused { .. })) {
         // The gate would say the same; not every runtime passes on what a hook prints.
         gate.verify(&view.user)?;
     }
     let pending = view.gates.iter().find(|gate| matches!(gate.state, State::Pending { .. }));
     if let Some(gate) = pending.or(view.gates.first()) {
-        return Ok(Some((Cow::Borrowed(json), gate.clone())));
+        return Ok(Some(Gated { spec: Cow::Borrowed(json), gate: gate.clone() }));
     }
 
     let (ungated, hook_path) = match &config {
@@ -127,7 +134,7 @@ fn gated<'j>(
         hook_path.map_or_else(std::env::current_exe, Ok).map_err(|error| fault(Fault::OwnPath(error)))?;
     let shut = spec::shut(json, &path.to_string_lossy(), &gate)
         .map_err(|source: SpecError| fault(Fault::Spec { path: file.path(), source }))?;
-    Ok(shut.map(|json| (Cow::Owned(json), gate)))
+    Ok(shut.map(|json| Gated { spec: Cow::Owned(json), gate }))
 }
 
 /// The groups that the process may have beside its primary one: what was declared, where the gate

@@ -13,7 +13,11 @@ mod real;
 mod report;
 mod state;
 
-use std::{convert::Infallible, ffi::OsString, path::Path};
+use std::{
+    convert::Infallible,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use crate::config::Config;
 use argv::Action;
@@ -26,6 +30,7 @@ pub const NAME: &str = "strict-groups-runtime";
 /// Runs the OCI runtime's command line `args`, the program's name left out, with the node's
 /// configuration `config` (None: at its default place). Does not return unless something is wrong;
 /// that has been printed then.
+#[must_use]
 pub fn run(args: &[OsString], config: Option<&Path>) -> RuntimeError {
     let call = argv::read(args);
     match prepare_and_become(args, &call, config) {
@@ -35,6 +40,21 @@ pub fn run(args: &[OsString], config: Option<&Path>) -> RuntimeError {
             error
         }
     }
+}
+
+/// The real runtime that the wrapper becomes: `configured`, else the first in a usual place.
+///
+/// # Errors
+/// There is none, or it is strict-groups itself.
+pub fn real(configured: Option<&Path>) -> Result<PathBuf, RealError> {
+    real::find(configured)
+}
+
+/// Whether an engine that has `path` configured runs `real`: it is the same file, or a bare name that
+/// is looked up.
+#[must_use]
+pub fn is_same(path: &Path, real: &Path) -> bool {
+    real::is_same(path, real)
 }
 
 fn prepare_and_become(

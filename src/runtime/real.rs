@@ -75,6 +75,15 @@ fn is_ours(path: &Path, own: Option<&Metadata>) -> bool {
     named || fs::metadata(path).is_ok_and(same)
 }
 
+/// Whether a handler's `runtime_path` is the runtime `real`: the same file, or its name in the PATH.
+pub(super) fn is_same(path: &Path, real: &Path) -> bool {
+    if path.components().count() == 1 {
+        return real.file_name() == path.file_name();
+    }
+    let id = |path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    id(path).is_some_and(|file| Some(file) == id(real))
+}
+
 /// Becomes the runtime: the same process, descriptors and environment.
 ///
 /// # Errors

@@ -271,20 +271,52 @@ fn own_base_spec(world: &World) -> Result<()> {
 
 fn crio() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let folder = dir.path().join("hooks.d");
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(plugin::built()?);
-        command.args(["config", "crio"]).args(arguments);
-        command.args(arguments.first().map(|_| &folder));
+    let path = |name: &str| dir.path().join(name);
+    let (drop_ins, hooks) = (path("crio.conf.d"), path("hooks.d"));
+    let built = plugin::built()?;
+    let wrapper = path("strict-groups-runtime");
+    std::os::unix::fs::symlink(&built, &wrapper)?;
+    fs::write(path("runc"), "")?;
+    fs::write(path("node.toml"), format!("[runtime]\npath = \"{}\"\n", path("runc").display()))?;
+    fs::write(
+        path("crio.conf"),
+        "[crio.runtime.runtimes.runc]\nruntime_path = \"runc\"\nruntime_root = \"/run/x\"\n\
+         [crio.runtime.runtimes.kata]\nruntime_path = \"runc\"\nruntime_type = \"vm\"\n",
+    )?;
+    let run = |action: &[&str]| {
+        let mut command = Command::new(&built);
+        command.args(["config", "crio"]).args(action).args(action.first().map(|_| &drop_ins));
+        let options = ["config", "crio-config", "crio-config-dir", "hooks-dir", "wrapper"]
+            .map(|name| format!("--{name}"));
+        let values = [path("node.toml"), path("crio.conf"), drop_ins.clone(), hooks.clone(), wrapper.clone()];
+        for (option, value) in options.iter().zip(values) {
+            command.arg(option).arg(value);
+        }
         Said::of(&mut command)
     };
     let printed = run(&[])?;
-    ensure!(printed.code == Some(0) && printed.out.contains("--runtime=cri-o"), "{printed:?}");
+    ensure!(printed.code == Some(0) && printed.err.contains("kata"), "{printed:?}");
+    let table: toml::Table = toml::from_str(&printed.out)?;
+    let runtimes =
+        table.get("crio").and_then(|crio| crio.get("runtime")?.get("runtimes")).context("no runtimes")?;
+    let of_runc = |key| runtimes.get("runc").and_then(|runc| runc.get(key)?.as_str());
+    ensure!(of_runc("runtime_path") == wrapper.to_str(), "{runtimes}");
+    ensure!(of_runc("runtime_root") == Some("/run/x"), "{runtimes}");
     ensure!(run(&["--diff"])?.code == Some(1), "nothing to do?");
-    ensure!(run(&["--write"])?.code == Some(0), "not written");
-    let written = fs::read_to_string(folder.join("strict-groups.json"))?;
-    ensure!(written == printed.out, "{written}");
+    let written = run(&["--write"])?;
+    ensure!(written.code == Some(0) && written.err.contains("Restart CRI-O"), "{written:?}");
+    ensure!(
+        fs::read_to_string(drop_ins.join("99-strict-groups.conf"))? == printed.out,
+        "not what was printed"
+    );
+    ensure!(fs::read_to_string(hooks.join("strict-groups.json"))?.contains("--runtime=cri-o"), "no gate");
     ensure!(run(&["--diff"])?.code == Some(0), "not all written");
-    ensure!(run(&["--remove"])?.code == Some(0) && state(&folder)?.is_empty(), "not removed");
+    ensure!(run(&[])?.out == printed.out, "the drop-in is made from itself");
+    ensure!(run(&["--remove"])?.code == Some(0), "not removed");
+    ensure!(state(&drop_ins)?.is_empty() && state(&hooks)?.is_empty(), "not all removed");
+
+    fs::remove_file(&wrapper)?;
+    let missing = run(&[])?;
+    ensure!(missing.code == Some(1) && missing.err.contains("ln -s strict-groups"), "{missing:?}");
     Ok(())
 }

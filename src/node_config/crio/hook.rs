@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{File, Hook, seal};
+use crate::node_config::{File, Hook, seal};
 
 /// The file's name in the hooks folder.
 pub const FILE: &str = "strict-groups.json";
