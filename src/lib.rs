@@ -17,6 +17,7 @@ pub mod groups;
 pub mod identity;
 mod json;
 pub mod logging;
+pub mod mark;
 pub mod membership;
 pub mod node_config;
 pub mod nri;

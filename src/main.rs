@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use strict_groups::{
-    commands::{config, hook, plugin, runtime},
+    commands::{check, config, hook, plugin, runtime},
     logging, nri, runtime as oci_runtime,
 };
 
@@ -33,6 +33,8 @@ struct Cli {
 enum Command {
     /// Enforce Strict on this node: run as an NRI plugin until told to stop
     Plugin(plugin::PluginArgs),
+    /// Tell whether a configuration file can be used
+    Check(check::CheckArgs),
     /// Print or write the container runtime's configuration: NRI on, and the static gate
     Config(config::ConfigArgs),
     /// Be an OCI runtime: make Strict containers so, then become the real runtime
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Cli { command: Command::Plugin(args), log_level } => {
             report(logging::start(log_level.into()).and_then(|()| plugin::run(&args)))
         }
+        Cli { command: Command::Check(args), .. } => report(check::run(&args)),
         Cli { command: Command::Config(args), .. } => {
             config::run(&args).unwrap_or_else(|error| report(Err(error)))
         }

@@ -7,7 +7,7 @@
 //! supplemental-groups-policy.noderesource.dev/container.<name>
 //! supplemental-groups-policy.noderesource.dev/pod
 //! supplemental-groups-policy.noderesource.dev
-//! the node's configuration
+//! the node's configuration: the first rule for this pod, else the default ([`NodePolicy`])
 //! ```
 //!
 //! The API server allows 63 characters behind the slash of a key, so a container whose name is
@@ -20,6 +20,12 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::text;
+
+mod node;
+mod rule;
+
+pub use node::{Applied, Blind, Labels, Mode, NodePolicy};
+pub use rule::{Rule, RuleError};
 
 /// The annotation's key. On its own it speaks for the whole pod.
 pub const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
@@ -77,7 +83,7 @@ impl FromStr for Policy {
 /// What decided. Ordered from general to specific: the greatest one wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
-    /// The node's configuration; the pod said nothing.
+    /// The node's configuration, by a rule or by its default; the pod said nothing.
     Node,
     /// The bare key.
     Annotation,
@@ -96,13 +102,13 @@ pub struct Decision {
     pub source: Source,
 }
 
-/// What the node's configuration says. The default is Merge for pods that say nothing.
+/// What the node's configuration says for one pod. The default is Merge for a pod that says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NodePolicy {
-    /// The policy of pods without an annotation.
-    pub default: Policy,
-    /// Whether a pod may say Merge although `default` is Strict. Without it such a pod is refused.
-    /// It has no effect when `default` is Merge: a pod may always ask for Strict.
+pub struct Setting {
+    /// The policy without an annotation.
+    pub policy: Policy,
+    /// Whether a pod may say Merge although `policy` is Strict. Without it such a pod is refused.
+    /// It has no effect when `policy` is Merge: a pod may always ask for Strict.
     pub pods_may_override: bool,
 }
 
@@ -155,7 +161,8 @@ impl PolicyError {
 ///
 /// `annotations` are all annotations of its pod, in any order (a `&HashMap<String, String>` will
 /// do). Every key that speaks for this container is checked, also one that a more specific key
-/// overrules; the keys of other containers are not looked at.
+/// overrules; the keys of other containers are not looked at. `node` is what the configuration says
+/// for this pod, see [`NodePolicy`].
 ///
 /// # Errors
 /// Says which annotation is wrong and what to write instead. Of several wrong ones it is always
@@ -163,7 +170,7 @@ impl PolicyError {
 pub fn decide<'a, K, V>(
     annotations: impl IntoIterator<Item = (&'a K, &'a V)>,
     container: &str,
-    node: &NodePolicy,
+    node: &Setting,
 ) -> Result<Decision, PolicyError>
 where
     K: AsRef<str> + ?Sized + 'a,
@@ -194,9 +201,9 @@ where
         return Err(error);
     }
     let Some((decision, key)) = found else {
-        return Ok(Decision { policy: node.default, source: Source::Node });
+        return Ok(Decision { policy: node.policy, source: Source::Node });
     };
-    if decision.policy == Policy::Merge && node.default == Policy::Strict && !node.pods_may_override {
+    if decision.policy == Policy::Merge && node.policy == Policy::Strict && !node.pods_may_override {
         return Err(PolicyError::MergeForbidden { key: key.to_owned() });
     }
     Ok(decision)

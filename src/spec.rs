@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::gate::{Gate, GateError, State};
 use crate::groups;
 use crate::json::{self, Ambiguous, Object};
+use crate::mark;
 use crate::text;
 
 mod annotations;
@@ -51,6 +52,8 @@ pub struct View {
     pub user: ProcessUser,
     /// The gates among the createRuntime hooks, in the order they stand.
     pub gates: Vec<Gate>,
+    /// Whether the plugin's mark is among them: it saw the container and left it alone.
+    pub seen_as_merge: bool,
     /// Whether the annotation [`KEEP_GROUPS`](crate::gate::KEEP_GROUPS) is there, with whatever value.
     pub keeps_original_groups: bool,
     /// `root.path` (OCI runtime-spec, "Root"): relative to the bundle, or absolute.
@@ -124,9 +127,11 @@ pub fn read(json: &[u8]) -> Result<View, SpecError> {
 fn view(root: &Object<'_>) -> Result<View, SpecError> {
     root.distinct()?;
     let process = process(root)?;
+    let hooks = Hooks::read(root)?;
     Ok(View {
         user: User::read(&process)?.values,
-        gates: Hooks::read(root)?.gates().cloned().collect(),
+        gates: hooks.gates().cloned().collect(),
+        seen_as_merge: hooks.has_mark(),
         keeps_original_groups: annotations::keeps_original_groups(root)?,
         root_path: root_path(root)?,
     })
@@ -197,7 +202,22 @@ pub fn shut(json: &[u8], path: &str, gate: &Gate) -> Result<Option<Vec<u8>>, Spe
     if hooks.gates().next().is_some() {
         return Ok(None);
     }
-    Ok(Some(root.with(&[(HOOKS, &hooks.with_gate(path, gate))]).into_bytes()))
+    Ok(Some(root.with(&[(HOOKS, &hooks.with_one_more(path, &gate.args()))]).into_bytes()))
+}
+
+/// Gives a spec the plugin's mark ([`crate::mark`]) at the end of its createRuntime hooks, which runs
+/// `path` (absolute). None: it has it.
+///
+/// # Errors
+/// When the hooks are not understood.
+pub fn mark(json: &[u8], path: &str) -> Result<Option<Vec<u8>>, SpecError> {
+    let root = root(json)?;
+    root.distinct()?;
+    let hooks = Hooks::read(&root)?;
+    if hooks.has_mark() {
+        return Ok(None);
+    }
+    Ok(Some(root.with(&[(HOOKS, &hooks.with_one_more(path, &mark::args()))]).into_bytes()))
 }
 
 /// Turns the pending gates of a spec into refused ones that say why. None: there is no pending one.

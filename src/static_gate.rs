@@ -11,6 +11,10 @@
 //! It reads the annotations in config.json. A pod's author writes some of them, and which ones the
 //! runtime itself wrote, after those, differs between runtimes. So it is told the runtime, and looks
 //! at that runtime's own keys only.
+//!
+//! No runtime writes the pod's labels there. Where a rule of the node's configuration makes the answer
+//! hang on them, a container that carries the plugin's mark ([`crate::mark`]) starts, any other is
+//! refused.
 
 use std::path::PathBuf;
 
@@ -18,7 +22,7 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::gate::{self, PROGRAM, Refusal, args::STATIC};
-use crate::policy::{self, ANNOTATION, Policy, PolicyError};
+use crate::policy::{self, ANNOTATION, Blind, Labels, Policy, PolicyError};
 use crate::spec::{Annotations, View};
 use crate::text;
 
@@ -107,11 +111,18 @@ pub enum StaticCause {
          tries again, unless restartPolicy is Never"
     )]
     NotSeen,
+    /// A rule of the node's configuration decides by the pod's labels, which are not in config.json.
+    #[error(
+        "a rule of this node's configuration decides by the pod's labels, which only the strict-groups plugin knows, \
+         and that did not see this container (it was not running, or has not read the configuration again); see to \
+         the plugin on this node; the kubelet tries again, unless restartPolicy is Never"
+    )]
+    LabelsNotSeen,
     /// The annotations are wrong, or not allowed here.
     #[error(transparent)]
     Policy(PolicyError),
     /// The answer depends on the node's configuration, and that cannot be used.
-    #[error("refused, because the policy of this node cannot be read: {}", describe(.0))]
+    #[error("refused, because the policy of this node cannot be read: {}", .0.one_line(CONFIG_SHOWN))]
     Config(ConfigError),
     /// The runtime did not write down the container's name, and an annotation speaks for a name.
     #[error("refused: config.json has no annotation {key} that names the container")]
@@ -119,12 +130,6 @@ pub enum StaticCause {
         /// The annotation that is missing.
         key: &'static str,
     },
-}
-
-/// A configuration error and its source on one line.
-fn describe(error: &ConfigError) -> String {
-    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    text::one_line(&format!("{error}{source}"), CONFIG_SHOWN)
 }
 
 /// The annotations that only the runtime itself can write, or that it writes last.
@@ -276,10 +281,21 @@ impl StaticGate {
         if container.is_none() && annotations.keys().any(|key| speaks_for_a_container(key)) {
             return Err(refused(StaticCause::Nameless { key: keys.container }));
         }
-        match policy::decide(annotations, container.unwrap_or_default(), &config.node_policy()) {
-            Ok(decision) if decision.policy == Policy::Merge => Ok(()),
-            Ok(_) => Err(refused(StaticCause::NotSeen)),
-            Err(error) => Err(refused(StaticCause::Policy(error))),
+        let (node, container) = (config.node_policy(), container.unwrap_or_default());
+        let blind = match self.runtime {
+            Runtime::Containerd | Runtime::CriO => node.decide_blind(annotations, container, namespace),
+            // It belongs to no pod, so no rule is for it.
+            Runtime::Other => {
+                Blind::Decided(policy::decide(annotations, container, &node.setting("", &Labels::new())))
+            }
+        };
+        match blind {
+            Blind::Decided(Ok(decision)) if decision.policy == Policy::Merge => Ok(()),
+            Blind::Decided(Ok(_)) => Err(refused(StaticCause::NotSeen)),
+            Blind::Decided(Err(error)) => Err(refused(StaticCause::Policy(error))),
+            // The plugin knew them, and left the container alone.
+            Blind::HangsOnLabels if view.seen_as_merge => Ok(()),
+            Blind::HangsOnLabels => Err(refused(StaticCause::LabelsNotSeen)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the binary can be told to do, one file a command.
 
+pub mod check;
 pub mod config;
 pub mod hook;
 pub mod plugin;

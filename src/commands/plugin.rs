@@ -8,16 +8,19 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     config::Config,
     containerd::{self, Containers},
     nri::{self, Identity, Options},
     plugin::StrictGroups,
-    privilege,
+    privilege, text,
     trust::{self, Untrusted},
 };
+
+/// How much is logged of the reason for which a configuration cannot be used, in bytes.
+const LONGEST_REASON: usize = 1024;
 
 /// Enforces Strict on this node: runs as an NRI plugin until it is told to stop.
 #[derive(Debug, Args)]
@@ -48,7 +51,7 @@ fn index(text: &str) -> Result<String, nri::Error> {
     Identity::new("name", text).map(|identity| identity.index().to_owned())
 }
 
-/// Runs the plugin until SIGTERM or SIGINT.
+/// Runs the plugin until SIGTERM or SIGINT. SIGHUP makes it read its configuration again.
 ///
 /// # Errors
 /// Privileges cannot be given up, what decides over containers is not root's
@@ -68,10 +71,10 @@ pub fn run(args: &PluginArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?
-        .block_on(serve(args, &config, hook_path))
+        .block_on(serve(args, config, hook_path))
 }
 
-async fn serve(args: &PluginArgs, config: &Config, hook_path: PathBuf) -> anyhow::Result<()> {
+async fn serve(args: &PluginArgs, config: Config, hook_path: PathBuf) -> anyhow::Result<()> {
     let mut options = Options::from_env(Identity::new(&args.name, &args.index)?)?;
     if !options.is_connected() {
         options = options.socket(&args.nri_socket).root_only();
@@ -81,20 +84,65 @@ async fn serve(args: &PluginArgs, config: &Config, hook_path: PathBuf) -> anyhow
         version = env!("CARGO_PKG_VERSION"),
         hook = %hook_path.display(),
         containerd = %args.containerd_socket.display(),
+        mode = config.node_policy().mode.as_str(),
         "starting"
     );
     let plugin = Arc::new(StrictGroups::new(config.node_policy(), hook_path, containers));
+    let reload = Reload { path: args.config.as_deref(), plugin: Arc::clone(&plugin) };
+    let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut config = config;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => config = reload.again(config),
+            }
         }
     };
     nri::run(plugin, options, stop).await?;
     info!("stopped");
     Ok(())
+}
+
+/// What SIGHUP does: reads the configuration again.
+struct Reload<'a> {
+    path: Option<&'a Path>,
+    plugin: Arc<StrictGroups>,
+}
+
+impl Reload<'_> {
+    /// Has the plugin go on with the configuration as it is now, and gives that; one that cannot be
+    /// used is logged, and `old` stays.
+    fn again(&self, old: Config) -> Config {
+        match self.read() {
+            Ok((config, hook_path)) => {
+                let (node, changed) = (config.node_policy(), old.differences(&config));
+                info!(
+                    changed = changed.join(","),
+                    mode = node.mode.as_str(),
+                    default_policy = %node.default.policy,
+                    rules = node.rules.len(),
+                    "the configuration was read again; containers that exist are left as they are"
+                );
+                self.plugin.reconfigure(node, hook_path);
+                config
+            }
+            Err(error) => {
+                let error = text::one_line(&format!("{error:#}"), LONGEST_REASON);
+                error!("the configuration was not read again, the one before stays: {error}");
+                old
+            }
+        }
+    }
+
+    fn read(&self) -> anyhow::Result<(Config, PathBuf)> {
+        let config = Config::load(self.path)?;
+        let hook_path = hook_path(&config)?;
+        Ok((config, hook_path))
+    }
 }
 
 /// The event loop panics where it cannot open what it needs. What comes later can do without for a while.

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-use crate::trust::Untrusted;
+use crate::{text, trust::Untrusted};
 
 /// Why a configuration is not usable.
 #[derive(Debug, Error)]
@@ -29,13 +29,13 @@ pub enum ConfigError {
         /// Line, key and what is legal.
         source: Box<toml::de::Error>,
     },
-    /// `hook_path` is not absolute: an OCI runtime refuses such a hook (OCI
-    /// runtime spec, POSIX-platform hooks).
-    #[error("the configuration {} is wrong: hook_path = \"{}\" must be an absolute path", path.display(), hook.display())]
-    RelativeHook {
-        /// The file.
-        path: PathBuf,
-        /// The value of `hook_path`.
-        hook: PathBuf,
-    },
+}
+
+impl ConfigError {
+    /// The error with its line, key and what is legal, on one line of at most `max` bytes.
+    #[must_use]
+    pub fn one_line(&self, max: usize) -> String {
+        let source = std::error::Error::source(self).map(|source| format!(": {source}")).unwrap_or_default();
+        text::one_line(&format!("{self}{source}"), max)
+    }
 }

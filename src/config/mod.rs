@@ -1,9 +1,16 @@
 //! The node's configuration, `/etc/strict-groups/config.toml`.
 //!
 //! ```toml
+//! mode = "enforce"            # or "audit": do nothing of what follows, and report what it would do
 //! default_policy = "Merge"    # for pods without the annotation: "Merge" or "Strict"
 //! pods_may_override = false   # with "Strict": may a pod's annotation say "Merge"?
 //! hook_path = "/usr/bin/strict-groups"   # the gate, as the OCI runtime finds it
+//!
+//! [[rule]]                    # before the default; the first one for a pod wins
+//! namespaces = ["prod", "team-*"]
+//! labels = { app = "web", tier = "*" }
+//! policy = "Strict"
+//! pods_may_override = true
 //!
 //! [exempt]                    # from the static gate: may start while the plugin is away
 //! namespaces = ["kube-system"]
@@ -14,7 +21,7 @@
 //! ungated = "resolve"         # a Strict container that no plugin saw: "resolve" or "refuse"
 //! ```
 //!
-//! Every key is optional, and so is the file at its default place.
+//! Every key is optional, and so is the file at its default place. `packaging/config.toml` says more.
 
 use std::{
     io,
@@ -25,13 +32,15 @@ use serde::Deserialize;
 
 use crate::{
     exempt::Exempt,
-    policy::{NodePolicy, Policy},
+    policy::{Mode, NodePolicy, Policy, Rule, Setting},
     trust::{self, Untrusted},
 };
 
+mod absolute;
 mod error;
 mod runtime;
 
+use absolute::Absolute;
 pub use error::ConfigError;
 pub use runtime::{RuntimeConfig, Ungated};
 
@@ -42,9 +51,12 @@ pub const DEFAULT_PATH: &str = "/etc/strict-groups/config.toml";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    mode: Mode,
     default_policy: Policy,
     pods_may_override: bool,
-    hook_path: Option<PathBuf>,
+    #[serde(rename = "rule")]
+    rules: Vec<Rule>,
+    hook_path: Option<Absolute>,
     exempt: Exempt,
     runtime: RuntimeConfig,
 }
@@ -74,27 +86,44 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
-        match &config.hook_path {
-            Some(hook) if !hook.is_absolute() => {
-                Err(ConfigError::RelativeHook { path: path.to_owned(), hook: hook.clone() })
-            }
-            _ => Ok(config),
-        }
+        toml::from_str(text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
     }
 
-    /// The policy for containers whose pod does not say.
+    /// What holds for the pods of this node.
     #[must_use]
     pub fn node_policy(&self) -> NodePolicy {
-        NodePolicy { default: self.default_policy, pods_may_override: self.pods_may_override }
+        NodePolicy {
+            mode: self.mode,
+            rules: self.rules.clone(),
+            default: Setting { policy: self.default_policy, pods_may_override: self.pods_may_override },
+        }
     }
 
     /// The gate's executable as the OCI runtime finds it, where it is not our
     /// own (a plugin that runs in a container has another view of the files).
     #[must_use]
     pub fn hook_path(&self) -> Option<&Path> {
-        self.hook_path.as_deref()
+        self.hook_path.as_ref().map(Absolute::as_path)
+    }
+
+    /// The top-level keys whose values are not the same in both.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        // Every field by name: a new one cannot be forgotten.
+        let Self { mode, default_policy, pods_may_override, rules, hook_path, exempt, runtime } = self;
+        [
+            ("mode", *mode != other.mode),
+            ("default_policy", *default_policy != other.default_policy),
+            ("pods_may_override", *pods_may_override != other.pods_may_override),
+            ("rule", *rules != other.rules),
+            ("hook_path", *hook_path != other.hook_path),
+            ("exempt", *exempt != other.exempt),
+            ("runtime", *runtime != other.runtime),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
     }
 
     /// What the OCI runtime wrapper does.

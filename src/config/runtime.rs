@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use thiserror::Error;
+
+use super::absolute::Absolute;
 
 /// The table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -24,27 +25,11 @@ pub enum Ungated {
     Refuse,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "PathBuf")]
-struct Absolute(PathBuf);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the path must be absolute")]
-struct NotAbsolute;
-
-impl TryFrom<PathBuf> for Absolute {
-    type Error = NotAbsolute;
-
-    fn try_from(path: PathBuf) -> Result<Self, NotAbsolute> {
-        if path.is_absolute() { Ok(Self(path)) } else { Err(NotAbsolute) }
-    }
-}
-
 impl RuntimeConfig {
     /// The real OCI runtime; None: the first one that is found.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_ref().map(|path| path.0.as_path())
+        self.path.as_ref().map(Absolute::as_path)
     }
 
     /// What becomes of a Strict container that no plugin has seen.
@@ -65,7 +50,7 @@ impl RuntimeConfig {
         struct Table {
             path: Absolute,
         }
-        toml::from_str::<File>(text).ok().map(|file| file.runtime.path.0)
+        toml::from_str::<File>(text).ok().map(|file| file.runtime.path.as_path().to_owned())
     }
 }
 

@@ -13,7 +13,7 @@ fn message(error: ConfigError) -> String {
 fn an_empty_file_is_the_default() {
     let config = parse("").unwrap();
     assert_eq!(config, Config::default());
-    assert_eq!(config.node_policy(), NodePolicy { default: Policy::Merge, pods_may_override: false });
+    assert_eq!(config.node_policy(), NodePolicy::default());
     assert_eq!(config.hook_path(), None);
 }
 
@@ -21,7 +21,7 @@ fn an_empty_file_is_the_default() {
 fn every_key_is_read() {
     let config =
         parse("default_policy = \"Strict\"\npods_may_override = true\nhook_path = \"/opt/sg\"\n").unwrap();
-    assert_eq!(config.node_policy(), NodePolicy { default: Policy::Strict, pods_may_override: true });
+    assert_eq!(config.node_policy().default, Setting { policy: Policy::Strict, pods_may_override: true });
     assert_eq!(config.hook_path(), Some(Path::new("/opt/sg")));
 }
 
@@ -37,16 +37,93 @@ fn exemptions_are_read_and_checked() {
     assert!(text.contains("line 2") && text.contains("namespaces"), "{text}");
 }
 
+const EXAMPLE: &str = include_str!("../../packaging/config.toml");
+
+/// The example's lines that stand behind a `#` and are no prose.
+fn commented_out() -> impl Iterator<Item = &'static str> {
+    EXAMPLE.lines().filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+}
+
+/// The keys that a configuration may have, as the message about another one lists them.
+fn keys() -> Vec<String> {
+    let text = message(parse("no_such_key = 1").unwrap_err());
+    let (_, list) = text.split_once("expected one of ").unwrap();
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
 #[test]
 fn the_packaged_example_is_legal_as_it_is_and_with_everything_on() {
-    let example = include_str!("../../packaging/config.toml");
-    assert_eq!(parse(example).unwrap(), Config::default());
-    let on = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned);
-    let lines: Vec<String> = example.lines().filter_map(on).collect();
-    assert_eq!(lines.len(), 6);
-    let config = parse(&lines.join("\n")).unwrap();
+    assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
+    let config = parse(&commented_out().collect::<Vec<_>>().join("\n")).unwrap();
     assert_eq!(config.hook_path(), Some(Path::new("/usr/local/bin/strict-groups")));
     assert!(config.exempt().covers("infra", "etcd-node1"));
+    assert_eq!(config.rules.len(), 3);
+}
+
+#[test]
+fn what_the_packaged_example_calls_a_default_is_one() {
+    let defaults: Vec<&str> = commented_out().take_while(|line| !line.starts_with("hook_path")).collect();
+    let keys: Vec<&str> = defaults.iter().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    assert_eq!(keys, ["mode", "default_policy", "pods_may_override"]);
+    assert_eq!(parse(&defaults.join("\n")).unwrap(), Config::default());
+}
+
+#[test]
+fn every_key_stands_in_the_example_and_in_the_manual() {
+    let manual = include_str!("../../packaging/man/strict-groups.toml.5");
+    let keys = keys();
+    assert!(keys.len() >= 6 && keys.contains(&"exempt".to_owned()), "{keys:?}");
+    for key in keys {
+        let is_it =
+            |line: &str| line.trim_matches(['[', ']']) == key || line.starts_with(&format!("{key} ="));
+        assert!(commented_out().any(is_it), "the example lacks {key}");
+        assert!(manual.contains(&format!(".B {}\n", key.replace('-', "\\-"))), "the manual lacks {key}");
+    }
+}
+
+#[test]
+fn wrong_rules_are_named_with_line_key_and_what_is_legal() {
+    for (text, line, wanted) in [
+        ("\n[[rule]]\npolicy = \"Strict\"\n", "line 2", "a rule needs namespaces"),
+        ("\n[[rule]]\nnamespaces = [\"a\"]\n", "line 2", "missing field `policy`"),
+        (
+            "[[rule]]\nnamespaces = [\"a\"]\npolicy = \"Strict\"\n\n[[rule]]\npolicy = \"Merge\"\n",
+            "line 5",
+            "[[rule]]",
+        ),
+        ("[[rule]]\npolicy = \"Strict\"\nnamespace = \"a\"\n", "line 3", "`namespaces`"),
+        ("[[rule]]\npolicy = \"Strict\"\nnamespaces = \"a\"\n", "line 3", "expected a sequence"),
+        ("[[rule]]\npolicy = \"Strict\"\nnamespaces = [\"a\", \"*\"]\n", "line 3", "\"prefix*\""),
+        (
+            "[[rule]]\npolicy = \"Strict\"\nlabels = { \"a b\" = \"c\" }\n",
+            "line 3",
+            "is not the key of a label",
+        ),
+        ("[[rule]]\npolicy = \"Strict\"\nlabels = { a = \"c*\" }\n", "line 3", "write the whole value"),
+        ("[[rule]]\nlabels = { a = \"c\" }\npolicy = \"strict\"\n", "line 3", "`Merge` or `Strict`"),
+        ("[rule]\npolicy = \"Strict\"\n", "line 1", "rule"),
+    ] {
+        let error = parse(text).unwrap_err();
+        let one_line = error.one_line(1000);
+        for said in [message(error), one_line] {
+            assert!(said.contains(line) && said.contains(wanted), "{text} gives: {said}");
+            assert!(said.contains("/etc/strict-groups/config.toml"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn differences_are_told_by_key() {
+    let one = parse("").unwrap();
+    assert_eq!(one.differences(&one), Vec::<&str>::new());
+    let two = parse(
+        "mode = \"audit\"\ndefault_policy = \"Strict\"\npods_may_override = true\nhook_path = \"/x\"\n\
+         [[rule]]\nnamespaces = [\"a\"]\npolicy = \"Merge\"\n[exempt]\nnamespaces = [\"b\"]\n",
+    );
+    assert_eq!(
+        one.differences(&two.unwrap()),
+        ["mode", "default_policy", "pods_may_override", "rule", "hook_path", "exempt"]
+    );
 }
 
 #[test]
@@ -63,8 +140,10 @@ fn a_wrong_value_is_named_with_what_is_legal() {
     let text = message(parse("\ndefault_policy = \"strict\"\n").unwrap_err());
     assert!(text.contains("line 2"), "{text}");
     assert!(text.contains("`Merge` or `Strict`"), "{text}");
-    let text = message(parse("hook_path = \"strict-groups\"").unwrap_err());
-    assert!(text.contains("absolute"), "{text}");
+    let text = message(parse("\nhook_path = \"strict-groups\"").unwrap_err());
+    assert!(text.contains("line 2") && text.contains("hook_path") && text.contains("absolute"), "{text}");
+    let text = message(parse("\n\nmode = \"Audit\"").unwrap_err());
+    assert!(text.contains("line 3") && text.contains("`enforce` or `audit`"), "{text}");
     let text = message(parse("default_policy = ").unwrap_err());
     assert!(text.contains("line 1"), "{text}");
 }

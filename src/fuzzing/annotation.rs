@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::presentable;
-use crate::policy::{self, ANNOTATION, NodePolicy, Policy};
+use crate::policy::{self, ANNOTATION, Policy, Setting};
 
 /// What the node says, by two bits.
-pub(super) fn node(bits: u8) -> NodePolicy {
-    NodePolicy {
-        default: if bits & 1 == 0 { Policy::Merge } else { Policy::Strict },
+pub(super) fn node(bits: u8) -> Setting {
+    Setting {
+        policy: if bits & 1 == 0 { Policy::Merge } else { Policy::Strict },
         pods_may_override: bits & 2 != 0,
     }
 }
@@ -18,7 +18,7 @@ pub(super) fn node(bits: u8) -> NodePolicy {
 pub(super) fn expected(
     annotations: &BTreeMap<String, String>,
     container: &str,
-    node: NodePolicy,
+    node: Setting,
 ) -> Result<Policy, ()> {
     let ours = |key: &str| annotations.get(key).map(|value| value.parse::<Policy>().map_err(drop));
     let for_pod = format!("{ANNOTATION}/pod");
@@ -35,9 +35,9 @@ pub(super) fn expected(
     let levels = [for_container.as_deref(), Some(&*for_pod), Some(ANNOTATION)];
     let said: Vec<Policy> = levels.into_iter().flatten().filter_map(ours).collect::<Result<_, _>>()?;
     match said.first() {
-        Some(Policy::Merge) if node.default == Policy::Strict && !node.pods_may_override => Err(()),
+        Some(Policy::Merge) if node.policy == Policy::Strict && !node.pods_may_override => Err(()),
         Some(policy) => Ok(*policy),
-        None => Ok(node.default),
+        None => Ok(node.policy),
     }
 }
 

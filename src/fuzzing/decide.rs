@@ -14,7 +14,7 @@ use crate::{
         fuzzing::{ask, parts, request},
     },
     plugin::StrictGroups,
-    policy::Policy,
+    policy::{NodePolicy, Policy},
 };
 
 /// The plugin for each policy that a node can have. The runtime only has to exist: nothing is waited for.
@@ -32,8 +32,10 @@ impl Plugins {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let entered = runtime.enter();
         let containers = Containers::new(Path::new("/nonexistent/containerd.sock")).unwrap();
-        let plugin =
-            |bits| StrictGroups::new(node(bits), "/usr/bin/strict-groups".into(), containers.clone());
+        let plugin = |bits| {
+            let node = NodePolicy { default: node(bits), ..NodePolicy::default() };
+            StrictGroups::new(node, "/usr/bin/strict-groups".into(), containers.clone())
+        };
         let by_bits = (0..4).map(|bits| Arc::new(plugin(bits))).collect();
         drop(entered);
         Self { runtime, by_bits }

@@ -7,7 +7,7 @@ use crate::{
     commands::hook::{self, Node},
     config::{Config, ConfigError},
     gate::{Gate, KEEP_GROUPS, State},
-    groups,
+    groups, mark,
     policy::ANNOTATION,
     static_gate::{Runtime, StaticGate},
 };
@@ -49,6 +49,9 @@ pub fn oci_state(data: &[u8]) {
         return presentable(&refusal);
     }
 
+    if mark::is_mark(&args) {
+        return;
+    }
     let json = std::str::from_utf8(json).unwrap();
     if let Some(gate) = Gate::parse(&args).unwrap() {
         return gated(&gate, json, group_file);

@@ -1,7 +1,7 @@
 //! A gate as the arguments of a hook, and back.
 
 use super::{Gate, GateError, NAME_MAX, PROGRAM, REASON_MAX, State};
-use crate::text;
+use crate::{mark, text};
 
 /// The most groups in one argument. With ten digits and a comma each they take 88 KiB of the 128
 /// that the kernel allows.
@@ -72,6 +72,9 @@ fn lists(flag: &str, groups: &[u32]) -> impl Iterator<Item = String> {
 }
 
 pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> {
+    if mark::is_mark(args) {
+        return Ok(None);
+    }
     let mut args = args.iter().map(AsRef::as_ref);
     if PROGRAM.iter().any(|name| args.next() != Some(*name)) {
         return Ok(None);

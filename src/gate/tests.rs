@@ -157,6 +157,7 @@ fn the_whole_spec_is_verified() {
         user: user(3000, &[3000]),
         gates: vec![],
         keeps_original_groups: keeps,
+        seen_as_merge: false,
         root_path: None,
     };
     assert_eq!(resolved(&[3000], &[]).verify_spec(&spec(false)), Ok(()));
@@ -194,7 +195,13 @@ fn refusals_say_what_to_do() {
     );
     let many: Vec<u32> = (0..65536).collect();
     assert!(text(&resolved(&[3000], &[]), &many).contains("(0, 1, 2, 3, 4, 5, 6, 7 and 65527 more)"));
-    let spec = View { user: user(1, &[]), gates: vec![], keeps_original_groups: true, root_path: None };
+    let spec = View {
+        user: user(1, &[]),
+        gates: vec![],
+        keeps_original_groups: true,
+        seen_as_merge: false,
+        root_path: None,
+    };
     assert_eq!(
         resolved(&[1], &[]).verify_spec(&spec).unwrap_err().to_string(),
         "strict-groups: pod default/web, container app: annotation run.oci.keep_original_groups makes the runtime \

@@ -5,15 +5,21 @@
 //! [`crate::gate`]): every event brings them along, so this handler has no
 //! state about containers that could be lost, forged or out of date.
 
+mod audit;
+mod names;
 mod resolver;
+mod settings;
 mod subject;
 mod survey;
 mod view;
 mod witness;
 
 use std::{
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    path::PathBuf,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,11 +31,13 @@ use crate::{
     gate::{Gate, State},
     nri::{
         self, BoxError, Events, Plugin, RuntimeInfo,
-        api::{ContainerAdjustment, ContainerUpdate, CreateContainerResponse, Hook, Hooks},
+        api::{ContainerUpdate, CreateContainerResponse},
     },
-    policy::{self, NodePolicy, Policy, PolicyError},
+    policy::{NodePolicy, Policy, PolicyError},
 };
+use audit::Audit;
 use resolver::{Resolved, Resolver};
+use settings::Settings;
 use subject::Subject;
 use survey::Survey;
 pub use view::{Container, Pod};
@@ -53,11 +61,11 @@ enum Refused {
 /// The plugin, as the NRI stub drives it.
 #[derive(Debug)]
 pub struct StrictGroups {
-    node: NodePolicy,
-    hook_path: PathBuf,
+    settings: RwLock<Arc<Settings>>,
     containers: Containers,
     resolver: Resolver,
     witness: Witness,
+    audit: Audit,
     /// Whether the runtime is containerd, whose records can be changed.
     containerd: AtomicBool,
     /// Milliseconds that one call to containerd may take.
@@ -71,9 +79,9 @@ impl StrictGroups {
     #[must_use]
     pub fn new(node: NodePolicy, hook_path: PathBuf, containers: Containers) -> Self {
         Self {
-            node,
-            hook_path,
+            settings: RwLock::new(Arc::new(Settings { node, hook_path })),
             resolver: Resolver::new(containers.clone()),
+            audit: Audit::new(containers.clone()),
             containers,
             witness: Witness::default(),
             containerd: AtomicBool::new(true),
@@ -85,12 +93,18 @@ impl StrictGroups {
         Duration::from_millis(self.wait.load(Ordering::Relaxed))
     }
 
-    /// The adjustment that makes the OCI runtime run the gate.
-    fn inject(&self, gate: &Gate) -> CreateContainerResponse {
-        let hook = Hook { path: hook_path_text(&self.hook_path), args: gate.args(), ..Default::default() };
-        let hooks = Hooks { create_runtime: vec![hook], ..Default::default() };
-        let adjust = ContainerAdjustment { hooks: Some(hooks), ..Default::default() };
-        CreateContainerResponse { adjust: Some(adjust), ..Default::default() }
+    /// Goes on with another configuration. What was decided before stays as it is.
+    pub fn reconfigure(&self, node: NodePolicy, hook_path: PathBuf) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Settings { node, hook_path });
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn on_containerd(&self) -> bool {
+        self.containerd.load(Ordering::Relaxed)
     }
 }
 
@@ -107,6 +121,12 @@ impl Plugin for StrictGroups {
         // Two calls and an answer must fit into what the runtime waits.
         let wait = runtime.request_timeout.map_or(LONGEST_WAIT, |told| LONGEST_WAIT.min(told / 3));
         self.wait.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if self.settings().is_audit() && !self.on_containerd() {
+            warn!(
+                "mode = \"audit\" reports nothing on {}, whose containers cannot be looked at",
+                runtime.name
+            );
+        }
         Ok(())
     }
 
@@ -115,10 +135,10 @@ impl Plugin for StrictGroups {
         pods: Vec<Pod>,
         containers: Vec<Container>,
     ) -> Result<Vec<ContainerUpdate>, BoxError> {
-        if self.containerd.load(Ordering::Relaxed) {
+        if self.on_containerd() {
             let survey = Survey {
-                node: self.node,
-                hook_path: self.hook_path.clone(),
+                settings: self.settings(),
+                audit: self.audit.clone(),
                 containers: self.containers.clone(),
                 wait: self.wait(),
             };
@@ -137,7 +157,8 @@ impl Plugin for StrictGroups {
         pod: Pod,
         container: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
-        let decision = match policy::decide(&pod.annotations, &container.name, &self.node) {
+        let settings = self.settings();
+        let decision = match settings.decide(&pod, &container) {
             Ok(decision) => decision,
             Err(source) => {
                 let subject = Subject::new(&pod, &container);
@@ -151,11 +172,12 @@ impl Plugin for StrictGroups {
             }
         };
         if decision.policy == Policy::Merge {
-            return Ok(CreateContainerResponse::default());
+            let mark = settings.needs_mark(&pod, &container);
+            return Ok(if mark { settings.inject_mark() } else { CreateContainerResponse::default() });
         }
         let subject = Subject::new(&pod, &container);
         debug!(%subject, source = ?decision.source, "strict");
-        if self.containerd.load(Ordering::Relaxed) {
+        if self.on_containerd() {
             // Asked now, because an error is a readable refusal only here:
             // from post-create on the gate can only say that it was left shut.
             if let Err(source) = self.resolver.check(&pod.id, self.wait()).await {
@@ -168,7 +190,7 @@ impl Plugin for StrictGroups {
                 return Err(Refused::NotEnforceable { subject, source }.into());
             }
         }
-        Ok(self.inject(&Gate {
+        Ok(settings.inject(&Gate {
             pod: subject.pod,
             container: subject.container,
             state: State::Pending { declared: None },
@@ -177,7 +199,7 @@ impl Plugin for StrictGroups {
 
     async fn post_create_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
         let pending = gates(&container).any(|gate| matches!(gate.state, State::Pending { .. }));
-        if !pending || !self.containerd.load(Ordering::Relaxed) {
+        if !pending || !self.on_containerd() {
             return Ok(());
         }
         match self.resolver.resolve(&container.id, self.wait()).await {
@@ -197,11 +219,17 @@ impl Plugin for StrictGroups {
     }
 
     async fn post_start_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
-        for gate in gates(&container) {
-            if let State::Resolved { groups, removed } = gate.state {
-                self.witness.look(&pod, &container, &groups, removed);
-                break;
-            }
+        let resolved = gates(&container).find_map(|gate| match gate.state {
+            State::Resolved { groups, removed } => Some((groups, removed)),
+            State::Pending { .. } | State::Refused { .. } => None,
+        });
+        if let Some((groups, removed)) = resolved {
+            self.witness.look(&pod, &container, &groups, removed);
+            return Ok(());
+        }
+        let settings = self.settings();
+        if settings.is_audit() && self.on_containerd() {
+            self.audit.report_later(settings, pod, container, self.wait());
         }
         Ok(())
     }
@@ -209,11 +237,6 @@ impl Plugin for StrictGroups {
     fn disconnected(&self, reason: &nri::Error) {
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
     }
-}
-
-/// The hook's path as JSON and protobuf have it.
-fn hook_path_text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 /// The gates of ours among a container's hooks. One that cannot be read is

@@ -13,6 +13,7 @@ use crate::{
     containerd::{ContainerdError, Containers, SPEC_TYPE},
     declared::{self, DeclaredError},
     gate::Gate,
+    groups,
     spec::{self, SpecError},
     text,
 };
@@ -95,6 +96,26 @@ impl Resolver {
             self.containers.update_spec(id, Any { type_url: spec.type_url, value }, wait).await?;
         }
         self.resolve(id, wait).await.map(drop)
+    }
+
+    /// What container `id` would be resolved to if it were Strict. Nothing is written.
+    pub(super) async fn would_resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
+        let (spec, extension) = self.read(id, wait).await?;
+        let extension = extension.ok_or(ResolveError::NoExtension)?;
+        let declared = declared::from_extension(&extension.type_url, &extension.value)?;
+        let user = spec::read(&spec.value)?.user;
+        let groups::Filtered { kept, removed } = groups::strict(user.gid, &user.additional_gids, &declared);
+        Ok(Resolved { groups: kept, removed })
+    }
+
+    /// Gives container `id`, which was created while nobody decided and is Merge, the mark that
+    /// tells the static gate so; `path` is what runs it.
+    pub(super) async fn mark(&self, id: &str, path: &str, wait: Duration) -> Result<(), ResolveError> {
+        let (spec, _) = self.read(id, wait).await?;
+        if let Some(value) = spec::mark(&spec.value, path)? {
+            self.containers.update_spec(id, Any { type_url: spec.type_url, value }, wait).await?;
+        }
+        Ok(())
     }
 
     /// The groups that the kubelet declared for container `id`.

@@ -1,25 +1,28 @@
 //! What exists already when the plugin registers: containers that came while
 //! it was away. Those that have not been started yet are resolved; those that
-//! run with groups that they must not have are reported, one line each.
+//! run with groups that they must not have are reported, one line each, and in
+//! audit mode all the others.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
 
-use super::{Container, Pod, gates, hook_path_text, resolver::Resolver, subject::Subject, witness};
+use super::{
+    Container, Pod, audit::Audit, gates, resolver::Resolver, settings::Settings, subject::Subject, witness,
+};
 use crate::{
     containerd::Containers,
     gate::{Gate, State},
     identity::{self, IdentityError},
     nri::api::ContainerState,
-    policy::{self, NodePolicy, Policy},
+    policy::Policy,
 };
 
 /// Everything that is needed to go through a node's containers, apart from
 /// the plugin, since it may go on after the runtime has its answer.
 pub(super) struct Survey {
-    pub(super) node: NodePolicy,
-    pub(super) hook_path: PathBuf,
+    pub(super) settings: Arc<Settings>,
+    pub(super) audit: Audit,
     pub(super) containers: Containers,
     pub(super) wait: Duration,
 }
@@ -51,8 +54,8 @@ impl Survey {
             // Decided, and left pending by a plugin that ended in between.
             Some(State::Pending { declared }) => State::Pending { declared },
             Some(State::Resolved { .. } | State::Refused { .. }) => return,
-            None => match policy::decide(&pod.annotations, &container.name, &self.node) {
-                Ok(decision) if decision.policy == Policy::Merge => return,
+            None => match self.settings.decide(pod, container) {
+                Ok(decision) if decision.policy == Policy::Merge => return self.merge(pod, container).await,
                 Ok(_) => State::Pending { declared: None },
                 Err(error) => State::Refused { reason: error.to_string() },
             },
@@ -63,7 +66,7 @@ impl Survey {
         };
         let gate = Gate { pod: subject.pod, container: subject.container, state };
         let resolver = Resolver::new(self.containers.clone());
-        let path = hook_path_text(&self.hook_path);
+        let path = self.settings.hook_path_text();
         match resolver.adopt(&container.id, &path, &gate, self.wait).await {
             Ok(()) => info!(
                 pod = pod.name,
@@ -80,8 +83,28 @@ impl Survey {
         }
     }
 
+    /// A Merge container that waits for its start: left alone, unless the static gate must be told.
+    async fn merge(&self, pod: &Pod, container: &Container) {
+        if !self.settings.needs_mark(pod, container) {
+            return;
+        }
+        let resolver = Resolver::new(self.containers.clone());
+        if let Err(reason) = resolver.mark(&container.id, &self.settings.hook_path_text(), self.wait).await {
+            warn!(
+                pod = pod.name,
+                namespace = pod.namespace,
+                container = container.name,
+                "was created while the plugin was away and cannot be marked as Merge, so that the static gate may \
+                 refuse it: {reason}"
+            );
+        }
+    }
+
     /// A container that runs: nothing can be changed, but it is said.
     async fn running(&self, pod: &Pod, container: &Container) {
+        if self.settings.is_audit() && self.is_left_alone(pod, container) {
+            return self.audit.report(&self.settings, pod, container, self.wait).await;
+        }
         let Some(allowed) = self.allowed(pod, container).await else { return };
         let process = match identity::of_process(container.pid) {
             Ok(process) => process,
@@ -110,6 +133,12 @@ impl Survey {
         }
     }
 
+    /// Whether nobody made it Strict, nor asks for it.
+    fn is_left_alone(&self, pod: &Pod, container: &Container) -> bool {
+        let decision = self.settings.decide(pod, container);
+        gates(container).next().is_none() && decision.is_ok_and(|decision| decision.policy == Policy::Merge)
+    }
+
     /// The groups that a running container may have; None: all, or nobody can tell (which is logged).
     async fn allowed(&self, pod: &Pod, container: &Container) -> Option<Allowed> {
         let resolved = gates(container).find_map(|gate| match gate.state {
@@ -120,7 +149,7 @@ impl Survey {
             return Some(Allowed::Resolved(groups));
         }
         // A policy that cannot be read is refused when it is asked for; this one was not.
-        let decision = policy::decide(&pod.annotations, &container.name, &self.node);
+        let decision = self.settings.decide(pod, container);
         if decision.is_ok_and(|decision| decision.policy == Policy::Merge) {
             return None;
         }

@@ -17,6 +17,9 @@ pub struct Pod {
     /// The pod's namespace.
     #[prost(string, tag = "4")]
     pub namespace: String,
+    /// The pod's labels.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: BTreeMap<String, String>,
     /// The pod's annotations.
     #[prost(btree_map = "string, string", tag = "6")]
     pub annotations: BTreeMap<String, String>,

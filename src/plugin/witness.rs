@@ -1,33 +1,14 @@
 //! Looks at the first process of a Strict container after its start, and says
 //! in one line what became of it.
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::sync::Semaphore;
 use tracing::{debug, error, info};
 
-use super::{Container, Pod};
-use crate::{
-    groups,
-    identity::{self, Identity, IdentityError},
-    rootfs,
-};
+use super::{Container, Pod, names::Names};
+use crate::identity::{self, Identity, IdentityError};
 
-/// The names of removed groups make a log line easier to read, no more: they
-/// are left out rather than waited for.
-const WAIT_FOR_NAMES: Duration = Duration::from_secs(1);
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Witness {
-    /// One reader at a time: an image's file may be slow or hang (FUSE), and
-    /// that must cost one thread at most.
-    names: Arc<Semaphore>,
-}
-
-impl Default for Witness {
-    fn default() -> Self {
-        Self { names: Arc::new(Semaphore::new(1)) }
-    }
+    names: Names,
 }
 
 impl Witness {
@@ -56,21 +37,8 @@ impl Witness {
             return;
         }
         // After the answer to the runtime, which waits for us here.
-        let (pid, permit) = (container.pid, Arc::clone(&self.names).acquire_owned());
-        tokio::spawn(async move {
-            let wanted = removed.clone();
-            let names = tokio::time::timeout(WAIT_FOR_NAMES, async move {
-                let permit = permit.await.ok()?;
-                tokio::task::spawn_blocking(move || {
-                    let _permit = permit;
-                    names_in_image(pid, &wanted)
-                })
-                .await
-                .ok()?
-            });
-            let names = names.await.ok().flatten().unwrap_or_default();
-            line.enforced(&with_names(&removed, &names));
-        });
+        let (pid, names) = (container.pid, self.names.clone());
+        tokio::spawn(async move { line.enforced(&names.beside(pid, &removed).await) });
     }
 }
 
@@ -121,24 +89,6 @@ pub(super) fn join(gids: &[u32]) -> String {
     gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn with_names(gids: &[u32], names: &[Option<String>]) -> String {
-    gids.iter()
-        .enumerate()
-        .map(|(place, gid)| match names.get(place) {
-            Some(Some(name)) => format!("{gid}({name})"),
-            _ => gid.to_string(),
-        })
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-/// Names of `gids` in the /etc/group that process `pid` sees.
-fn names_in_image(pid: u32, gids: &[u32]) -> Option<Vec<Option<String>>> {
-    let root = rootfs::of_process(pid).ok()?;
-    let file = rootfs::read(root, rootfs::GROUP_FILE).ok()??;
-    Some(groups::names(&file, gids))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,16 +100,5 @@ mod tests {
         assert_eq!(not_allowed(&process(3000, &[3000]), &[3000, 4000]), Vec::<u32>::new());
         assert_eq!(not_allowed(&process(3000, &[3000, 4000, 50000]), &[3000, 4000]), vec![50000]);
         assert_eq!(not_allowed(&process(50000, &[3000]), &[3000]), vec![50000]);
-    }
-
-    #[test]
-    fn names_stand_behind_their_groups() {
-        assert_eq!(with_names(&[5, 6, 7], &[None, Some("video".into())]), "5,6(video),7");
-    }
-
-    #[test]
-    fn names_are_read_from_the_roots_own_file() {
-        let names = names_in_image(std::process::id(), &[0, 4_294_967_294]).unwrap();
-        assert_eq!(names, vec![Some("root".to_owned()), None]);
     }
 }

@@ -4,21 +4,21 @@ use proptest::prelude::*;
 
 use super::*;
 
-const STRICT_NODE: NodePolicy = NodePolicy { default: Policy::Strict, pods_may_override: false };
+const STRICT_NODE: Setting = Setting { policy: Policy::Strict, pods_may_override: false };
 
 fn key(form: &str) -> String {
     format!("{ANNOTATION}{form}")
 }
 
 /// Decides for the container `app` of a pod whose annotations are ours with these endings.
-fn decided(annotations: &[(&str, &str)], node: NodePolicy) -> Result<Decision, PolicyError> {
+fn decided(annotations: &[(&str, &str)], node: Setting) -> Result<Decision, PolicyError> {
     let annotations: HashMap<String, String> =
         annotations.iter().map(|(form, value)| (key(form), (*value).to_owned())).collect();
     decide(&annotations, "app", &node)
 }
 
 fn merge_node(annotations: &[(&str, &str)]) -> Result<Decision, PolicyError> {
-    decided(annotations, NodePolicy::default())
+    decided(annotations, Setting::default())
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "stands beside what decide gives")]
@@ -32,7 +32,7 @@ fn no_annotation_is_the_nodes_business() {
     assert_eq!(decided(&[], STRICT_NODE), is(Policy::Strict, Source::Node));
     let foreign = [("a", "Strict"), ("supplemental-groups-policy.noderesource", "Strict"), ("", "")];
     assert_eq!(
-        decide(foreign.map(|(k, v)| (k, v)), "app", &NodePolicy::default()),
+        decide(foreign.map(|(k, v)| (k, v)), "app", &Setting::default()),
         is(Policy::Merge, Source::Node)
     );
     assert_eq!(merge_node(&[(".example.com", "Strict"), ("-2", "?")]), is(Policy::Merge, Source::Node));
@@ -68,11 +68,8 @@ fn other_containers_are_not_looked_at() {
 fn a_name_with_the_separators_in_it_is_only_that_name() {
     let annotations = [(key("/container.a/pod"), "Strict"), (key("/container.a.b"), "Strict")];
     let pairs = || annotations.iter().map(|(k, v)| (k, v));
-    assert_eq!(decide(pairs(), "a", &NodePolicy::default()), is(Policy::Merge, Source::Node));
-    assert_eq!(
-        decide(pairs(), "a.b", &NodePolicy::default()),
-        is(Policy::Strict, Source::ContainerAnnotation)
-    );
+    assert_eq!(decide(pairs(), "a", &Setting::default()), is(Policy::Merge, Source::Node));
+    assert_eq!(decide(pairs(), "a.b", &Setting::default()), is(Policy::Strict, Source::ContainerAnnotation));
 }
 
 #[test]
@@ -139,7 +136,7 @@ fn a_strict_node_refuses_merge() {
         decided(&[("/pod", "Merge"), ("/container.app", "Strict")], STRICT_NODE),
         is(Policy::Strict, Source::ContainerAnnotation)
     );
-    let lenient = NodePolicy { pods_may_override: true, ..STRICT_NODE };
+    let lenient = Setting { pods_may_override: true, ..STRICT_NODE };
     assert_eq!(decided(&[("/pod", "Merge")], lenient), is(Policy::Merge, Source::PodAnnotation));
     assert_eq!(decided(&[], lenient), is(Policy::Strict, Source::Node));
 }
@@ -174,7 +171,7 @@ proptest! {
         strict: bool,
         pods_may_override: bool,
     ) {
-        let node = NodePolicy { default: if strict { Policy::Strict } else { Policy::Merge }, pods_may_override };
+        let node = Setting { policy: if strict { Policy::Strict } else { Policy::Merge }, pods_may_override };
         let mut pairs: Vec<_> = pairs.into_iter().map(|(form, value)| (key(form), value)).collect();
         let forward = decide(pairs.iter().map(|(k, v)| (k, v)), "app", &node);
         pairs.reverse();
@@ -188,7 +185,7 @@ proptest! {
     #[test]
     fn any_text_gets_a_one_line_answer(form: String, value: String, container: String) {
         for form in [form.clone(), format!("/{form}"), format!("/container.{container}")] {
-            if let Err(error) = decide([(&key(&form), &value)], &container, &NodePolicy::default()) {
+            if let Err(error) = decide([(&key(&form), &value)], &container, &Setting::default()) {
                 let text = error.to_string();
                 prop_assert!(!text.contains(char::is_control) && text.len() < 2048, "{}", text);
             }

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use super::{HOOKS, SpecError, json, object};
 use crate::gate::{Gate, State};
 use crate::json::Object;
+use crate::mark;
 
 const CREATE_RUNTIME: &str = "createRuntime";
 const ARGS: &str = "args";
@@ -20,6 +21,7 @@ struct Hook<'a> {
     raw: &'a str,
     members: Object<'a>,
     gate: Option<Gate>,
+    mark: bool,
 }
 
 impl<'a> Hooks<'a> {
@@ -42,9 +44,13 @@ impl<'a> Hooks<'a> {
         self.list.iter().filter_map(|hook| hook.gate.as_ref())
     }
 
-    /// The text of `hooks` with one more createRuntime hook at the end, a gate that runs `path`.
-    pub(super) fn with_gate(&self, path: &str, gate: &Gate) -> String {
-        let args = gate.args();
+    /// Whether the plugin's mark is among the hooks.
+    pub(super) fn has_mark(&self) -> bool {
+        self.list.iter().any(|hook| hook.mark)
+    }
+
+    /// The text of `hooks` with one more createRuntime hook at the end, which runs `path`.
+    pub(super) fn with_one_more(&self, path: &str, args: &[String]) -> String {
         let args = json::array(args.iter().map(|arg| json::string(arg)));
         let hook = format!(r#"{{"path":{},"args":{args}}}"#, json::string(path));
         let list = json::array(self.list.iter().map(|hook| hook.raw).chain([hook.as_str()]));
@@ -74,14 +80,14 @@ impl<'a> Hook<'a> {
     fn read(raw: &'a str) -> Result<Self, SpecError> {
         let members = object(LIST, raw)?;
         members.distinct()?;
-        let gate = match members.get(ARGS)? {
+        let (gate, mark) = match members.get(ARGS)? {
             Some(args) => {
                 let args: Vec<String> = serde_json::from_str(args)
                     .map_err(|_| SpecError::BadValue { field: "args of hooks.createRuntime" })?;
-                Gate::parse(&args)?
+                (Gate::parse(&args)?, mark::is_mark(&args))
             }
-            None => None,
+            None => (None, false),
         };
-        Ok(Self { raw, members, gate })
+        Ok(Self { raw, members, gate, mark })
     }
 }

@@ -32,6 +32,7 @@ fn case(runtime: Runtime) -> Case {
             user: ProcessUser { uid: 1000, gid: 3000, additional_gids: vec![3000, 4000, 50000] },
             gates: Vec::new(),
             keeps_original_groups: false,
+            seen_as_merge: false,
             root_path: None,
         },
         annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
@@ -287,5 +288,77 @@ fn own_groups_alone_are_harmless_unless_the_image_renames_them() {
         // A Merge pod may have what it likes.
         case.annotations.insert(ANNOTATION.to_owned(), "Merge".to_owned());
         assert_eq!(case.judge(), Ok(()));
+    }
+}
+
+const BY_LABEL: &str = "[[rule]]\nlabels = { app = \"web\" }\npolicy = \"Strict\"";
+
+#[test]
+fn rules_by_namespace_count() {
+    let strict = "[[rule]]\nnamespaces = [\"def*\"]\npolicy = \"Strict\"";
+    for case in both() {
+        let keys = case.gate.runtime.keys();
+        let case = case.config(strict);
+        case.refused("did not see");
+        case.annotation(keys.namespace, "other").starts();
+    }
+    let open = "default_policy = \"Strict\"\n[[rule]]\nnamespaces = [\"default\"]\npolicy = \"Merge\"";
+    for case in both() {
+        let keys = case.gate.runtime.keys();
+        let mut case = case.config(open);
+        case.starts();
+        // Nobody knows whether the rule is for it.
+        case.annotations.remove(keys.namespace);
+        case.refused("only the strict-groups plugin knows");
+    }
+}
+
+#[test]
+fn where_a_label_decides_only_what_the_plugin_saw_starts() {
+    for case in both() {
+        let mut case = case.config(BY_LABEL);
+        case.refused("decides by the pod's labels");
+        case.view.seen_as_merge = true;
+        case.starts();
+        // No mark is a way around what is Strict for sure.
+        let case = case.strict();
+        case.refused("did not see");
+        case.config("default_policy = \"Strict\"").refused("did not see");
+    }
+    for case in both() {
+        let closed = "[[rule]]\nlabels = { app = \"web\" }\npolicy = \"Strict\"\npods_may_override = true";
+        case.config(closed).annotation(ANNOTATION, "Merge").starts();
+    }
+    for case in both() {
+        // What a rule before it says needs no label.
+        let first = "[[rule]]\nnamespaces = [\"default\"]\npolicy = \"Merge\"\n[[rule]]\nlabels = { app = \"web\" }\npolicy = \"Strict\"";
+        case.config(first).starts();
+    }
+}
+
+#[test]
+fn in_audit_only_what_a_pod_asks_for_is_refused() {
+    for text in ["default_policy = \"Strict\"", BY_LABEL] {
+        let config: &'static str = format!("mode = \"audit\"\n{text}").leak();
+        for case in both() {
+            let case = case.config(config);
+            case.starts();
+            let case = case.annotation(ANNOTATION, "Merge");
+            case.starts();
+            let case = case.strict();
+            case.refused("did not see");
+            case.annotation(ANNOTATION, "strict").refused("write Strict or Merge");
+        }
+    }
+}
+
+#[test]
+fn no_rule_is_for_a_container_of_no_pod() {
+    let strict = "[[rule]]\nlabels = { app = \"*\" }\nnamespaces = [\"a*\"]\npolicy = \"Strict\"";
+    for config in [BY_LABEL, strict] {
+        let mut case = case(Runtime::CriO).config(config);
+        case.gate.runtime = Runtime::Other;
+        case.starts();
+        case.config("default_policy = \"Strict\"").refused("did not see");
     }
 }

@@ -1,0 +1,89 @@
+//! `mode = "audit"`: says for a container that runs what Strict would take
+//! from it, and changes nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::{
+    Container, Pod,
+    names::Names,
+    resolver::{Resolved, Resolver},
+    settings::Settings,
+    witness::join,
+};
+use crate::{
+    containerd::Containers,
+    policy::{self, Applied},
+};
+
+/// How many containers are looked at at once; what comes on top waits.
+const AT_ONCE: usize = 4;
+
+#[derive(Debug, Clone)]
+pub(super) struct Audit {
+    containers: Containers,
+    names: Names,
+    permits: Arc<Semaphore>,
+}
+
+impl Audit {
+    pub(super) fn new(containers: Containers) -> Self {
+        Self { containers, names: Names::default(), permits: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Reports on a container that was just started, after the answer to the runtime.
+    pub(super) fn report_later(
+        &self,
+        settings: Arc<Settings>,
+        pod: Pod,
+        container: Container,
+        wait: Duration,
+    ) {
+        let audit = self.clone();
+        tokio::spawn(async move {
+            // The semaphore is never closed.
+            let Ok(_permit) = audit.permits.acquire().await else { return };
+            audit.report(&settings, &pod, &container, wait).await;
+        });
+    }
+
+    /// Logs the one line that every container gets which is not Strict already.
+    pub(super) async fn report(&self, settings: &Settings, pod: &Pod, container: &Container, wait: Duration) {
+        let Applied { setting, rule } = settings.node.applied(&pod.namespace, &pod.labels);
+        let (policy, source) = match policy::decide(&pod.annotations, &container.name, &setting) {
+            Ok(decision) if decision.source == policy::Source::Node => {
+                let source =
+                    rule.map_or_else(|| "default_policy".to_owned(), |number| format!("rule {number}"));
+                (decision.policy.as_str(), source)
+            }
+            Ok(decision) => (decision.policy.as_str(), "annotation".to_owned()),
+            Err(_) => ("refused", "annotation".to_owned()),
+        };
+        let would = Resolver::new(self.containers.clone()).would_resolve(&container.id, wait).await;
+        match would {
+            Ok(Resolved { groups, removed }) => {
+                let would_remove_groups = self.names.beside(container.pid, &removed).await;
+                info!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    policy,
+                    source,
+                    groups = join(&groups),
+                    would_remove_groups,
+                    "audit"
+                );
+            }
+            Err(reason) => warn!(
+                pod = pod.name,
+                namespace = pod.namespace,
+                container = container.name,
+                policy,
+                source,
+                "audit: what Strict would remove cannot be told: {reason}"
+            ),
+        }
+    }
+}

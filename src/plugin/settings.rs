@@ -1,0 +1,61 @@
+//! What the plugin was told by the node's configuration, which may be read again.
+
+use std::path::PathBuf;
+
+use crate::{
+    gate::Gate,
+    mark,
+    nri::api::{ContainerAdjustment, CreateContainerResponse, Hook, Hooks},
+    policy::{self, Blind, Decision, Mode, NodePolicy, Policy, PolicyError},
+};
+
+use super::{Container, Pod};
+
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Who gets which policy.
+    pub(super) node: NodePolicy,
+    /// The gate's executable (absolute, as the OCI runtime finds it).
+    pub(super) hook_path: PathBuf,
+}
+
+impl Settings {
+    /// The policy that counts for a container.
+    pub(super) fn decide(&self, pod: &Pod, container: &Container) -> Result<Decision, PolicyError> {
+        let setting = self.node.setting(&pod.namespace, &pod.labels);
+        policy::decide(&pod.annotations, &container.name, &setting)
+    }
+
+    pub(super) fn is_audit(&self) -> bool {
+        self.node.mode == Mode::Audit
+    }
+
+    /// Whether the static gate, which does not see the pod's labels, would stop this container
+    /// although its policy is Merge, unless it is told.
+    pub(super) fn needs_mark(&self, pod: &Pod, container: &Container) -> bool {
+        let blind = self.node.decide_blind(&pod.annotations, &container.name, Some(&pod.namespace));
+        !matches!(blind, Blind::Decided(Ok(decision)) if decision.policy == Policy::Merge)
+    }
+
+    /// The adjustment that makes the OCI runtime run the gate.
+    pub(super) fn inject(&self, gate: &Gate) -> CreateContainerResponse {
+        self.hook(gate.args())
+    }
+
+    /// The adjustment that tells the static gate of a Merge container.
+    pub(super) fn inject_mark(&self) -> CreateContainerResponse {
+        self.hook(mark::args())
+    }
+
+    fn hook(&self, args: Vec<String>) -> CreateContainerResponse {
+        let hook = Hook { path: self.hook_path_text(), args, ..Default::default() };
+        let hooks = Hooks { create_runtime: vec![hook], ..Default::default() };
+        let adjust = ContainerAdjustment { hooks: Some(hooks), ..Default::default() };
+        CreateContainerResponse { adjust: Some(adjust), ..Default::default() }
+    }
+
+    /// The hook's path as JSON and protobuf have it.
+    pub(super) fn hook_path_text(&self) -> String {
+        self.hook_path.to_string_lossy().into_owned()
+    }
+}
