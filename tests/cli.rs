@@ -126,6 +126,11 @@ fn a_configuration_that_is_not_understood_is_refused_with_line_and_key() {
         ("\n\npods_may_override = \"yes\"\n", "line 3", "pods_may_override"),
         ("default_policy = \"Strict\"\ndefault_policy = \"Merge\"\n", "line 2", "default_policy"),
         ("default_policy = \n", "line 1", "default_policy"),
+        (
+            "[[rule]]\nnamespaces = [\"a\"]\npolicy = \"Strict\"\n[[rule]]\npolicy = \"Strict\"\n",
+            "line 4",
+            "labels",
+        ),
     ] {
         let said = fails_with_config(text);
         assert!(said.contains(line) && said.contains(wanted), "{text:?} gives: {said}");
@@ -150,4 +155,32 @@ fn a_log_filter_that_is_not_understood_is_refused() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("RUST_LOG") && said.contains("loud"), "{said}");
+}
+
+#[test]
+fn check_validates_a_configuration_wherever_it_lies() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    let file = file.to_str().unwrap();
+    std::fs::write(file, "mode = \"audit\"\n[[rule]]\nnamespaces = [\"a\"]\npolicy = \"Strict\"\n").unwrap();
+    let output = strict_groups(&["check", "--config", file]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, format!("{file} is valid: mode audit, default policy Merge, rules: 1\n"));
+
+    // Where others can change it, it may be good all the same.
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let output = strict_groups(&["check", "--config", file]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("note: the plugin does not take the file"), "{said}");
+
+    std::fs::write(file, "\n[[rule]]\npolicy = \"Strict\"\n").unwrap();
+    let said = fails(&["check", "--config", file], 1);
+    for part in [file, "line 2", "[[rule]]", "a rule needs namespaces"] {
+        assert!(said.contains(part), "no {part} in {said}");
+    }
+    let said = fails(&["check", "--config", "/nonexistent/config.toml"], 1);
+    assert!(said.contains("/nonexistent/config.toml") && said.contains("No such file"), "{said}");
+    let said = fails(&["check"], 2);
+    assert!(said.contains("--config"), "{said}");
 }

@@ -334,3 +334,14 @@ fn the_static_gate_refuses_what_it_cannot_read() {
         assert!(text.contains("static gate"), "{text}");
     }
 }
+
+#[test]
+fn the_mark_of_a_merge_container_stops_nothing() {
+    let args: Vec<String> = strict_groups::mark::args().split_off(1);
+    for stdin in [&state(Path::new("/nonexistent"))[..], b"", b"{"] {
+        let output = run(&args, stdin);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+    let more = [&args[..], &["--pod=a/b".to_owned()]].concat();
+    refusal(&run(&more, b""));
+}

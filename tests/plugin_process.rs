@@ -104,3 +104,31 @@ fn a_journal_that_is_not_our_stderr_is_left_alone() {
         assert!(log.lines().next().unwrap().contains("Z  INFO starting version="), "{log}");
     }
 }
+
+#[test]
+fn sighup_reads_the_configuration_again_while_it_waits_for_the_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, "").unwrap();
+    let mut command = std::process::Command::new(process::binary(dir.path()));
+    command.args(process::plugin(dir.path())).arg("--config").arg(&config);
+    command.env_remove("RUST_LOG").env_remove("JOURNAL_STREAM");
+    let process = Process::spawn(dir, &mut command);
+    process.until_it_handles(Signal::SIGHUP);
+    process.until(WAITING, 1);
+    let hang_up = || {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(process.pid().try_into().unwrap()), Signal::SIGHUP)
+    };
+    std::fs::write(&config, "mode = \"audit\"\n").unwrap();
+    hang_up().unwrap();
+    process.until("changed=\"mode\" mode=\"audit\"", 1);
+    std::fs::write(&config, "mode = \"Audit\"\n").unwrap();
+    hang_up().unwrap();
+    process.until("the one before stays", 1);
+    let (code, log) = process.end(Signal::SIGTERM);
+    let refused = log.lines().find(|line| line.contains("the one before stays")).unwrap();
+    for part in ["ERROR", "config.toml", "line 1", "`enforce` or `audit`"] {
+        assert!(refused.contains(part), "no {part} in {refused}");
+    }
+    assert_eq!(code, Some(0), "{log}");
+}

@@ -74,6 +74,12 @@ fn configurations() -> Result<()> {
     seed("config", "comment", "# nothing\n")?;
     seed("config", "value", "default_policy = \"strict\"\n")?;
     seed("config", "key", "default_polcy = \"Strict\"\n")?;
+    seed(
+        "config",
+        "rules",
+        "mode = \"audit\"\n[[rule]]\nnamespaces = [\"a\", \"team-*\"]\nlabels = { app = \"web\", \"a/b\" = \"*\" }\n\
+         policy = \"Strict\"\npods_may_override = true\n",
+    )?;
     seed("config", "relative", "hook_path = \"strict-groups\"\n")?;
     seed(
         "config",

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    config::Config,
+    config::{Config, DEFAULT_PATH},
     containerd::{self, Containers},
     nri::{self, Identity, Options},
     plugin::StrictGroups,
@@ -139,7 +139,8 @@ impl Reload<'_> {
     }
 
     fn read(&self) -> anyhow::Result<(Config, PathBuf)> {
-        let config = Config::load(self.path)?;
+        // A file that went missing is no decision that everything shall be as by default.
+        let config = Config::load(Some(self.path.unwrap_or(Path::new(DEFAULT_PATH))))?;
         let hook_path = hook_path(&config)?;
         Ok((config, hook_path))
     }

@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use super::{numbers, presentable, readers, split};
-use crate::{config::Config, declared, groups};
+use crate::{
+    config::Config,
+    declared, groups,
+    policy::{Blind, Labels},
+};
 
 /// One answer for every GID, the same as when it is asked for alone, fit for a log line. A group that the file turns
 /// into another one is among those that were asked for.
@@ -25,7 +29,8 @@ pub fn group_file(data: &[u8]) {
     }
 }
 
-/// A configuration that is accepted has an absolute hook, and none with a key more would be accepted.
+/// A configuration that is accepted has an absolute hook, and none with a key more would be accepted. What it says of a
+/// pod without its labels is never Merge where it is not with them.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = Path::new("/etc/strict-groups/config.toml");
@@ -33,7 +38,16 @@ pub fn config(data: &[u8]) {
         Ok(config) => {
             assert!(config.hook_path().is_none_or(Path::is_absolute));
             assert!(Config::parse(&format!("no_such_key = 1\n{text}"), path).is_err());
-            assert_eq!(Config::parse(text, path).unwrap(), config);
+            let again = Config::parse(text, path).unwrap();
+            assert!(again == config && config.differences(&again).is_empty());
+            let node = config.node_policy();
+            for namespace in ["default", "team-a"] {
+                let setting = node.setting(namespace, &Labels::from([("app".to_owned(), "web".to_owned())]));
+                let blind = node.decide_blind(&Labels::new(), "app", Some(namespace));
+                if let Blind::Decided(Ok(decision)) = blind {
+                    assert_eq!(decision.policy, setting.policy);
+                }
+            }
         }
         Err(error) => assert!(error.to_string().contains("/etc/strict-groups/config.toml")),
     }

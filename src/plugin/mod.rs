@@ -97,6 +97,13 @@ impl StrictGroups {
     pub fn reconfigure(&self, node: NodePolicy, hook_path: PathBuf) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Settings { node, hook_path });
+        self.warn_of_a_silent_audit();
+    }
+
+    fn warn_of_a_silent_audit(&self) {
+        if self.settings().is_audit() && !self.on_containerd() {
+            warn!("mode = \"audit\" reports nothing here: only containerd's containers can be looked at");
+        }
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -121,12 +128,7 @@ impl Plugin for StrictGroups {
         // Two calls and an answer must fit into what the runtime waits.
         let wait = runtime.request_timeout.map_or(LONGEST_WAIT, |told| LONGEST_WAIT.min(told / 3));
         self.wait.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if self.settings().is_audit() && !self.on_containerd() {
-            warn!(
-                "mode = \"audit\" reports nothing on {}, whose containers cannot be looked at",
-                runtime.name
-            );
-        }
+        self.warn_of_a_silent_audit();
         Ok(())
     }
 

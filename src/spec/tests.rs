@@ -355,3 +355,29 @@ fn a_spec_without_hooks_gets_them() {
     }
     assert!(super::shut(b"[]", "/x", &pending()).is_err());
 }
+
+#[test]
+fn the_mark_is_put_in_once_and_is_no_decision() {
+    let before = spec(r#"{"gid":1}"#, &[]);
+    let marked = text(super::mark(before.as_bytes(), "/opt/a \"b").unwrap());
+    assert_eq!(super::mark(marked.as_bytes(), "/opt/x"), Ok(None));
+    let view = read(marked.as_bytes()).unwrap();
+    assert!(view.seen_as_merge && view.gates.is_empty());
+    assert!(!read(before.as_bytes()).unwrap().seen_as_merge);
+    // Nothing but the hook is new.
+    let hook = format!(
+        r#",{{"path":"/opt/a \"b","args":{}}}"#,
+        json::array(mark::args().iter().map(|arg| json::string(arg)))
+    );
+    assert!(marked.contains(&hook), "{marked}");
+    let values = |json: &str| serde_json::from_str::<serde_json::Value>(&json.replace("1e400", "1")).unwrap();
+    assert_eq!(values(&marked.replace(&hook, "")), values(&before));
+
+    assert_eq!(resolve(marked.as_bytes(), &[]), Err(SpecError::NoGate));
+    assert_eq!(refuse(marked.as_bytes(), "why"), Err(SpecError::NoGate));
+    // Another instance may see it otherwise.
+    let shut = text(super::shut(marked.as_bytes(), "/opt/x", &pending()).unwrap());
+    let view = read(text(resolve(shut.as_bytes(), &[]).unwrap().json).as_bytes()).unwrap();
+    assert!(view.seen_as_merge);
+    assert!(matches!(&view.gates[..], [Gate { state: State::Resolved { .. }, .. }]));
+}

@@ -13,6 +13,7 @@ mod alias;
 mod annotation;
 mod announcement;
 mod api_away;
+mod audit;
 mod bad_annotation;
 mod company;
 mod compare;
@@ -32,7 +33,9 @@ mod node_config;
 mod node_default;
 mod privilege;
 mod records;
+mod reload;
 mod restart;
+mod rules;
 mod static_gate;
 mod steps;
 mod store;
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         annotation::trials(),
         announcement::trials(),
         api_away::trials(),
+        audit::trials(),
         bad_annotation::trials(),
         company::trials(),
         crowd::trials(),
@@ -71,7 +75,9 @@ fn main() -> ExitCode {
         node_default::trials(),
         privilege::trials(),
         records::trials(),
+        reload::trials(),
         restart::trials(),
+        rules::trials(),
         static_gate::trials(),
         strict::trials(),
         survey::trials(),

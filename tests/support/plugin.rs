@@ -37,7 +37,12 @@ impl Plugin {
 
     /// Starts it, waits until it is registered, and has it use the containerd API at `api`.
     pub(crate) fn start_with_api(containerd: &Containerd, api: &Path) -> Result<Self> {
-        let plugin = Self::launch_as(containerd, api, None, &[])?;
+        Self::start_with(containerd, api, None)
+    }
+
+    /// The same with a configuration.
+    pub(crate) fn start_with(containerd: &Containerd, api: &Path, config: Option<&str>) -> Result<Self> {
+        let plugin = Self::launch_as(containerd, api, config, &[])?;
         plugin.wait_registered(1)?;
         Ok(plugin)
     }
@@ -103,6 +108,17 @@ impl Plugin {
             Some(false) => bail!("the plugin ended before it was registered; its log:\n{}", self.tail()),
             None => bail!("the plugin did not register within {PATIENCE:?}; its log:\n{}", self.tail()),
         }
+    }
+
+    /// Writes another configuration for one that was started with one, and says so by SIGHUP.
+    pub(crate) fn reconfigure(&self, text: &str) -> Result<()> {
+        fs::write(self.config(), text)?;
+        self.signal(Signal::SIGHUP)
+    }
+
+    /// Where its configuration is, if it was started with one.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.log.with_extension("toml")
     }
 
     /// Its process id, as long as it runs.
