@@ -118,11 +118,12 @@ fn differences_are_told_by_key() {
     assert_eq!(one.differences(&one), Vec::<&str>::new());
     let two = parse(
         "mode = \"audit\"\ndefault_policy = \"Strict\"\npods_may_override = true\nhook_path = \"/x\"\n\
-         [[rule]]\nnamespaces = [\"a\"]\npolicy = \"Merge\"\n[exempt]\nnamespaces = [\"b\"]\n",
+         [[rule]]\nnamespaces = [\"a\"]\npolicy = \"Merge\"\n[exempt]\nnamespaces = [\"b\"]\n\
+         [runtime]\nungated = \"refuse\"\n",
     );
     assert_eq!(
         one.differences(&two.unwrap()),
-        ["mode", "default_policy", "pods_may_override", "rule", "hook_path", "exempt"]
+        ["mode", "default_policy", "pods_may_override", "rule", "hook_path", "exempt", "runtime"]
     );
 }
 
