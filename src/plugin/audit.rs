@@ -29,8 +29,8 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    pub(super) fn new(containers: Containers) -> Self {
-        Self { containers, names: Names::default(), permits: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn new(containers: Containers, names: Names) -> Self {
+        Self { containers, names, permits: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Reports on a container that was just started, after the answer to the runtime.

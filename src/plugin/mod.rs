@@ -36,6 +36,7 @@ use crate::{
     policy::{NodePolicy, Policy, PolicyError},
 };
 use audit::Audit;
+use names::Names;
 use resolver::{Resolved, Resolver};
 use settings::Settings;
 use subject::Subject;
@@ -78,12 +79,13 @@ impl StrictGroups {
     /// gate, and resolves containers through `containers`.
     #[must_use]
     pub fn new(node: NodePolicy, hook_path: PathBuf, containers: Containers) -> Self {
+        let names = Names::default();
         Self {
             settings: RwLock::new(Arc::new(Settings { node, hook_path })),
             resolver: Resolver::new(containers.clone()),
-            audit: Audit::new(containers.clone()),
+            audit: Audit::new(containers.clone(), names.clone()),
             containers,
-            witness: Witness::default(),
+            witness: Witness::new(names),
             containerd: AtomicBool::new(true),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
         }

@@ -6,12 +6,16 @@ use tracing::{debug, error, info};
 use super::{Container, Pod, names::Names};
 use crate::identity::{self, Identity, IdentityError};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Witness {
     names: Names,
 }
 
 impl Witness {
+    pub(super) fn new(names: Names) -> Self {
+        Self { names }
+    }
+
     /// Compares the first process of `container` with the `groups` that it was
     /// resolved to, and logs the one line that every Strict container gets.
     pub(super) fn look(&self, pod: &Pod, container: &Container, groups: &[u32], removed: Vec<u32>) {
