@@ -22,6 +22,9 @@ demo: root runtimes build ## the announcement's pod on a real containerd 1.7, be
 .PHONY: test
 test: root runtimes build ## all tests, on real runtimes
 	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test
+	@# What is only there with the feature; the binary is cargo's own.
+	cargo test --features kubernetes-api --lib --test kubernetes
+	cargo test --features kubernetes-api --test runtime -- pod_spec
 
 .PHONY: chaos
 chaos: root runtimes build ## faults: 10,000 containers (CHAOS_CONTAINERS) while all is killed
@@ -57,6 +60,7 @@ fuzz-smoke: linker ## each fuzz target over its corpus and for some seconds
 lint: linker ## what has to be clean before a commit
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked --features kubernetes-api -- -D warnings
 
 .PHONY: fmt
 fmt: ## format the code

@@ -16,6 +16,7 @@ pub mod gate;
 pub mod groups;
 pub mod identity;
 mod json;
+pub mod kubernetes;
 pub mod logging;
 pub mod mark;
 pub mod membership;

@@ -7,6 +7,7 @@
 //! supplemental-groups-policy.noderesource.dev/container.<name>
 //! supplemental-groups-policy.noderesource.dev/pod
 //! supplemental-groups-policy.noderesource.dev
+//! supplementalGroupsPolicy in the pod's spec, where the Kubernetes API is asked ([`with_spec`])
 //! the node's configuration: the first rule for this pod, else the default ([`NodePolicy`])
 //! ```
 //!
@@ -85,6 +86,8 @@ impl FromStr for Policy {
 pub enum Source {
     /// The node's configuration, by a rule or by its default; the pod said nothing.
     Node,
+    /// `securityContext.supplementalGroupsPolicy` of the pod's spec.
+    PodSpec,
     /// The bare key.
     Annotation,
     /// The key with `/pod`.
@@ -145,14 +148,46 @@ pub enum PolicyError {
         /// The annotation's key.
         key: String,
     },
+    /// The pod's spec has a policy that is none.
+    #[error(
+        "supplementalGroupsPolicy in the pod's spec has the value {shown}, which this node does not know; \
+         write Strict or Merge"
+    )]
+    BadSpec {
+        /// The value, quoted, escaped and cut to 32 bytes.
+        shown: String,
+    },
+    /// The pod says one thing in its spec, and the other in an annotation.
+    #[error(
+        "annotation {key} says {annotation}, but supplementalGroupsPolicy in the pod's spec says {spec}; \
+         remove the annotation or make both say the same"
+    )]
+    Contradiction {
+        /// The annotation's key.
+        key: String,
+        /// What the annotation says.
+        annotation: Policy,
+        /// What the spec says.
+        spec: Policy,
+    },
+    /// The pod's spec asks for Merge on a node that is configured to be Strict.
+    #[error(
+        "supplementalGroupsPolicy in the pod's spec says Merge, but the configuration of this node demands Strict; \
+         change the spec or ask who runs the node"
+    )]
+    SpecMergeForbidden,
 }
 
 impl PolicyError {
-    /// The key of the annotation that is at fault.
+    /// The key of the annotation that is at fault, if it is one.
     #[must_use]
-    pub fn key(&self) -> &str {
+    pub fn key(&self) -> Option<&str> {
         match self {
-            Self::BadValue { key, .. } | Self::UnknownKey { key } | Self::MergeForbidden { key } => key,
+            Self::BadValue { key, .. }
+            | Self::UnknownKey { key }
+            | Self::MergeForbidden { key }
+            | Self::Contradiction { key, .. } => Some(key),
+            Self::BadSpec { .. } | Self::SpecMergeForbidden => None,
         }
     }
 }
@@ -207,6 +242,41 @@ where
         return Err(PolicyError::MergeForbidden { key: key.to_owned() });
     }
     Ok(decision)
+}
+
+/// Adds to what [`decide`] found for `container` what the pod's spec says: `spec` is the value of
+/// `securityContext.supplementalGroupsPolicy`, None where it says nothing or is not known.
+/// `pods_may_override` as in [`Setting`].
+///
+/// # Errors
+/// The value is not a policy, an annotation that decided says the opposite, or the node does not
+/// allow Merge.
+pub fn with_spec(
+    decision: Decision,
+    spec: Option<&str>,
+    container: &str,
+    pods_may_override: bool,
+) -> Result<Decision, PolicyError> {
+    let Some(value) = spec else { return Ok(decision) };
+    let policy = value
+        .parse()
+        .map_err(|UnknownPolicy| PolicyError::BadSpec { shown: text::quoted(value, VALUE_SHOWN) })?;
+    let key = match decision.source {
+        Source::Node | Source::PodSpec => None,
+        Source::Annotation => Some(ANNOTATION.to_owned()),
+        Source::PodAnnotation => Some(format!("{ANNOTATION}/pod")),
+        Source::ContainerAnnotation => Some(format!("{ANNOTATION}/container.{container}")),
+    };
+    match key {
+        Some(key) if decision.policy != policy => {
+            Err(PolicyError::Contradiction { key, annotation: decision.policy, spec: policy })
+        }
+        Some(_) => Ok(decision),
+        None if policy == Policy::Merge && decision.policy == Policy::Strict && !pods_may_override => {
+            Err(PolicyError::SpecMergeForbidden)
+        }
+        None => Ok(Decision { policy, source: Source::PodSpec }),
+    }
 }
 
 /// Reads one annotation; `rest` is what follows [`ANNOTATION`] in its key. None: not ours, or

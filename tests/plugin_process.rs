@@ -94,6 +94,19 @@ fn a_rust_log_that_is_no_filter_is_an_error() {
     assert_eq!(log.lines().count(), 1, "{log}");
 }
 
+#[cfg(not(feature = "kubernetes-api"))]
+#[test]
+fn a_binary_without_the_kubernetes_api_says_so_where_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, "[kubernetes]\nenabled = true\n").unwrap();
+    let mut command = std::process::Command::new(process::binary(dir.path()));
+    command.args(process::plugin(dir.path())).arg("--config").arg(config);
+    let (code, log) = Process::spawn(dir, &mut command).ended();
+    assert_eq!((code, log.lines().count()), (Some(1), 1), "{log}");
+    assert!(log.contains("[kubernetes] enabled = true, but this strict-groups was built without"), "{log}");
+}
+
 /// A child of a systemd service whose output leads elsewhere.
 #[test]
 fn a_journal_that_is_not_our_stderr_is_left_alone() {

@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     config::{Config, DEFAULT_PATH},
     containerd::{self, Containers},
+    kubernetes::{Client, Lookup},
     nri::{self, Identity, Options},
     plugin::StrictGroups,
     privilege, text,
@@ -65,16 +66,22 @@ pub fn run(args: &PluginArgs) -> anyhow::Result<()> {
     }
     let config = Config::load(args.config.as_deref())?;
     let hook_path = hook_path(&config)?;
+    let client = config.kubernetes().enabled.then(|| Client::new(config.kubernetes())).transpose()?;
     enough_descriptors().context("too few files may be open at once (RLIMIT_NOFILE)")?;
     // One thread: the runtime calls one at a time, and so do we.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?
-        .block_on(serve(args, config, hook_path))
+        .block_on(serve(args, config, hook_path, client))
 }
 
-async fn serve(args: &PluginArgs, config: Config, hook_path: PathBuf) -> anyhow::Result<()> {
+async fn serve(
+    args: &PluginArgs,
+    config: Config,
+    hook_path: PathBuf,
+    client: Option<Client>,
+) -> anyhow::Result<()> {
     let mut options = Options::from_env(Identity::new(&args.name, &args.index)?)?;
     if !options.is_connected() {
         options = options.socket(&args.nri_socket).root_only();
@@ -85,9 +92,14 @@ async fn serve(args: &PluginArgs, config: Config, hook_path: PathBuf) -> anyhow:
         hook = %hook_path.display(),
         containerd = %args.containerd_socket.display(),
         mode = config.node_policy().mode.as_str(),
+        kubernetes = client.is_some(),
         "starting"
     );
-    let plugin = Arc::new(StrictGroups::new(config.node_policy(), hook_path, containers));
+    let mut plugin = StrictGroups::new(config.node_policy(), hook_path, containers);
+    if let Some(client) = client {
+        plugin = plugin.with_kubernetes(Lookup::new(client));
+    }
+    let plugin = Arc::new(plugin);
     let reload = Reload { path: args.config.as_deref(), plugin: Arc::clone(&plugin) };
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
@@ -127,6 +139,9 @@ impl Reload<'_> {
                     rules = node.rules.len(),
                     "the configuration was read again; containers that exist are left as they are"
                 );
+                if config.kubernetes() != old.kubernetes() {
+                    warn!("[kubernetes] counts when the plugin starts again; restart it");
+                }
                 self.plugin.reconfigure(node, hook_path);
                 config
             }

@@ -16,6 +16,10 @@
 //! namespaces = ["kube-system"]
 //! pods = ["ns/name", "ns/prefix-*"]
 //!
+//! [kubernetes]                # ask the API server what pods declare
+//! enabled = false
+//! kubeconfig = "/etc/kubernetes/kubelet.conf"
+//!
 //! [runtime]                   # for strict-groups-runtime
 //! path = "/usr/bin/runc"      # the real OCI runtime
 //! ungated = "resolve"         # a Strict container that no plugin saw: "resolve" or "refuse"
@@ -38,10 +42,12 @@ use crate::{
 
 mod absolute;
 mod error;
+mod kubernetes;
 mod runtime;
 
 use absolute::Absolute;
 pub use error::ConfigError;
+pub use kubernetes::Kubernetes;
 pub use runtime::{RuntimeConfig, Ungated};
 
 /// Where the configuration is looked for when the command line names none.
@@ -58,6 +64,7 @@ pub struct Config {
     rules: Vec<Rule>,
     hook_path: Option<Absolute>,
     exempt: Exempt,
+    kubernetes: Kubernetes,
     runtime: RuntimeConfig,
 }
 
@@ -111,7 +118,8 @@ impl Config {
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         // Every field by name: a new one cannot be forgotten.
-        let Self { mode, default_policy, pods_may_override, rules, hook_path, exempt, runtime } = self;
+        let Self { mode, default_policy, pods_may_override, rules, hook_path, exempt, kubernetes, runtime } =
+            self;
         [
             ("mode", *mode != other.mode),
             ("default_policy", *default_policy != other.default_policy),
@@ -119,6 +127,7 @@ impl Config {
             ("rule", *rules != other.rules),
             ("hook_path", *hook_path != other.hook_path),
             ("exempt", *exempt != other.exempt),
+            ("kubernetes", *kubernetes != other.kubernetes),
             ("runtime", *runtime != other.runtime),
         ]
         .into_iter()
@@ -145,6 +154,12 @@ impl Config {
     #[must_use]
     pub fn exempt(&self) -> &Exempt {
         &self.exempt
+    }
+
+    /// Whether and how to ask the Kubernetes API.
+    #[must_use]
+    pub fn kubernetes(&self) -> &Kubernetes {
+        &self.kubernetes
     }
 }
 

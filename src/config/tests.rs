@@ -58,6 +58,7 @@ fn the_packaged_example_is_legal_as_it_is_and_with_everything_on() {
     assert_eq!(config.hook_path(), Some(Path::new("/usr/local/bin/strict-groups")));
     assert!(config.exempt().covers("infra", "etcd-node1"));
     assert_eq!(config.rules.len(), 3);
+    assert!(config.kubernetes().enabled && config.kubernetes().kubeconfig.is_some());
 }
 
 #[test]
@@ -119,12 +120,31 @@ fn differences_are_told_by_key() {
     let two = parse(
         "mode = \"audit\"\ndefault_policy = \"Strict\"\npods_may_override = true\nhook_path = \"/x\"\n\
          [[rule]]\nnamespaces = [\"a\"]\npolicy = \"Merge\"\n[exempt]\nnamespaces = [\"b\"]\n\
-         [runtime]\nungated = \"refuse\"\n",
+         [runtime]\nungated = \"refuse\"\n[kubernetes]\nenabled = true\n",
     );
     assert_eq!(
         one.differences(&two.unwrap()),
-        ["mode", "default_policy", "pods_may_override", "rule", "hook_path", "exempt", "runtime"]
+        [
+            "mode",
+            "default_policy",
+            "pods_may_override",
+            "rule",
+            "hook_path",
+            "exempt",
+            "kubernetes",
+            "runtime"
+        ]
     );
+}
+
+#[test]
+fn the_kubernetes_api_is_off_unless_it_is_turned_on() {
+    for text in ["", "[kubernetes]\n", "[kubernetes]\nkubeconfig = \"/k\"\n"] {
+        assert!(!parse(text).unwrap().kubernetes().enabled, "{text}");
+    }
+    assert!(parse("[kubernetes]\nenabled = true\n").unwrap().kubernetes().enabled);
+    let text = message(parse("[kubernetes]\nenable = true\n").unwrap_err());
+    assert!(text.contains("line 2") && text.contains("`enabled`"), "{text}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub use annotation::annotation;
 pub use decide::decide;
 pub use gate::gate;
 pub use hook::oci_state;
-pub use small::{config, declared, group_file};
+pub use small::{config, declared, group_file, pod};
 pub use spec::spec;
 
 /// Frames and messages of a runtime's stream, and the answers to them: see `src/nri/fuzzing.rs`.
@@ -57,7 +57,7 @@ mod tests {
     /// A target's name, which is that of its file and of its corpus, and its body.
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 9] = [
+    const TARGETS: [Target; 10] = [
         ("annotation", super::annotation),
         ("config", super::config),
         ("decide", super::decide),
@@ -66,6 +66,7 @@ mod tests {
         ("group_file", super::group_file),
         ("mux", super::mux),
         ("oci_state", super::oci_state),
+        ("pod", super::pod),
         ("spec", super::spec),
     ];
 

@@ -1,11 +1,11 @@
-//! The smaller formats: a group file, a node's configuration, containerd's metadata.
+//! The smaller formats: a group file, a node's configuration, containerd's metadata, a pod.
 
 use std::path::Path;
 
 use super::{numbers, presentable, readers, split};
 use crate::{
     config::Config,
-    declared, groups,
+    declared, groups, kubernetes,
     policy::{Blind, Labels},
 };
 
@@ -65,4 +65,31 @@ pub fn declared(data: &[u8]) {
         Err(error) => presentable(&error),
     }
     presentable(&declared::from_extension("another", data).unwrap_err());
+}
+
+/// Groups that are found in the API server's pod are those that any other reader of JSON finds, each once.
+///
+/// The first line is the uid of the sandbox, the rest is the answer.
+pub fn pod(data: &[u8]) {
+    let (uid, json) = split(data, b'\n');
+    let uid = String::from_utf8_lossy(uid);
+    match kubernetes::read(json, &uid) {
+        Ok(found) => {
+            let seen: serde_json::Value = serde_json::from_slice(json).unwrap();
+            assert_eq!(seen["metadata"]["uid"], *uid);
+            let context = &seen["spec"]["securityContext"];
+            assert_eq!(context["supplementalGroupsPolicy"].as_str(), found.policy.as_deref());
+            let Some(groups) = found.groups else { return };
+            let more = context["supplementalGroups"].as_array();
+            let all = context["fsGroup"].as_u64().into_iter();
+            let mut all: Vec<u64> =
+                all.chain(more.into_iter().flatten().map(|gid| gid.as_u64().unwrap())).collect();
+            let mut groups: Vec<u64> = groups.into_iter().map(u64::from).collect();
+            groups.sort_unstable();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(groups, all);
+        }
+        Err(error) => presentable(&error),
+    }
 }

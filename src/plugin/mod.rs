@@ -7,6 +7,7 @@
 
 mod audit;
 mod names;
+mod pod_spec;
 mod resolver;
 mod settings;
 mod subject;
@@ -29,6 +30,7 @@ use tracing::{debug, error, warn};
 use crate::{
     containerd::{ContainerdError, Containers},
     gate::{Gate, State},
+    kubernetes::Lookup,
     nri::{
         self, BoxError, Events, Plugin, RuntimeInfo,
         api::{ContainerUpdate, CreateContainerResponse},
@@ -37,6 +39,7 @@ use crate::{
 };
 use audit::Audit;
 use names::Names;
+use pod_spec::PodSpecs;
 use resolver::{Resolved, Resolver};
 use settings::Settings;
 use subject::Subject;
@@ -67,6 +70,8 @@ pub struct StrictGroups {
     resolver: Resolver,
     witness: Witness,
     audit: Audit,
+    /// What the Kubernetes API says of pods, where it is asked.
+    specs: PodSpecs,
     /// Whether the runtime is containerd, whose records can be changed.
     containerd: AtomicBool,
     /// Milliseconds that one call to containerd may take.
@@ -86,9 +91,17 @@ impl StrictGroups {
             audit: Audit::new(containers.clone(), names.clone()),
             containers,
             witness: Witness::new(names),
+            specs: PodSpecs::default(),
             containerd: AtomicBool::new(true),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
         }
+    }
+
+    /// Asks the Kubernetes API as well what pods declare.
+    #[must_use]
+    pub fn with_kubernetes(mut self, lookup: Lookup) -> Self {
+        self.specs = PodSpecs::asked_from(Arc::new(lookup));
+        self
     }
 
     fn wait(&self) -> Duration {
@@ -122,7 +135,8 @@ impl Plugin for StrictGroups {
     type Container = Container;
 
     fn events(&self) -> Events {
-        Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::POST_START_CONTAINER
+        let always = Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::POST_START_CONTAINER;
+        always | self.specs.events()
     }
 
     async fn configure(&self, runtime: &RuntimeInfo) -> Result<(), BoxError> {
@@ -144,6 +158,7 @@ impl Plugin for StrictGroups {
                 settings: self.settings(),
                 audit: self.audit.clone(),
                 containers: self.containers.clone(),
+                specs: self.specs.clone(),
                 wait: self.wait(),
             };
             // What can be resolved should be before the runtime goes on, but a
@@ -156,13 +171,25 @@ impl Plugin for StrictGroups {
         Ok(Vec::new())
     }
 
+    async fn run_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
+        self.specs.begin(&pod);
+        Ok(())
+    }
+
+    async fn remove_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
+        self.specs.forget(&pod);
+        Ok(())
+    }
+
     async fn create_container(
         &self,
         pod: Pod,
         container: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
+        let declared = self.specs.of(&pod, self.wait()).await;
+        let spec = declared.as_ref().and_then(|declared| declared.policy.as_deref());
         let settings = self.settings();
-        let decision = match settings.decide(&pod, &container) {
+        let decision = match settings.decide(&pod, &container, spec) {
             Ok(decision) => decision,
             Err(source) => {
                 let subject = Subject::new(&pod, &container);
@@ -194,10 +221,12 @@ impl Plugin for StrictGroups {
                 return Err(Refused::NotEnforceable { subject, source }.into());
             }
         }
+        // containerd's record has what the kubelet really sent.
+        let declared = declared.filter(|_| !self.on_containerd()).and_then(|declared| declared.groups);
         Ok(settings.inject(&Gate {
             pod: subject.pod,
             container: subject.container,
-            state: State::Pending { declared: None },
+            state: State::Pending { declared },
         }))
     }
 

@@ -20,10 +20,17 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The policy that counts for a container.
-    pub(super) fn decide(&self, pod: &Pod, container: &Container) -> Result<Decision, PolicyError> {
+    /// The policy that counts for a container. `spec` is what its pod's spec says, see
+    /// [`policy::with_spec`].
+    pub(super) fn decide(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        spec: Option<&str>,
+    ) -> Result<Decision, PolicyError> {
         let setting = self.node.setting(&pod.namespace, &pod.labels);
-        policy::decide(&pod.annotations, &container.name, &setting)
+        let decision = policy::decide(&pod.annotations, &container.name, &setting)?;
+        policy::with_spec(decision, spec, &container.name, setting.pods_may_override)
     }
 
     pub(super) fn is_audit(&self) -> bool {

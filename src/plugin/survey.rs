@@ -8,14 +8,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tracing::{error, info, warn};
 
 use super::{
-    Container, Pod, audit::Audit, gates, resolver::Resolver, settings::Settings, subject::Subject, witness,
+    Container, Pod, audit::Audit, gates, pod_spec::PodSpecs, resolver::Resolver, settings::Settings,
+    subject::Subject, witness,
 };
 use crate::{
     containerd::Containers,
     gate::{Gate, State},
     identity::{self, IdentityError},
     nri::api::ContainerState,
-    policy::Policy,
+    policy::{Decision, Policy, PolicyError},
 };
 
 /// Everything that is needed to go through a node's containers, apart from
@@ -24,6 +25,7 @@ pub(super) struct Survey {
     pub(super) settings: Arc<Settings>,
     pub(super) audit: Audit,
     pub(super) containers: Containers,
+    pub(super) specs: PodSpecs,
     pub(super) wait: Duration,
 }
 
@@ -47,6 +49,12 @@ impl Survey {
         }
     }
 
+    async fn decide(&self, pod: &Pod, container: &Container) -> Result<Decision, PolicyError> {
+        let declared = self.specs.of(pod, self.wait).await;
+        let spec = declared.as_ref().and_then(|declared| declared.policy.as_deref());
+        self.settings.decide(pod, container, spec)
+    }
+
     /// A container that waits for its start: resolved, or shut.
     async fn created(&self, pod: &Pod, container: &Container) {
         let subject = Subject::new(pod, container);
@@ -54,7 +62,7 @@ impl Survey {
             // Decided, and left pending by a plugin that ended in between.
             Some(State::Pending { declared }) => State::Pending { declared },
             Some(State::Resolved { .. } | State::Refused { .. }) => return,
-            None => match self.settings.decide(pod, container) {
+            None => match self.decide(pod, container).await {
                 Ok(decision) if decision.policy == Policy::Merge => return self.merge(pod, container).await,
                 Ok(_) => State::Pending { declared: None },
                 Err(error) => State::Refused { reason: error.to_string() },
@@ -102,7 +110,7 @@ impl Survey {
 
     /// A container that runs: nothing can be changed, but it is said.
     async fn running(&self, pod: &Pod, container: &Container) {
-        if self.settings.is_audit() && self.is_left_alone(pod, container) {
+        if self.settings.is_audit() && self.is_left_alone(pod, container).await {
             return self.audit.report(&self.settings, pod, container, self.wait).await;
         }
         let Some(allowed) = self.allowed(pod, container).await else { return };
@@ -134,8 +142,8 @@ impl Survey {
     }
 
     /// Whether nobody made it Strict, nor asks for it.
-    fn is_left_alone(&self, pod: &Pod, container: &Container) -> bool {
-        let decision = self.settings.decide(pod, container);
+    async fn is_left_alone(&self, pod: &Pod, container: &Container) -> bool {
+        let decision = self.decide(pod, container).await;
         gates(container).next().is_none() && decision.is_ok_and(|decision| decision.policy == Policy::Merge)
     }
 
@@ -149,7 +157,7 @@ impl Survey {
             return Some(Allowed::Resolved(groups));
         }
         // A policy that cannot be read is refused when it is asked for; this one was not.
-        let decision = self.settings.decide(pod, container);
+        let decision = self.decide(pod, container).await;
         if decision.is_ok_and(|decision| decision.policy == Policy::Merge) {
             return None;
         }

@@ -14,6 +14,9 @@ pub struct Pod {
     /// The pod's name.
     #[prost(string, tag = "2")]
     pub name: String,
+    /// The pod's uid.
+    #[prost(string, tag = "3")]
+    pub uid: String,
     /// The pod's namespace.
     #[prost(string, tag = "4")]
     pub namespace: String,

@@ -148,7 +148,7 @@ fn of_several_errors_it_is_always_the_same() {
         let mut rotated: Vec<_> = wrong.iter().map(|(form, value)| (key(form), *value)).collect();
         rotated.rotate_left(first);
         let error = decide(rotated.iter().map(|(k, v)| (k, v)), "app", &STRICT_NODE).unwrap_err();
-        assert_eq!(error.key(), ANNOTATION);
+        assert_eq!(error.key(), Some(ANNOTATION));
     }
 }
 
@@ -190,5 +190,48 @@ proptest! {
                 prop_assert!(!text.contains(char::is_control) && text.len() < 2048, "{}", text);
             }
         }
+    }
+}
+
+#[test]
+fn the_spec_decides_where_no_annotation_does() {
+    let node = |policy| Decision { policy, source: Source::Node };
+    let spec = |decision, value, may| with_spec(decision, value, "app", may);
+    for policy in [Policy::Merge, Policy::Strict] {
+        assert_eq!(spec(node(policy), None, false), Ok(node(policy)));
+        assert_eq!(spec(node(policy), Some("Strict"), false), is(Policy::Strict, Source::PodSpec));
+        assert_eq!(spec(node(policy), Some("Merge"), true), is(Policy::Merge, Source::PodSpec));
+    }
+    assert_eq!(spec(node(Policy::Merge), Some("Merge"), false), is(Policy::Merge, Source::PodSpec));
+    assert_eq!(spec(node(Policy::Strict), Some("Merge"), false), Err(PolicyError::SpecMergeForbidden));
+}
+
+#[test]
+fn an_annotation_must_not_contradict_the_spec() {
+    for (source, form) in [
+        (Source::Annotation, ""),
+        (Source::PodAnnotation, "/pod"),
+        (Source::ContainerAnnotation, "/container.app"),
+    ] {
+        for (policy, other) in [(Policy::Merge, Policy::Strict), (Policy::Strict, Policy::Merge)] {
+            let decision = Decision { policy, source };
+            assert_eq!(with_spec(decision, Some(policy.as_str()), "app", false), Ok(decision));
+            assert_eq!(with_spec(decision, None, "app", false), Ok(decision));
+            let error = with_spec(decision, Some(other.as_str()), "app", true).unwrap_err();
+            assert_eq!(error.key(), Some(&*key(form)));
+            let said = format!("says {policy}, but supplementalGroupsPolicy in the pod's spec says {other};");
+            assert!(error.to_string().contains(&said), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_policy_of_the_spec_that_is_none_is_refused() {
+    for value in ["", "strict", "Strict ", "None\n"] {
+        let decision = Decision { policy: Policy::Strict, source: Source::Annotation };
+        let error = with_spec(decision, Some(value), "app", true).unwrap_err();
+        assert!(matches!(error, PolicyError::BadSpec { .. }) && error.key().is_none());
+        let text = error.to_string();
+        assert!(text.contains("write Strict or Merge") && !text.contains('\n'), "{text}");
     }
 }

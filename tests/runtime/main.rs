@@ -31,6 +31,8 @@ mod lifecycle;
 mod log_line;
 mod node_config;
 mod node_default;
+#[cfg(feature = "kubernetes-api")]
+mod pod_spec;
 mod privilege;
 mod records;
 mod reload;
@@ -73,6 +75,8 @@ fn main() -> ExitCode {
         log_line::trials(),
         node_config::trials(),
         node_default::trials(),
+        #[cfg(feature = "kubernetes-api")]
+        pod_spec::trials(),
         privilege::trials(),
         records::trials(),
         reload::trials(),

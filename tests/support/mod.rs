@@ -10,6 +10,9 @@ pub(crate) mod cri;
 pub(crate) mod forwarding;
 pub(crate) mod identity;
 pub(crate) mod image;
+#[cfg(feature = "kubernetes-api")]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+pub(crate) mod kube_api;
 pub(crate) mod leftovers;
 pub(crate) mod machine;
 pub(crate) mod node_config;
