@@ -145,17 +145,23 @@ wrapper() {
 }
 wrapper runc usr/sbin/runc </dev/null
 wrapper conmon usr/bin/conmon </dev/null
-wrapper crun usr/bin/crun </dev/null
 wrapper podman usr/bin/podman </dev/null
-# crun under containerd 1.7. It refuses a cgroup v2 beside v1, so there it gets a
-# view of the mounts without it. And this old crun takes no bundle that says
-# version 1.1 of the OCI spec, although it knows all that is used of it.
-wrapper crun-compat usr/bin/crun <<'END'
+# crun refuses a cgroup v2 beside v1, so there it gets a view of the mounts without it.
+own_mounts=$(
+  cat <<'END'
 if [ -e /sys/fs/cgroup/unified/cgroup.procs ]; then
   [ -z "$IN_OWN_MOUNTS" ] || exit 1
   IN_OWN_MOUNTS=1 exec unshare --mount /bin/sh -c 'umount /sys/fs/cgroup/unified && exec "$0" "$@"' "$0" "$@"
 fi
 unset IN_OWN_MOUNTS
+END
+)
+wrapper crun usr/bin/crun <<<"$own_mounts"
+# crun under containerd 1.7. This old one takes no bundle that says version 1.1 of the OCI spec,
+# although it knows all that is used of it.
+wrapper crun-compat usr/bin/crun < <(
+  printf '%s\n' "$own_mounts"
+  cat <<'END'
 bundle=
 previous=
 for argument; do
@@ -166,6 +172,7 @@ if [ -n "$bundle" ]; then
   sed -i -e 's/"ociVersion":"1\.[1-9][^"]*"/"ociVersion":"1.0.2"/' "$bundle/config.json" || exit 1
 fi
 END
+)
 
 # Each must start here: a newer suite may one day need a newer C library.
 for program in "$dest"/containerd-*/usr/bin/containerd "$bin/runc" "$bin/crun" "$bin/podman"; do

@@ -39,10 +39,8 @@ struct Node {
     bundle: Bundle,
 }
 
-const BUNDLE: &str =
-    "/run/containers/storage/overlay-containers/241174a21008be8f6f215ddc8b16839023a43fdbf22276611c1f3dc1a5a483f3/userdata";
-const PERSISTENT: &str =
-    "/var/lib/containers/storage/overlay-containers/241174a21008be8f6f215ddc8b16839023a43fdbf22276611c1f3dc1a5a483f3/userdata";
+const BUNDLE: &str = "/run/containers/storage/overlay-containers/241174a21008be8f6f215ddc8b16839023a43fdbf22276611c1f3dc1a5a483f3/userdata";
+const PERSISTENT: &str = "/var/lib/containers/storage/overlay-containers/241174a21008be8f6f215ddc8b16839023a43fdbf22276611c1f3dc1a5a483f3/userdata";
 
 impl Node {
     /// The recorded spec in a bundle, with its copy, and with the gate that the plugin injects.
@@ -98,14 +96,8 @@ impl Node {
             ("/tmp/".to_owned(), format!("{dir}/")),
         ]
         .iter()
-        .fold(word.to_owned(), |word, (from, to)| {
-            // What has been replaced already begins with our folder.
-            if word.starts_with(&dir.to_string()) || word.contains(&format!("={dir}")) {
-                word
-            } else {
-                word.replace(from.as_str(), to)
-            }
-        })
+        .find(|(from, _)| word.contains(from.as_str()))
+        .map_or_else(|| word.to_owned(), |(from, to)| word.replace(from.as_str(), to))
     }
 
     /// Runs the recorded conmon whose runtime was called with `verb`, as CRI-O does: descriptor 3 is
@@ -126,7 +118,8 @@ impl Node {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let reports = wait_for(Duration::from_secs(20), || {
             let text = fs::read_to_string(&report).ok()?;
-            let read = serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<Vec<Value>, _>>();
+            let read =
+                serde_json::Deserializer::from_str(&text).into_iter().collect::<Result<Vec<Value>, _>>();
             read.ok().filter(|reports| !reports.is_empty())
         });
         reports.with_context(|| format!("conmon reports nothing, it said {said}"))
@@ -171,7 +164,7 @@ fn recorded_conmon(verb: &str) -> Result<Vec<&'static str>> {
 fn life(world: &World) -> Result<()> {
     let node = Node::new(world)?;
     let reports = node.conmon("create")?;
-    let pid = reports.first().and_then(|report| report["data"].as_u64()).context("no pid")?;
+    let pid = reports.first().and_then(|report| report["pid"].as_u64()).context("no pid")?;
     let pid = u32::try_from(pid)?;
     ensure!(fs::read_to_string(node.bundle.path.join("pidfile"))?.trim() == pid.to_string(), "{reports:?}");
 
@@ -212,7 +205,8 @@ fn life(world: &World) -> Result<()> {
         .context("no log of the exec")?;
     // Each line has a time, the stream and a mark in front.
     let log = fs::read_to_string(log.path())?;
-    let said: String = log.lines().filter_map(|line| Some(line.splitn(4, ' ').nth(3)?.to_owned() + "\n")).collect();
+    let said: String =
+        log.lines().filter_map(|line| Some(line.splitn(4, ' ').nth(3)?.to_owned() + "\n")).collect();
     ensure!(Identity::from_status(&said)?.groups() == STRICT.into(), "{log}");
 
     node.call(&["kill", ID, "KILL"])?;
@@ -232,7 +226,7 @@ fn refused(world: &World) -> Result<()> {
     let reports = node.conmon("create")?;
     let report = reports.first().context("no report")?;
     let message = report["message"].as_str().context("no message")?;
-    ensure!(report["data"].as_i64().is_some_and(|pid| pid < 0), "{report}");
+    ensure!(report["pid"].as_i64().is_some_and(|pid| pid < 0), "{report}");
     for part in ["strict-groups: pod default/web, container app", "/etc/group", "not a regular file"] {
         ensure!(message.contains(part), "no {part}: {message}");
     }
@@ -247,6 +241,9 @@ fn copy_read_only(world: &World) -> Result<()> {
     fs::create_dir(node.copy())?;
     let reports = node.conmon("create")?;
     let message = reports.first().and_then(|report| report["message"].as_str()).context("no message")?;
-    ensure!(message.contains("persistent/config.json") && message.contains("cannot be replaced"), "{message}");
+    ensure!(
+        message.contains("persistent/config.json") && message.contains("cannot be replaced"),
+        "{message}"
+    );
     Ok(())
 }

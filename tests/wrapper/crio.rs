@@ -15,7 +15,7 @@ use strict_groups::gate::{Gate, State};
 use strict_groups::nri::api::{CreateContainerResponse, Hook};
 
 use crate::bundle::{Bundle, MERGED, STRICT, gates};
-use crate::command::{Real, Wrapper};
+use crate::command::Wrapper;
 use crate::support::{plugin, run, wait_for};
 use crate::world::{World, trial};
 

@@ -234,7 +234,10 @@ fn log(world: &World) -> Result<()> {
     let file = wrapper.dir.join("log.txt");
     wrapper.refused(&[&["--log", file.to_str().context("no text")?][..], &create].concat())?;
     let line = fs::read_to_string(&file)?;
-    ensure!(line.contains("level=error msg=\"strict-groups: container") && line.lines().count() == 1, "{line}");
+    ensure!(
+        line.contains("level=error msg=\"strict-groups: container") && line.lines().count() == 1,
+        "{line}"
+    );
     let mut command = wrapper.command(&[&["--log", "journald:x"][..], &create].concat());
     let output = finish(command.current_dir(&wrapper.dir), &wrapper.dir)?;
     one_line(&output)?;

@@ -196,11 +196,12 @@ fn no_pod(world: &World) -> Result<()> {
     let bundle = Bundle::new(world)?.annotated("strict")?;
     let said = bundle.refused(&wrapper)?;
     ensure!(said.contains(&bundle.id) && !said.contains("(unknown)"), "{said}");
-    // A form that speaks for containers of a pod speaks for none here.
     let mut bundle = Bundle::new(world)?;
     bundle.spec["annotations"][format!("{ANNOTATION}/container.app")] = json!("Strict");
     bundle.write()?;
-    comes_out(&bundle, &wrapper, &MERGED)
+    let said = bundle.refused(&wrapper)?;
+    ensure!(said.contains(&bundle.id) && said.contains("this one is in none"), "{said}");
+    Ok(())
 }
 
 /// runc has no criu here, so only the file tells.

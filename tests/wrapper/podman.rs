@@ -38,7 +38,13 @@ impl Podman {
             dir.join("home/.config/containers/policy.json"),
             json!({ "default": [{ "type": "insecureAcceptAnything" }] }).to_string(),
         )?;
-        fs::write(dir.join("storage.conf"), "[storage]\ndriver = \"vfs\"\n")?;
+        fs::write(
+            dir.join("storage.conf"),
+            format!(
+                "[storage]\ndriver = \"vfs\"\nrunroot = \"{0}/runroot\"\ngraphroot = \"{0}/root\"\n",
+                dir.display()
+            ),
+        )?;
         fs::write(
             dir.join("containers.conf"),
             format!(
