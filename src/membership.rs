@@ -59,12 +59,9 @@ fn number(text: &[u8]) -> u32 {
     }
     let magnitude = digits
         .iter()
-        .fold(0_i64, |sum, digit| sum.saturating_mul(10).saturating_add(i64::from(*digit - b'0')));
-    let value = match (negative, magnitude) {
-        (true, i64::MAX) => i64::MIN,
-        (true, magnitude) => -magnitude,
-        (false, magnitude) => magnitude,
-    };
+        .fold(0_i128, |sum, digit| sum.saturating_mul(10).saturating_add(i128::from(*digit - b'0')));
+    // What is out of range becomes the nearest number of 64 bits.
+    let value = if negative { -magnitude } else { magnitude }.clamp(i64::MIN.into(), i64::MAX.into());
     let [a, b, c, d, ..] = value.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
@@ -132,6 +129,9 @@ mod tests {
         assert_eq!(given(PASSWD, "x:x:-1:alice", 1000), [u32::MAX]);
         assert_eq!(given(PASSWD, "x:x:99999999999999999999:alice", 1000), [u32::MAX]);
         assert_eq!(given(PASSWD, "x:x:-99999999999999999999:alice", 1000), [0]);
+        assert_eq!(given(PASSWD, "x:x:-9223372036854775807:alice", 1000), [1]);
+        assert_eq!(given(PASSWD, "x:x:-9223372036854775808:alice", 1000), [0]);
+        assert_eq!(given(PASSWD, "x:x:9223372036854775807:alice", 1000), [u32::MAX]);
         assert_eq!(given(PASSWD, "x:x:+5:alice", 1000), [5]);
         assert_eq!(given("alice:x:4294968296:0::/:", "x:x:5:alice", 1000), [5]);
     }

@@ -14,20 +14,16 @@ use crate::world::{World, trial};
 const STATUS: [&str; 2] = ["cat", "/proc/self/status"];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for real in BOTH {
-        let name = format!("{real:?}").to_lowercase();
-        trials.push(trial(
-            &format!("direct::{name}::a_strict_container_from_create_to_delete"),
-            move |world| life(world, real),
-        ));
-        trials.push(trial(&format!("direct::{name}::run"), move |world| run(world, real)));
-        trials.push(trial(&format!("direct::{name}::merge_is_not_touched"), move |world| merge(world, real)));
-        trials.push(trial(&format!("direct::{name}::an_exec_cannot_rename_its_groups"), move |world| {
-            renamed(world, real)
-        }));
-    }
-    trials
+    vec![
+        trial("direct::a_strict_container_from_create_to_delete", |world| each(world, life)),
+        trial("direct::run", |world| each(world, run)),
+        trial("direct::merge_is_not_touched", |world| each(world, merge)),
+        trial("direct::an_exec_cannot_rename_its_groups", |world| each(world, renamed)),
+    ]
+}
+
+fn each(world: &World, test: fn(&World, Real) -> Result<()>) -> Result<()> {
+    BOTH.into_iter().try_for_each(|real| test(world, real).with_context(|| format!("{real:?}")))
 }
 
 fn life(world: &World, real: Real) -> Result<()> {
