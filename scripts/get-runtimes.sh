@@ -5,7 +5,7 @@
 #
 #   target/runtimes/containerd-1.7   containerd 1.7 (suite trixie)
 #   target/runtimes/containerd-2     containerd 2.x, with native Strict (suite sid)
-#   target/runtimes/debian           runc, crun, conmon, busybox, CNI plugins (the machine's own suite)
+#   target/runtimes/debian           runc, crun, conmon, podman, busybox, CNI plugins (the machine's own suite)
 #   target/runtimes/versions         what was fetched, one line each
 #
 # A second run finds the stamp file and does nothing. Remove target/runtimes to
@@ -17,7 +17,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dest=${STRICT_GROUPS_RUNTIMES:-$root/target/runtimes}
 stamp=$dest/stamp
 # Raise it when the layout changes, so that old downloads are replaced.
-layout=4
+layout=5
 
 # Older containerds answer to another configuration; newer ones keep version 3.
 old_suite=trixie
@@ -126,6 +126,7 @@ fetch() {
 fetch containerd-1.7 "$old_suite" containerd
 fetch containerd-2 "$new_suite" containerd
 fetch debian "$codename" runc crun conmon busybox-static containernetworking-plugins libseccomp2 libyajl2
+fetch debian "$codename" podman libgpgme11 libassuan0 libgpg-error0 libdevmapper1.02.1 libsubid4
 
 # Small programs that make the unpacked ones work in place.
 bin=$dest/bin
@@ -144,16 +145,23 @@ wrapper() {
 }
 wrapper runc usr/sbin/runc </dev/null
 wrapper conmon usr/bin/conmon </dev/null
-wrapper crun usr/bin/crun </dev/null
-# crun under containerd 1.7. It refuses a cgroup v2 beside v1, so there it gets a
-# view of the mounts without it. And this old crun takes no bundle that says
-# version 1.1 of the OCI spec, although it knows all that is used of it.
-wrapper crun-compat usr/bin/crun <<'END'
+wrapper podman usr/bin/podman </dev/null
+# crun refuses a cgroup v2 beside v1, so there it gets a view of the mounts without it.
+own_mounts=$(
+  cat <<'END'
 if [ -e /sys/fs/cgroup/unified/cgroup.procs ]; then
   [ -z "$IN_OWN_MOUNTS" ] || exit 1
   IN_OWN_MOUNTS=1 exec unshare --mount /bin/sh -c 'umount /sys/fs/cgroup/unified && exec "$0" "$@"' "$0" "$@"
 fi
 unset IN_OWN_MOUNTS
+END
+)
+wrapper crun usr/bin/crun <<<"$own_mounts"
+# crun under containerd 1.7. This old one takes no bundle that says version 1.1 of the OCI spec,
+# although it knows all that is used of it.
+wrapper crun-compat usr/bin/crun < <(
+  printf '%s\n' "$own_mounts"
+  cat <<'END'
 bundle=
 previous=
 for argument; do
@@ -164,9 +172,10 @@ if [ -n "$bundle" ]; then
   sed -i -e 's/"ociVersion":"1\.[1-9][^"]*"/"ociVersion":"1.0.2"/' "$bundle/config.json" || exit 1
 fi
 END
+)
 
 # Each must start here: a newer suite may one day need a newer C library.
-for program in "$dest"/containerd-*/usr/bin/containerd "$bin/runc" "$bin/crun"; do
+for program in "$dest"/containerd-*/usr/bin/containerd "$bin/runc" "$bin/crun" "$bin/podman"; do
   "$program" --version >"$apt/log" 2>&1 || {
     cat "$apt/log" >&2
     die "$program does not run on this machine"

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::groups::{self, Alias};
 use crate::spec::{ProcessUser, View};
+use crate::static_gate::Runtime;
 use crate::text;
 
 pub(crate) mod args;
@@ -129,6 +130,8 @@ pub struct Refusal {
 pub enum Cause {
     /// The gate is still pending: nothing filtered the groups.
     NeverEnforced,
+    /// The same under CRI-O, where only the OCI runtime could have done it.
+    NoWrapper,
     /// The enforcement failed and said why.
     Failed {
         /// Why.
@@ -151,6 +154,11 @@ impl fmt::Display for Cause {
             Self::NeverEnforced => f.write_str(
                 "supplementalGroupsPolicy Strict was never enforced (the strict-groups plugin did not finish its \
                  work); see its log on the node; the kubelet tries again, unless restartPolicy is Never",
+            ),
+            Self::NoWrapper => f.write_str(
+                "supplementalGroupsPolicy Strict was never enforced: under CRI-O only the OCI runtime can do it; install \
+                 strict-groups-runtime as runtime_path (`strict-groups config crio` prints the drop-in) and restart \
+                 CRI-O; the kubelet tries again, unless restartPolicy is Never",
             ),
             Self::Failed { reason } => write!(
                 f,
@@ -178,6 +186,17 @@ impl fmt::Display for Cause {
                 "annotation {KEEP_GROUPS} makes the runtime keep its own groups, which Strict forbids; remove it \
                  from the pod"
             ),
+        }
+    }
+}
+
+impl Refusal {
+    /// The same in the words of the container runtime that made the container.
+    #[must_use]
+    pub fn under(self, runtime: Runtime) -> Self {
+        match self.cause {
+            Cause::NeverEnforced if runtime == Runtime::CriO => Self { cause: Cause::NoWrapper, ..self },
+            _ => self,
         }
     }
 }

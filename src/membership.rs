@@ -7,7 +7,8 @@
 //!
 //! It is used where nothing tells which groups a pod declared. What the files give is taken away
 //! then, so when in doubt the answer here has a group too many and never one too few: all names of
-//! a uid count, although a runtime takes only the one by which the user was found.
+//! a uid count, although a runtime takes only the one by which the user was found, and a user without a
+//! name has a name that is empty, which some runtimes find among the members of `group:x:5:,`.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -20,7 +21,7 @@ pub fn implied(passwd: &[u8], group: &[u8], uids: &[u32]) -> BTreeSet<u32> {
             let mut fields = fields(line);
             let name = fields.next()?;
             let uid = number(fields.nth(1).unwrap_or_default());
-            (!name.is_empty() && uids.contains(&uid)).then_some(name)
+            uids.contains(&uid).then_some(name)
         })
         .collect();
     if names.is_empty() {
@@ -32,8 +33,9 @@ pub fn implied(passwd: &[u8], group: &[u8], uids: &[u32]) -> BTreeSet<u32> {
         .filter_map(|line| {
             let mut fields = fields(line).skip(2);
             let gid = number(fields.next()?);
-            let mut members = fields.next()?.split(|&byte| byte == b',');
-            members.any(|member| names.contains(member)).then_some(gid)
+            // No text is a list without members; a comma alone is one with two that have no name.
+            let members = fields.next().filter(|members| !members.is_empty())?;
+            members.split(|&byte| byte == b',').any(|member| names.contains(member)).then_some(gid)
         })
         .collect()
 }
@@ -57,12 +59,9 @@ fn number(text: &[u8]) -> u32 {
     }
     let magnitude = digits
         .iter()
-        .fold(0_i64, |sum, digit| sum.saturating_mul(10).saturating_add(i64::from(*digit - b'0')));
-    let value = match (negative, magnitude) {
-        (true, i64::MAX) => i64::MIN,
-        (true, magnitude) => -magnitude,
-        (false, magnitude) => magnitude,
-    };
+        .fold(0_i128, |sum, digit| sum.saturating_mul(10).saturating_add(i128::from(*digit - b'0')));
+    // What is out of range becomes the nearest number of 64 bits.
+    let value = if negative { -magnitude } else { magnitude }.clamp(i64::MIN.into(), i64::MAX.into());
     let [a, b, c, d, ..] = value.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
@@ -130,6 +129,9 @@ mod tests {
         assert_eq!(given(PASSWD, "x:x:-1:alice", 1000), [u32::MAX]);
         assert_eq!(given(PASSWD, "x:x:99999999999999999999:alice", 1000), [u32::MAX]);
         assert_eq!(given(PASSWD, "x:x:-99999999999999999999:alice", 1000), [0]);
+        assert_eq!(given(PASSWD, "x:x:-9223372036854775807:alice", 1000), [1]);
+        assert_eq!(given(PASSWD, "x:x:-9223372036854775808:alice", 1000), [0]);
+        assert_eq!(given(PASSWD, "x:x:9223372036854775807:alice", 1000), [u32::MAX]);
         assert_eq!(given(PASSWD, "x:x:+5:alice", 1000), [5]);
         assert_eq!(given("alice:x:4294968296:0::/:", "x:x:5:alice", 1000), [5]);
     }
@@ -143,7 +145,7 @@ mod tests {
         assert_eq!(given(PASSWD, "\u{a0}\tx:x:5:alice \u{2003}\r\n", 1000), [5]);
         assert_eq!(given(PASSWD, " #x:x:5:alice\n", 1000), [] as [u32; 0]);
         assert_eq!(given("#alice:x:1000:0::/:", "x:x:5:#alice", 1000), [5]);
-        assert_eq!(given(":x:1000:0::/:", "x:x:5:\ny:x:6:,", 1000), [] as [u32; 0]);
+        assert_eq!(given(":x:1000:0::/:", "x:x:5:\ny:x:6:,\nz:x:7", 1000), [6], "no name is a name");
         assert_eq!(implied(b"\xff:x:1:", b"\xffx:x:5:\xff", &[1]).into_iter().collect::<Vec<_>>(), [5]);
     }
 

@@ -124,6 +124,11 @@ pub enum StaticCause {
     /// The answer depends on the node's configuration, and that cannot be used.
     #[error("refused, because the policy of this node cannot be read: {}", .0.one_line(CONFIG_SHOWN))]
     Config(ConfigError),
+    /// A container of no pod, and an annotation speaks for one of a pod by its name.
+    #[error(
+        "refused: an annotation speaks for a container of a pod by its name, and this one is in none; write {ANNOTATION}"
+    )]
+    NoPod,
     /// The runtime did not write down the container's name, and an annotation speaks for a name.
     #[error("refused: config.json has no annotation {key} that names the container")]
     Nameless {
@@ -256,7 +261,7 @@ impl StaticGate {
                 .gates
                 .iter()
                 .try_for_each(|gate| gate.verify_spec(view))
-                .map_err(StaticRefusal::Gate);
+                .map_err(|refusal| StaticRefusal::Gate(refusal.under(Runtime::of(annotations, id))));
         }
         let nothing_implied = view.user.additional_gids.iter().all(|gid| *gid == view.user.gid);
         if nothing_implied && !view.keeps_original_groups && !renames_groups {
@@ -279,7 +284,10 @@ impl StaticGate {
             return Ok(());
         }
         if container.is_none() && annotations.keys().any(|key| speaks_for_a_container(key)) {
-            return Err(refused(StaticCause::Nameless { key: keys.container }));
+            return Err(refused(match self.runtime {
+                Runtime::Other => StaticCause::NoPod,
+                Runtime::Containerd | Runtime::CriO => StaticCause::Nameless { key: keys.container },
+            }));
         }
         let (node, container) = (config.node_policy(), container.unwrap_or_default());
         let blind = match self.runtime {

@@ -120,6 +120,27 @@ fn a_pending_gate_refuses() {
 }
 
 #[test]
+fn under_crio_a_pending_gate_says_what_to_install() {
+    let gate = gate(State::Pending { declared: None });
+    let mut spec = spec(3000, &[3000, 4000], &gate);
+    spec["annotations"]["io.kubernetes.cri-o.ContainerID"] = json!("abc");
+    let text = Bundle::with(&spec).refused(&gate);
+    for part in ["never enforced", "strict-groups-runtime", "runtime_path", "strict-groups config crio"] {
+        assert!(about_the_container(&text).contains(part), "no {part}: {text}");
+    }
+    // A pod's author can write any id but the container's own.
+    spec["annotations"]["io.kubernetes.cri-o.ContainerID"] = json!("abd");
+    let text = Bundle::with(&spec).refused(&gate);
+    assert!(text.contains("did not finish its work") && !text.contains("config crio"), "{text}");
+    // The static gate says the same.
+    spec["annotations"]["io.kubernetes.cri-o.ContainerID"] = json!("abc");
+    let args = ["hook", "--gate=static", "--runtime=cri-o"].map(String::from);
+    let bundle = Bundle::with(&spec);
+    let text = refusal(&run(&args, &state(bundle.0.path())));
+    assert!(about_the_container(&text).contains("strict-groups config crio"), "{text}");
+}
+
+#[test]
 fn a_refused_gate_tells_its_reason() {
     let gate = gate(State::Refused { reason: "the moon is full".into() });
     let text = Bundle::with(&spec(3000, &[3000, 4000], &gate)).refused(&gate);

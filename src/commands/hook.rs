@@ -21,7 +21,7 @@ use crate::{
     gate::{Gate, GateError, NAME_MAX, Refusal},
     groups, mark, rootfs,
     spec::{self, SpecError},
-    static_gate::{Start, StaticGate, StaticGateError, StaticRefusal},
+    static_gate::{Runtime, Start, StaticGate, StaticGateError, StaticRefusal},
     text,
 };
 
@@ -185,9 +185,13 @@ pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> 
     let gate = Gate::parse(args).map_err(HookError::Arguments)?.ok_or(HookError::NotAGate)?;
     let unreadable =
         |source| HookError::Unreadable { pod: gate.pod.clone(), container: gate.container.clone(), source };
-    let Bundle { pid, path: bundle, json, .. } = Bundle::read(node, state).map_err(unreadable)?;
+    let Bundle { id, pid, path: bundle, json } = Bundle::read(node, state).map_err(unreadable)?;
     let view = read_gated(&gate, &bundle, &json).map_err(unreadable)?;
-    gate.verify_spec(&view)?;
+    gate.verify_spec(&view).map_err(|refusal| {
+        // What to do about it depends on the container runtime; who that is shows in the annotations.
+        let annotations = spec::read_with_annotations(&json).map(|(_, annotations)| annotations);
+        refusal.under(Runtime::of(&annotations.unwrap_or_default(), &id))
+    })?;
     let file =
         group_file(node, pid, &bundle, &view).map_err(|source| unreadable(InputError::GroupFile(source)))?;
     Ok(gate.verify_group_file(&view, file.as_deref().unwrap_or_default())?)

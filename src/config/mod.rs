@@ -150,6 +150,13 @@ impl Config {
         RuntimeConfig::path_despite_errors(&std::fs::read_to_string(file).ok()?)
     }
 
+    /// The same without [`Config::exempt`]: for who enforces the policy at once, and so needs nobody to be
+    /// let through.
+    #[must_use]
+    pub fn without_exempt(self) -> Self {
+        Self { exempt: Exempt::default(), ..self }
+    }
+
     /// The pods that may start although the plugin did not see them.
     #[must_use]
     pub fn exempt(&self) -> &Exempt {

@@ -17,6 +17,8 @@ pub(super) struct Call<'a> {
     pub(super) root: Option<&'a Path>,
     /// `--log`: where it writes its errors to.
     pub(super) log: Option<&'a Path>,
+    /// `--log-format`: `text` where it is missing, or `json`.
+    pub(super) log_format: Option<&'a OsStr>,
     /// The arguments before the subcommand.
     pub(super) global: &'a [OsString],
     pub(super) action: Action<'a>,
@@ -230,11 +232,12 @@ fn letter<'a>(known: &'static [Known], text: &'a [u8]) -> Option<(&'static Known
 /// Understands a command line, the program's name left out.
 pub(super) fn read(args: &[OsString]) -> Call<'_> {
     let mut items = Items::new(GLOBAL, args);
-    let (mut root, mut log) = (None, None);
+    let (mut root, mut log, mut log_format) = (None, None, None);
     let subcommand = loop {
         match items.next() {
             Some(Item::Option { name: "root", value }) => root = value.map(Path::new),
             Some(Item::Option { name: "log", value }) => log = value.map(Path::new),
+            Some(Item::Option { name: "log-format", value }) => log_format = value,
             Some(Item::Option { .. } | Item::End) => {}
             // An option of a newer runtime: unless a subcommand follows, the next word is its value.
             Some(Item::Unknown(option)) => {
@@ -244,7 +247,7 @@ pub(super) fn read(args: &[OsString]) -> Call<'_> {
                 }
             }
             Some(Item::Word(word)) => break word,
-            None => return Call { root, log, global: args, action: Action::Other },
+            None => return Call { root, log, log_format, global: args, action: Action::Other },
         }
     };
     let (global, rest) = args.split_at(items.next.saturating_sub(1).min(args.len()));
@@ -254,7 +257,7 @@ pub(super) fn read(args: &[OsString]) -> Call<'_> {
         b"exec" => exec(rest),
         _ => Action::Other,
     };
-    Call { root, log, global, action }
+    Call { root, log, log_format, global, action }
 }
 
 fn is_subcommand(word: &str) -> bool {

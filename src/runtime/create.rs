@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::{BTreeSet, HashSet},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -69,7 +70,7 @@ pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) 
 
     let subject = Subject::Named { pod: gate.pod.clone(), container: gate.container.clone() };
     let fault = |fault| RuntimeError::Fault { subject: subject.clone(), fault };
-    let declared = declared(create, &json, &view, &annotations, &gate.state).map_err(fault)?;
+    let declared = declared(create, &json, &view, &annotations).map_err(fault)?;
     let resolution = spec::resolve(&gated, &declared).map_err(|source| fault(spec(source)))?;
     let new = match (resolution.json, gated) {
         (Some(new), _) => Some(new),
@@ -114,6 +115,11 @@ fn gated<'j>(
         Ok(config) => (config.runtime().ungated(), config.hook_path().map(Path::to_owned)),
         Err(_) => (Ungated::Refuse, None),
     };
+    // Exempt is who must start while nobody enforces anything.
+    let config = match ungated {
+        Ungated::Resolve => config.map(Config::without_exempt),
+        Ungated::Refuse => config,
+    };
     let static_gate = StaticGate { runtime: Runtime::of(annotations, id), config: None };
     // Whether the image renames groups shows only when the mounts are made, to the gate.
     let start = Start { id, view, annotations, renames_groups: true };
@@ -123,6 +129,9 @@ fn gated<'j>(
             if ungated == Ungated::Resolve =>
         {
             (pod, container)
+        }
+        Err(StaticRefusal::Container { cause, .. }) if static_gate.runtime == Runtime::Other => {
+            return Err(RuntimeError::NoPod { subject: Subject::Id(id.to_owned()), cause });
         }
         Err(refusal) => return Err(refusal.into()),
     };
@@ -137,37 +146,47 @@ fn gated<'j>(
     Ok(shut.map(|json| Gated { spec: Cow::Owned(json), gate }))
 }
 
-/// The groups that the process may have beside its primary one: what was declared, where the gate
-/// knows, else all that it has but for those that the image gives its user.
+/// The groups that the process may have beside its primary one: what was declared, where a gate knows,
+/// else all that it has but for those that the image gives its user.
 fn declared(
     create: &Create<'_>,
     json: &[u8],
     view: &View,
     annotations: &Annotations,
-    state: &State,
 ) -> Result<Vec<u32>, Fault> {
     let made = &view.user.additional_gids;
+    if !view.gates.is_empty() && view.gates.iter().all(|gate| !matches!(gate.state, State::Pending { .. })) {
+        // Resolved by the plugin; the gate itself says what is allowed.
+        return Ok(made.clone());
+    }
     // CRI-O puts the groups of CDI devices first, then the primary one, then the image's.
     let by_devices = match Runtime::of(annotations, create.id) {
         Runtime::CriO => made.iter().position(|gid| *gid == view.user.gid).unwrap_or(0),
         Runtime::Containerd | Runtime::Other => 0,
     };
     let (devices, rest) = made.split_at(by_devices);
-    match state {
-        // Resolved by the plugin; the gate itself says what is allowed.
-        State::Resolved { .. } | State::Refused { .. } => Ok(made.clone()),
-        State::Pending { declared: Some(declared) } => Ok([devices, declared].concat()),
-        State::Pending { declared: None } => {
-            let maps = spec::read_id_maps(json)
-                .map_err(|source| Fault::Spec { path: Path::new(bundle::CONFIG).to_owned(), source })?;
-            let implied = implied(create, view, &maps)?;
-            Ok(devices.iter().chain(rest.iter().filter(|gid| !implied.contains(gid))).copied().collect())
-        }
-    }
+    let known: Vec<HashSet<u32>> = view
+        .gates
+        .iter()
+        .filter_map(|gate| match &gate.state {
+            State::Pending { declared } => declared.as_ref().map(|gids| gids.iter().copied().collect()),
+            State::Resolved { .. } | State::Refused { .. } => None,
+        })
+        .collect();
+    let implied = if known.is_empty() {
+        let maps = spec::read_id_maps(json)
+            .map_err(|source| Fault::Spec { path: Path::new(bundle::CONFIG).to_owned(), source })?;
+        implied(create, view, &maps)?
+    } else {
+        BTreeSet::new()
+    };
+    let is_declared =
+        |gid: &u32| known.iter().all(|declared| declared.contains(gid)) && !implied.contains(gid);
+    Ok(devices.iter().chain(rest.iter().filter(|gid| is_declared(gid))).copied().collect())
 }
 
 /// The groups that the image gives the user of the process.
-fn implied(create: &Create<'_>, view: &View, maps: &IdMaps) -> Result<Vec<u32>, Fault> {
+fn implied(create: &Create<'_>, view: &View, maps: &IdMaps) -> Result<BTreeSet<u32>, Fault> {
     let path = create.bundle.unwrap_or(Path::new(".")).join(view.root_path.as_deref().unwrap_or("rootfs"));
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root: OwnedFd = open(&path, flags, Mode::empty())

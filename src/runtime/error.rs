@@ -9,7 +9,7 @@ use super::real::RealError;
 use crate::{
     gate::{NAME_MAX, Refusal},
     spec::SpecError,
-    static_gate::StaticRefusal,
+    static_gate::{StaticCause, StaticRefusal},
     text,
 };
 
@@ -25,6 +25,14 @@ pub enum RuntimeError {
     /// The policy cannot be told, or is Strict and the wrapper is told not to enforce it.
     #[error(transparent)]
     Policy(#[from] StaticRefusal),
+    /// The same for a container that belongs to no pod.
+    #[error("strict-groups: {subject}: {cause}")]
+    NoPod {
+        /// Which container.
+        subject: Subject,
+        /// What is wrong.
+        cause: StaticCause,
+    },
     /// The policy cannot be enforced.
     #[error("strict-groups: {subject}: refused: {fault}")]
     Fault {
@@ -107,6 +115,11 @@ pub enum Fault {
     /// Our own executable, which is to be the gate.
     #[error("our own executable cannot be told ({0}); set hook_path in /etc/strict-groups/config.toml")]
     OwnPath(#[source] io::Error),
+    /// The real runtime, whose files are not known, was asked for the container's state.
+    #[error(
+        "the real OCI runtime does not tell the state of the container ({0}), so its groups are not known"
+    )]
+    State(#[source] io::Error),
     /// `exec` with an option that may have been taken for the container's id.
     #[error("the option {} of exec is not known, so the container is not either", text::quoted(&.option.to_string_lossy(), 64))]
     UnknownOption {

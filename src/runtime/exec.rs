@@ -23,9 +23,9 @@ use crate::{
 /// # Errors
 /// Every reason for which the process must not run.
 pub(super) fn prepare(real: &Path, call: &Call<'_>, exec: &Exec<'_>) -> Result<(), RuntimeError> {
-    let found = exec.ids.iter().find_map(|id| state::find(real, call, id));
     let by_id = |fault| RuntimeError::Fault { subject: Subject::Id(exec.ids.join(" ")), fault };
-    let Some(Running { bundle, pid }) = found else {
+    let found = exec.ids.iter().find_map(|id| state::find(real, call, id).transpose()).transpose();
+    let Some(Running { bundle, pid }) = found.map_err(|source| by_id(Fault::State(source)))? else {
         return match exec.unknown {
             Some(option) => Err(by_id(Fault::UnknownOption { option: option.to_owned() })),
             // The real runtime knows no such container either, and says so.

@@ -36,7 +36,7 @@ pub fn run(args: &[OsString], config: Option<&Path>) -> RuntimeError {
     match prepare_and_become(args, &call, config) {
         Ok(never) => match never {},
         Err(error) => {
-            report::failed(call.log, &error);
+            report::failed(&call, &error);
             error
         }
     }

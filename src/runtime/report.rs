@@ -1,12 +1,23 @@
 //! What the wrapper has to say. Its output belongs to the real runtime, so nothing is printed unless
 //! that one does not run; the journal is told which groups were removed.
 
-use std::{fmt::Write as _, fs::OpenOptions, io::Write as _, path::Path};
+use std::{
+    ffi::OsStr, fmt::Write as _, fs::OpenOptions, io::Write as _, os::unix::ffi::OsStrExt, path::Path,
+};
 
 use tracing::info;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{
+    fmt::{
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    layer::SubscriberExt,
+};
 
-use super::error::{RuntimeError, Subject};
+use super::{
+    argv::Call,
+    error::{RuntimeError, Subject},
+};
 use crate::json;
 
 /// Tells the journal, if there is one, what a container was resolved to.
@@ -24,14 +35,30 @@ pub(super) fn resolved(subject: &Subject, id: &str, groups: &[u32], removed: &[u
 }
 
 /// Prints why the real runtime does not run, and writes it to the file of `--log` as that one would:
-/// containerd takes the reason from there.
-pub(super) fn failed(log: Option<&Path>, error: &RuntimeError) {
+/// containerd and podman take the reason from there.
+pub(super) fn failed(call: &Call<'_>, error: &RuntimeError) {
     eprintln!("{error}");
-    let Some(log) = log else { return };
-    let line = format!(r#"{{"level":"error","msg":{}}}"#, json::string(&error.to_string()));
+    let Some(log) = call.log.and_then(log_file) else { return };
+    let (message, mut time) = (json::string(&error.to_string()), String::new());
+    // A time that cannot be told is left out; writing to a String cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let line = if call.log_format.is_some_and(|format| format == "json") {
+        format!(r#"{{"level":"error","msg":{message},"time":"{time}"}}"#)
+    } else {
+        format!(r#"time="{time}" level=error msg={message}"#)
+    };
     // The reason was printed; an engine that cannot read this file falls back on that.
     let _ =
         OpenOptions::new().append(true).create(true).open(log).and_then(|mut file| writeln!(file, "{line}"));
+}
+
+/// The file of `--log`. crun also takes a kind in front of it, and some kinds are no files.
+fn log_file(log: &Path) -> Option<&Path> {
+    let text = log.as_os_str().as_bytes();
+    if text.starts_with(b"journald:") || text.starts_with(b"syslog:") {
+        return None;
+    }
+    Some(text.strip_prefix(b"file:").map_or(log, |path| Path::new(OsStr::from_bytes(path))))
 }
 
 fn join(gids: &[u32]) -> String {
@@ -40,4 +67,21 @@ fn join(gids: &[u32]) -> String {
         let _ = write!(list, "{}{gid}", if list.is_empty() { "" } else { "," });
         list
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_may_have_its_kind_in_front() {
+        for (log, file) in [
+            ("/run/log.json", Some("/run/log.json")),
+            ("file:/run/log", Some("/run/log")),
+            ("journald:crun", None),
+            ("syslog:crun", None),
+        ] {
+            assert_eq!(log_file(Path::new(log)), file.map(Path::new), "{log}");
+        }
+    }
 }

@@ -5,9 +5,9 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use serde::Deserialize;
@@ -51,10 +51,16 @@ impl State {
 }
 
 /// Finds the container `id`. None: the real runtime does not know it either.
-pub(super) fn find(real: &Path, call: &Call<'_>, id: &str) -> Option<Running> {
+///
+/// # Errors
+/// The real runtime does not say whether it knows it.
+pub(super) fn find(real: &Path, call: &Call<'_>, id: &str) -> io::Result<Option<Running>> {
     let crun = real.file_name().is_some_and(|name| name.to_string_lossy().contains("crun"));
     let root = call.root.unwrap_or(Path::new(if crun { "/run/crun" } else { "/run/runc" }));
-    kept(root, id).or_else(|| asked(real, call.global, id))
+    match kept(root, id) {
+        Some(running) => Ok(Some(running)),
+        None => asked(real, call.global, id),
+    }
 }
 
 /// The container in the files below `root`.
@@ -72,10 +78,17 @@ fn kept(root: &Path, id: &str) -> Option<Running> {
     Some(Running { bundle: if own_spec { folder } else { running.bundle }, ..running })
 }
 
-/// The container as the real runtime's own `state` has it.
-fn asked(real: &Path, global: &[OsString], id: &str) -> Option<Running> {
-    let output = Command::new(real).args(global).args(["state", id]).output().ok()?;
-    output.status.success().then(|| State::parse(&output.stdout)).flatten()
+/// The container as the real runtime's own `state` has it. A failure of its own is its way to say that
+/// there is none; one of ours, or its death, says nothing.
+fn asked(real: &Path, global: &[OsString], id: &str) -> io::Result<Option<Running>> {
+    let output = Command::new(real).args(global).args(["state", id]).stdin(Stdio::null()).output()?;
+    match output.status.code() {
+        Some(0) => State::parse(&output.stdout).map(Some).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "its output is no state with a bundle")
+        }),
+        Some(_) => Ok(None),
+        None => Err(io::Error::other(output.status.to_string())),
+    }
 }
 
 #[cfg(test)]
@@ -114,13 +127,16 @@ mod tests {
         let script = dir.path().join("other");
         fs::write(
             &script,
-            "#!/bin/sh\n[ \"$*\" = '--root /r state c1' ] && echo '{\"pid\":7,\"bundle\":\"/b\"}'\n",
+            "#!/bin/sh\ncase \"$*\" in\n'--root /r state c1') echo '{\"pid\":7,\"bundle\":\"/b\"}';;\n\
+             '--root /r state c2') exit 1;;\n*) kill -9 $$\nesac\n",
         )
         .unwrap();
         fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let args: Vec<OsString> = ["--root", "/r", "exec", "-p", "f", "c1"].map(OsString::from).into();
         let call = super::super::argv::read(&args);
-        assert_eq!(find(&script, &call, "c1"), Some(Running { bundle: "/b".into(), pid: Some(7) }));
-        assert_eq!(find(&script, &call, "c2"), None);
+        assert_eq!(find(&script, &call, "c1").unwrap(), Some(Running { bundle: "/b".into(), pid: Some(7) }));
+        assert_eq!(find(&script, &call, "c2").unwrap(), None);
+        assert!(find(&script, &call, "c3").unwrap_err().to_string().contains("signal"));
+        assert!(find(Path::new("/nonexistent"), &call, "c1").is_err());
     }
 }

@@ -46,6 +46,21 @@ impl Machine {
         self.runtimes.join("bin/crun-compat")
     }
 
+    /// crun as Debian has it.
+    pub(crate) fn plain_crun(&self) -> PathBuf {
+        self.runtimes.join("bin/crun")
+    }
+
+    /// conmon, which holds containers for CRI-O and podman.
+    pub(crate) fn conmon(&self) -> PathBuf {
+        self.runtimes.join("bin/conmon")
+    }
+
+    /// podman, and what it needs beside itself.
+    pub(crate) fn podman(&self) -> PathBuf {
+        self.runtimes.join("bin/podman")
+    }
+
     /// A busybox that needs no library.
     pub(crate) fn busybox(&self) -> PathBuf {
         self.runtimes.join("debian/bin/busybox")

@@ -1,0 +1,165 @@
+//! What the OCI runtime wrapper adds to a call of the real runtime: a table beside the budgets.
+//! Measurements, not tests: it fails only when it cannot measure.
+//!
+//! `cargo bench --bench wrapper`, as root. `STRICT_GROUPS_BIN` names the release binary.
+//! `STRICT_GROUPS_BENCH_CREATES` (100) and `…_CALLS` (500) say how often.
+
+#![allow(clippy::indexing_slicing, missing_docs, reason = "a bench may panic")]
+
+#[path = "../../tests/wrapper/bundle.rs"]
+#[allow(dead_code, reason = "shared with the tests: each uses a part")]
+mod bundle;
+#[path = "../../tests/wrapper/command.rs"]
+#[allow(dead_code, reason = "shared with the tests: each uses a part")]
+mod command;
+#[path = "../containers/statistics.rs"]
+mod statistics;
+#[path = "../../tests/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
+mod support;
+#[path = "../containers/table.rs"]
+#[allow(dead_code, reason = "shared with another bench: each uses a part")]
+mod table;
+#[path = "../../tests/wrapper/world.rs"]
+#[allow(dead_code, reason = "shared with the tests: each uses a part")]
+mod world;
+
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use strict_groups::gate::State;
+
+use bundle::{Bundle, STRICT};
+use command::{Real, Wrapper};
+use statistics::{Sample, differences};
+use support::random::Random;
+use support::{Machine, Run, run};
+use table::Table;
+use world::World;
+
+fn main() -> ExitCode {
+    // `cargo test --all-targets` starts benches too, without this argument.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("nothing is measured: run it by cargo bench");
+        return ExitCode::SUCCESS;
+    }
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // After a signal, the thread that cleans up ends the process.
+            if run::interrupted() {
+                std::thread::park();
+            }
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
+    let (creates, calls) = (setting("CREATES", 100)?, setting("CALLS", 500)?);
+    let machine = Machine::check()?;
+    run::clean_up_on_signals()?;
+    let world = World { machine, run: Arc::new(Run::start()?) };
+    let mut table = Table::new();
+
+    let wrapper = Wrapper::new(&world, Real::Runc)?;
+    let real = Real::Runc.path(&world);
+    // What the real runtime gets is the same: the wrapper makes the one of the other.
+    let pending = Bundle::new(&world)?.by_crio()?.pending(&world)?;
+    let resolved = State::Resolved { groups: STRICT.to_vec(), removed: vec![50000] };
+    let resolved = Bundle::new(&world)?.by_crio()?.groups(&STRICT)?.gated(&world, resolved)?;
+    eprintln!("{creates} pairs of runc create");
+    let create = |bundle: &Bundle, mut command: Command| -> Result<f64> {
+        bundle.write()?;
+        command.arg("--root").arg(wrapper.root()).args(["create", "--bundle", bundle.dir(), &bundle.id]);
+        let took = time(&mut command)?;
+        wrapper.ok(&["delete", "--force", &bundle.id])?;
+        Ok(took)
+    };
+    let with = || create(&pending, wrapper.bare());
+    let without = || create(&resolved, Command::new(&real));
+    report(&mut table, "runc create, Strict", &pairs(creates, with, without)?, 2.0);
+
+    let container = pending.start(&wrapper)?;
+    let state =
+        |mut command: Command| time(command.arg("--root").arg(wrapper.root()).args(["state", &container.id]));
+    eprintln!("{calls} pairs of runc state");
+    let times = pairs(calls, || state(wrapper.bare()), || state(Command::new(&real)))?;
+    report(&mut table, "runc state", &times, 0.7);
+    drop(container);
+
+    // The same in front of a program that does nothing, where less noise is in the way.
+    let nothing = world.machine.busybox();
+    let dir = world.folder()?;
+    let link = dir.join("true");
+    std::os::unix::fs::symlink(&nothing, &link)?;
+    wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", link.display()))?;
+    let call = |bundle: &Bundle, mut command: Command| {
+        bundle.write()?;
+        time(command.args(["create", "--bundle", bundle.dir(), &bundle.id]))
+    };
+    eprintln!("{calls} pairs of a program that does nothing, twice");
+    let times = pairs(calls, || call(&pending, wrapper.bare()), || call(&resolved, Command::new(&link)))?;
+    report(&mut table, "busybox true, as create of Strict", &times, 2.0);
+    let state = |mut command: Command| time(command.args(["state", &pending.id]));
+    let times = pairs(calls, || state(wrapper.bare()), || state(Command::new(&link)))?;
+    report(&mut table, "busybox true, as state", &times, 0.7);
+    table.print();
+    Ok(())
+}
+
+/// Both ways, in random order each round; milliseconds, round by round.
+fn pairs(
+    rounds: usize,
+    mut with: impl FnMut() -> Result<f64>,
+    mut without: impl FnMut() -> Result<f64>,
+) -> Result<[Vec<f64>; 2]> {
+    let mut random = Random::new(1, 1);
+    let mut times = [Vec::new(), Vec::new()];
+    // The first round warms up and does not count.
+    for round in 0..=rounds {
+        let pair = if random.percent(50) {
+            let first = with()?;
+            [first, without()?]
+        } else {
+            let first = without()?;
+            [with()?, first]
+        };
+        if round > 0 {
+            times[0].push(pair[0]);
+            times[1].push(pair[1]);
+        }
+    }
+    Ok(times)
+}
+
+fn time(command: &mut Command) -> Result<f64> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let start = Instant::now();
+    let status = command.status()?;
+    let took = start.elapsed();
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(took.as_secs_f64() * 1e3)
+}
+
+fn report(table: &mut Table, what: &str, [with, without]: &[Vec<f64>; 2], budget: f64) {
+    let median = |times: &[f64]| Sample::new(times.to_vec()).median();
+    let added = differences(with, without);
+    let (low, high) = added.median_interval();
+    table.budget(
+        &format!("added to {what}"),
+        format!("{:+.2} ms (95 %: {low:+.2} to {high:+.2})", added.median()),
+        format!("{:.2} ms without, {:.2} ms with", median(without), median(with)),
+        &format!("{budget} ms"),
+        added.median() < budget,
+    );
+}
+
+fn setting(name: &str, default: usize) -> Result<usize> {
+    let variable = format!("STRICT_GROUPS_BENCH_{name}");
+    let Ok(text) = std::env::var(&variable) else { return Ok(default) };
+    text.parse().ok().filter(|&count| count > 0).with_context(|| format!("{variable}={text:?} is no count"))
+}

@@ -1,0 +1,234 @@
+//! OCI bundles as engines write them: an image's root file system and a config.json.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use strict_groups::gate::{Gate, State};
+
+use crate::command::Wrapper;
+use crate::support::{Identity, plugin, wait_for};
+use crate::world::World;
+
+pub(crate) const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
+
+/// The announcement's image.
+pub(crate) const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
+pub(crate) const GROUP: &str = "root:x:0:\nalice:x:1000:\ngroup-in-image:x:50000:alice\n";
+
+/// What an engine makes of the announcement's container, and what Strict leaves of it.
+pub(crate) const MERGED: [u32; 3] = [3000, 50000, 4000];
+pub(crate) const STRICT: [u32; 2] = [3000, 4000];
+
+/// A bundle on disk.
+pub(crate) struct Bundle {
+    pub(crate) path: PathBuf,
+    pub(crate) id: String,
+    pub(crate) spec: Value,
+}
+
+impl Bundle {
+    /// The announcement's container, groups merged, without any gate or annotation of ours.
+    pub(crate) fn new(world: &World) -> Result<Self> {
+        let path = world.folder()?;
+        let id = format!("c-{}", path.file_name().context("no name")?.display());
+        let spec = spec(&format!("/{}/{id}", world.run.name()));
+        let bundle = Self { path, id, spec };
+        for folder in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
+            fs::create_dir_all(bundle.rootfs().join(folder))?;
+        }
+        fs::copy(world.machine.busybox(), bundle.rootfs().join("bin/busybox"))?;
+        for program in ["cat", "sh", "sleep"] {
+            symlink("busybox", bundle.rootfs().join("bin").join(program))?;
+        }
+        bundle.image(PASSWD, GROUP)?;
+        bundle.write()?;
+        Ok(bundle)
+    }
+
+    /// The image's users and groups.
+    pub(crate) fn image(&self, passwd: impl AsRef<[u8]>, group: impl AsRef<[u8]>) -> Result<()> {
+        fs::write(self.rootfs().join("etc/passwd"), passwd)?;
+        fs::write(self.rootfs().join("etc/group"), group)?;
+        Ok(())
+    }
+
+    /// The pod's annotation.
+    pub(crate) fn annotated(mut self, policy: &str) -> Result<Self> {
+        self.spec["annotations"][ANNOTATION] = json!(policy);
+        self.written()
+    }
+
+    /// A gate, as the plugin injects it.
+    pub(crate) fn gated(mut self, world: &World, state: State) -> Result<Self> {
+        let args = gate(state).args();
+        let hook = json!({ "path": plugin::binary(&world.run)?, "args": args });
+        match self.spec["hooks"]["createRuntime"].as_array_mut() {
+            Some(hooks) => hooks.push(hook),
+            None => self.spec["hooks"]["createRuntime"] = json!([hook]),
+        }
+        self.written()
+    }
+
+    /// With the pending gate that the plugin gives a container under CRI-O.
+    pub(crate) fn pending(self, world: &World) -> Result<Self> {
+        self.gated(world, State::Pending { declared: None })
+    }
+
+    /// The annotations that CRI-O itself writes.
+    pub(crate) fn by_crio(mut self) -> Result<Self> {
+        for (key, value) in [
+            ("io.kubernetes.cri-o.ContainerID", self.id.as_str()),
+            ("io.kubernetes.cri-o.SandboxID", "s1"),
+            ("io.kubernetes.pod.namespace", "default"),
+            ("io.kubernetes.pod.name", "web"),
+            ("io.kubernetes.container.name", "app"),
+        ] {
+            self.spec["annotations"][key] = json!(value);
+        }
+        self.written()
+    }
+
+    pub(crate) fn groups(mut self, groups: &[u32]) -> Result<Self> {
+        self.spec["process"]["user"]["additionalGids"] = json!(groups);
+        self.written()
+    }
+
+    fn written(self) -> Result<Self> {
+        self.write()?;
+        Ok(self)
+    }
+
+    pub(crate) fn write(&self) -> Result<()> {
+        Ok(fs::write(self.config(), serde_json::to_vec(&self.spec)?)?)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path.join("config.json")
+    }
+
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
+    pub(crate) fn dir(&self) -> &str {
+        self.path.to_str().unwrap_or_default()
+    }
+
+    /// The spec as it is on disk now.
+    pub(crate) fn now(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.config())?)?)
+    }
+
+    /// additionalGids on disk.
+    pub(crate) fn gids(&self) -> Result<Value> {
+        Ok(self.now()?["process"]["user"]["additionalGids"].clone())
+    }
+
+    /// A process file with the groups as the engine remembers them.
+    pub(crate) fn process_file(&self, name: &str, args: &[&str]) -> Result<PathBuf> {
+        let mut process = self.spec["process"].clone();
+        process["args"] = json!(args);
+        let path = self.path.join(name);
+        fs::write(&path, serde_json::to_vec(&process)?)?;
+        Ok(path)
+    }
+
+    /// `create`; the container is deleted when what is given is dropped.
+    pub(crate) fn create<'w>(&self, wrapper: &'w Wrapper) -> Result<Container<'w>> {
+        let pid_file = self.path.join("pid");
+        wrapper.ok(&[
+            "create",
+            "--bundle",
+            self.dir(),
+            "--pid-file",
+            pid_file.to_str().unwrap_or_default(),
+            &self.id,
+        ])?;
+        let pid = fs::read_to_string(&pid_file)?.trim().parse()?;
+        Ok(Container { wrapper, id: self.id.clone(), pid })
+    }
+
+    /// `create` and `start`; the first process runs then.
+    pub(crate) fn start<'w>(&self, wrapper: &'w Wrapper) -> Result<Container<'w>> {
+        let container = self.create(wrapper)?;
+        wrapper.ok(&["start", &self.id])?;
+        wait_for(Duration::from_secs(20), || {
+            let line = fs::read(format!("/proc/{}/cmdline", container.pid)).ok()?;
+            line.starts_with(b"/bin/sleep").then_some(())
+        })
+        .context("the first process does not run")?;
+        Ok(container)
+    }
+
+    /// `create` has to be refused, with one line, and nothing of the container may be there.
+    pub(crate) fn refused(&self, wrapper: &Wrapper) -> Result<String> {
+        let said = wrapper.refused(&["create", "--bundle", self.dir(), &self.id])?;
+        ensure!(!wrapper.root().join(&self.id).exists(), "the real runtime was called: {said}");
+        Ok(said)
+    }
+}
+
+/// A container that the real runtime has made.
+pub(crate) struct Container<'w> {
+    pub(crate) wrapper: &'w Wrapper,
+    pub(crate) id: String,
+    pub(crate) pid: u32,
+}
+
+impl Container<'_> {
+    /// The groups of the first process have to be these.
+    pub(crate) fn expect(&self, groups: &[u32]) -> Result<()> {
+        is(&Identity::of_process(self.pid)?, groups).context("first process")
+    }
+
+    /// The groups of an exec have to be these. `options` say which process.
+    pub(crate) fn expect_exec(&self, options: &[&str], program: &[&str], groups: &[u32]) -> Result<()> {
+        let args = [&["exec"], options, &[&self.id], program].concat();
+        is(&Identity::from_status(&self.wrapper.ok(&args)?)?, groups).with_context(|| format!("{args:?}"))
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let _ = self.wrapper.output(&["delete", "--force", &self.id]);
+    }
+}
+
+fn is(identity: &Identity, groups: &[u32]) -> Result<()> {
+    let wanted: BTreeSet<u32> = groups.iter().copied().collect();
+    ensure!(identity.groups() == wanted, "{identity}, wanted {wanted:?}");
+    Ok(())
+}
+
+pub(crate) fn gate(state: State) -> Gate {
+    Gate { pod: "default/web".into(), container: "app".into(), state }
+}
+
+/// The gates of a spec.
+pub(crate) fn gates(config: &Path) -> Result<Vec<Gate>> {
+    Ok(strict_groups::spec::read(&fs::read(config)?)?.gates)
+}
+
+fn spec(cgroup: &str) -> Value {
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": { "uid": 1000, "gid": 3000, "additionalGids": MERGED },
+            "args": ["/bin/sleep", "2147483647"],
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+        },
+        "root": { "path": "rootfs" },
+        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+        "annotations": {},
+        "linux": {
+            "cgroupsPath": cgroup,
+            "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }],
+        },
+    })
+}

@@ -1,0 +1,159 @@
+//! The wrapper as an operator sets it up: its configuration, and the real runtime behind it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::support::{plugin, run};
+use crate::world::World;
+
+/// Which real runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Real {
+    Runc,
+    Crun,
+}
+
+pub(crate) const BOTH: [Real; 2] = [Real::Runc, Real::Crun];
+
+impl Real {
+    pub(crate) fn path(self, world: &World) -> PathBuf {
+        match self {
+            Self::Runc => world.machine.runc(),
+            Self::Crun => world.machine.plain_crun(),
+        }
+    }
+
+    /// Options that go before the subcommand on this machine.
+    fn global(self) -> &'static [&'static str] {
+        match self {
+            Self::Runc => &[],
+            Self::Crun => &["--cgroup-manager=disabled"],
+        }
+    }
+}
+
+/// The wrapper before a real runtime, with a state folder and a configuration of its own.
+pub(crate) struct Wrapper {
+    pub(crate) dir: PathBuf,
+    pub(crate) real: Real,
+    binary: PathBuf,
+    run: String,
+}
+
+impl Wrapper {
+    pub(crate) fn new(world: &World, real: Real) -> Result<Self> {
+        Self::with(world, real, "")
+    }
+
+    /// `more`: lines for the configuration's `[runtime]` table, and tables behind it.
+    pub(crate) fn with(world: &World, real: Real, more: &str) -> Result<Self> {
+        let dir = world.folder()?;
+        let binary = plugin::binary(&world.run)?;
+        let wrapper = Self { dir, real, binary, run: world.run.name().to_owned() };
+        wrapper.configure(&format!("[runtime]\npath = \"{}\"\n{more}", real.path(world).display()))?;
+        Ok(wrapper)
+    }
+
+    /// Writes the configuration anew.
+    pub(crate) fn configure(&self, text: &str) -> Result<()> {
+        Ok(fs::write(self.config(), text)?)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.join("config.toml")
+    }
+
+    /// The real runtime's `--root`.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// The wrapper's process, without arguments for the runtime.
+    pub(crate) fn bare(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(["runtime", "--config"]).arg(self.config()).arg("--");
+        command.env(run::VARIABLE, &self.run).stdin(Stdio::null());
+        command
+    }
+
+    /// The runtime's command line, its state folder included.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bare();
+        command.arg("--root").arg(self.root()).args(self.real.global()).args(args);
+        command
+    }
+
+    /// Runs it. What a container inherits goes to a file: it would keep a pipe open.
+    pub(crate) fn output(&self, args: &[&str]) -> Result<Output> {
+        finish(&mut self.command(args), &self.dir)
+    }
+
+    /// Runs it; it has to succeed.
+    pub(crate) fn ok(&self, args: &[&str]) -> Result<String> {
+        let output = self.output(args)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{args:?}: {}: {said}", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs it; it has to fail, with one line, which is given.
+    pub(crate) fn refused(&self, args: &[&str]) -> Result<String> {
+        let output = self.output(args)?;
+        one_line(&output).with_context(|| format!("{args:?}"))
+    }
+
+    /// A script that is the wrapper, for engines that want a path; it takes no arguments of its own.
+    pub(crate) fn script(&self) -> Result<PathBuf> {
+        let path = self.dir.join("strict-groups-runtime.sh");
+        let (binary, config) = (self.binary.display(), self.config());
+        script(
+            &path,
+            &format!("#!/bin/sh\nexec {binary} runtime --config {} -- \"$@\"\n", config.display()),
+        )?;
+        Ok(path)
+    }
+
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+}
+
+/// What a command that failed printed: one line on stderr.
+pub(crate) fn one_line(output: &Output) -> Result<String> {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success(), "it was not refused");
+    ensure!(output.stdout.is_empty(), "it printed {}", String::from_utf8_lossy(&output.stdout));
+    ensure!(said.lines().count() == 1 && said.starts_with("strict-groups: "), "it said {said:?}");
+    ensure!(said.len() < 1500, "too long: {said:?}");
+    Ok(said)
+}
+
+/// Runs a command to its end, with its output in files in `dir`.
+pub(crate) fn finish(command: &mut Command, dir: &Path) -> Result<Output> {
+    let (out, err) = (tempfile::tempfile_in(dir)?, tempfile::tempfile_in(dir)?);
+    command.stdout(out.try_clone()?).stderr(err.try_clone()?);
+    let status = command.status().with_context(|| format!("starting {}", command.get_program().display()))?;
+    let read = |file: fs::File| -> Result<Vec<u8>> {
+        use std::io::{Read, Seek};
+        let (mut file, mut bytes) = (file, Vec::new());
+        file.rewind()?;
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    Ok(Output { status, stdout: read(out)?, stderr: read(err)? })
+}
+
+/// Writes an executable file. By another process, or a child of this one could hold it open for
+/// writing, which keeps it from being run.
+pub(crate) fn script(path: &Path, text: &str) -> Result<()> {
+    let source = path.with_extension("source");
+    fs::write(&source, text)?;
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o755))?;
+    let copied = Command::new("cp").arg("-p").arg(&source).arg(path).status()?;
+    ensure!(copied.success(), "copying {}", path.display());
+    Ok(fs::remove_file(source)?)
+}

@@ -1,0 +1,161 @@
+//! podman with the wrapper as its runtime: nothing in it knows of Kubernetes or NRI.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::bundle::ANNOTATION;
+use crate::command::{Real, Wrapper, finish};
+use crate::support::image::Draft;
+use crate::support::{Identity, run};
+use crate::world::{World, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("podman::run_and_exec_of_the_announcements_image", announcement),
+        trial("podman::a_refusal_shows_as_the_runtimes_own_error", refusal),
+    ]
+}
+
+/// A podman that shares nothing with another one.
+pub(crate) struct Podman {
+    program: PathBuf,
+    dir: PathBuf,
+    runtime: PathBuf,
+    run: String,
+}
+
+impl Podman {
+    pub(crate) fn new(world: &World, runtime: &Path) -> Result<Self> {
+        let dir = world.folder()?;
+        fs::create_dir_all(dir.join("home/.config/containers"))?;
+        fs::write(
+            dir.join("home/.config/containers/policy.json"),
+            json!({ "default": [{ "type": "insecureAcceptAnything" }] }).to_string(),
+        )?;
+        fs::write(
+            dir.join("storage.conf"),
+            format!(
+                "[storage]\ndriver = \"vfs\"\nrunroot = \"{0}/runroot\"\ngraphroot = \"{0}/root\"\n",
+                dir.display()
+            ),
+        )?;
+        fs::write(
+            dir.join("containers.conf"),
+            format!(
+                "[engine]\nconmon_path = [\"{}\"]\n[network]\nnetwork_backend = \"cni\"\n\
+                 network_config_dir = \"{}/net\"\ncni_plugin_dirs = [\"{}\"]\n",
+                world.machine.conmon().display(),
+                dir.display(),
+                world.machine.cni_plugins().display()
+            ),
+        )?;
+        let (program, run) = (world.machine.podman(), world.run.name().to_owned());
+        Ok(Self { program, dir, runtime: runtime.to_owned(), run })
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env(run::VARIABLE, &self.run);
+        for (variable, file) in [
+            ("HOME", "home"),
+            ("TMPDIR", "."),
+            ("CONTAINERS_CONF", "containers.conf"),
+            ("CONTAINERS_STORAGE_CONF", "storage.conf"),
+        ] {
+            command.env(variable, self.dir.join(file));
+        }
+        command.env("CONTAINERS_REGISTRIES_CONF", "/dev/null");
+        for (option, folder) in [("--root", "root"), ("--runroot", "runroot"), ("--tmpdir", "tmp")] {
+            command.arg(option).arg(self.dir.join(folder));
+        }
+        command.args(["--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime"]).arg(&self.runtime);
+        command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it to its end; what it printed, and whether it succeeded.
+    pub(crate) fn output(&self, args: &[&str]) -> Result<(bool, String, String)> {
+        let output = finish(&mut self.command(args), &self.dir)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.success(), text(&output.stdout), text(&output.stderr)))
+    }
+
+    fn ok(&self, args: &[&str]) -> Result<String> {
+        let (success, out, err) = self.output(args)?;
+        ensure!(success, "podman {args:?}: {err}");
+        Ok(out)
+    }
+
+    /// `run` or `create` with what this machine needs.
+    pub(crate) fn new_container<'a>(&self, verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        let limits = ["--net=host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+        [&[verb], &limits[..], more].concat()
+    }
+
+    fn load(&self, world: &World) -> Result<&'static str> {
+        let name = "localhost/strict-groups/podman:1";
+        let image = Draft::new(name)
+            .user("alice")
+            .passwd(crate::bundle::PASSWD)
+            .group(crate::bundle::GROUP)
+            .build(&world.machine)?;
+        let archive = self.dir.join("image.tar");
+        fs::write(&archive, image.archive())?;
+        self.ok(&["load", "--input", archive.to_str().context("no text")?])?;
+        let ids = self.ok(&["images", "--quiet", "--no-trunc"])?;
+        self.ok(&["tag", ids.trim(), name])?;
+        Ok(name)
+    }
+}
+
+const STATUS: [&str; 2] = ["cat", "/proc/self/status"];
+
+fn announcement(world: &World) -> Result<()> {
+    let wrapper = Wrapper::new(world, Real::Runc)?;
+    let podman = Podman::new(world, &wrapper.script()?)?;
+    let image = podman.load(world)?;
+    let is = |text: &str, groups: &[u32]| -> Result<()> {
+        let identity = Identity::from_status(text)?;
+        let wanted: BTreeSet<u32> = groups.iter().copied().collect();
+        ensure!(identity.groups() == wanted, "{identity}, wanted {wanted:?}");
+        Ok(())
+    };
+    let strict = format!("{ANNOTATION}=Strict");
+    for (name, policy, groups) in [
+        ("strict", &["--annotation", strict.as_str()][..], &[1000, 4000][..]),
+        ("merge", &[], &[1000, 4000, 50000]),
+    ] {
+        let options = [policy, &["--group-add", "4000"]].concat();
+        let run = [&options[..], &["--rm", image], &STATUS].concat();
+        is(&podman.ok(&podman.new_container("run", &run))?, groups).context(name)?;
+        let detached = [&options[..], &["--detach", "--name", name, image]].concat();
+        podman.ok(&podman.new_container("run", &detached))?;
+        is(&podman.ok(&[&["exec", name], &STATUS[..]].concat())?, groups).context("exec")?;
+        // A user of its own, whom the image gives nothing.
+        let exec = [&["exec", "--user", "0", name], &STATUS[..]].concat();
+        let other = Identity::from_status(&podman.ok(&exec)?)?;
+        ensure!(other.uid == 0 && !other.groups().contains(&50000), "{other}");
+        // Started again: the spec is made anew.
+        podman.ok(&["restart", "--time", "0", name])?;
+        is(&podman.ok(&[&["exec", name], &STATUS[..]].concat())?, groups).context("after a restart")?;
+        podman.ok(&["rm", "--force", "--time", "0", name])?;
+    }
+    Ok(())
+}
+
+fn refusal(world: &World) -> Result<()> {
+    let wrapper = Wrapper::new(world, Real::Runc)?;
+    let podman = Podman::new(world, &wrapper.script()?)?;
+    let image = podman.load(world)?;
+    let wrong = format!("{ANNOTATION}=strict");
+    let run = podman.new_container("run", &["--rm", "--annotation", &wrong, image, "true"]);
+    let (success, _, said) = podman.output(&run)?;
+    ensure!(!success && said.contains("write Strict or Merge") && said.contains("strict-groups: "), "{said}");
+    Ok(())
+}
