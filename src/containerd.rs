@@ -7,32 +7,22 @@
 
 use std::{
     collections::HashMap,
-    error::Error as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use hyper_util::rt::TokioIo;
+use prost::Message;
 use prost_types::{Any, FieldMask};
 use thiserror::Error;
-use tokio::net;
-use tonic::{
-    Code, Request, Status,
-    metadata::MetadataValue,
-    transport::{Channel, Endpoint},
-};
 
 use crate::{
+    grpc::{self, Client, Code, Status},
     text,
-    trust::{self, Untrusted},
-    unix_stream::UnixStream,
 };
-
-use api::containers_client::ContainersClient;
 
 mod api {
     #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
-    tonic::include_proto!("containerd.services.containers.v1");
+    include!(concat!(env!("OUT_DIR"), "/containerd.services.containers.v1.rs"));
 }
 
 /// Where containerd listens unless its configuration says otherwise.
@@ -41,8 +31,8 @@ pub const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 /// The type that containerd gives a spec in a record. The value is JSON.
 pub const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
-/// containerd's namespace of everything that came through the CRI.
-const NAMESPACE: &str = "k8s.io";
+/// The containers of containerd's namespace `k8s.io`: all that came through the CRI.
+const NAMESPACE: grpc::Metadata<'static> = &[("containerd-namespace", "k8s.io")];
 
 /// gRPC's usual limit of 4 MiB is for peers that are not trusted; a record
 /// with a large environment may be bigger.
@@ -54,12 +44,6 @@ const WORDS_SHOWN: usize = 300;
 /// Why the containers API was of no use. Each text names the socket.
 #[derive(Debug, Error)]
 pub enum ContainerdError {
-    /// The socket's path cannot be used.
-    #[error("{} is not usable as a socket's path", socket.display())]
-    NotAPath {
-        /// The path that was given.
-        socket: PathBuf,
-    },
     /// The socket cannot be connected to, or the connection broke.
     #[error("containerd's API at {} cannot be reached ({reason}); is containerd running, and is this its socket?", socket.display())]
     Unreachable {
@@ -90,6 +74,22 @@ pub enum ContainerdError {
         /// The id of the container or sandbox.
         id: String,
     },
+    /// Something answered, but not as the containers API does.
+    #[error("containerd's API at {} gave no usable answer ({reason}); is this containerd's socket?", socket.display())]
+    NoUsableAnswer {
+        /// containerd's socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no way to put the question.
+    #[error("containerd's API at {} was not asked: {reason}", socket.display())]
+    NotSent {
+        /// containerd's socket.
+        socket: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// containerd answered with another error.
     #[error("containerd's API at {} answered {code:?}: {message}; see containerd's log", socket.display())]
     Refused {
@@ -113,35 +113,24 @@ pub struct Record {
 
 /// A client of the containers API. The connection is made at the first call
 /// and again whenever it is lost, each time only if the socket is root's
-/// alone (see [`trust`]). Cheap to clone.
+/// alone (see [`crate::trust`]). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Containers {
-    client: ContainersClient<Channel>,
-    socket: PathBuf,
+    client: Client,
 }
 
 impl Containers {
     /// A client of the containerd that listens on `socket`. Nothing is
-    /// connected yet; must be called inside a tokio runtime.
-    ///
-    /// # Errors
-    /// [`ContainerdError::NotAPath`] when the socket's path is not UTF-8.
-    pub fn new(socket: &Path) -> Result<Self, ContainerdError> {
-        let not_a_path = || ContainerdError::NotAPath { socket: socket.to_owned() };
-        let uri = format!("unix:{}", socket.to_str().ok_or_else(not_a_path)?);
-        let endpoint = Endpoint::from_shared(uri).map_err(|_| not_a_path())?;
-        let path = socket.to_owned();
-        let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| connect(path.clone())));
-        let client = ContainersClient::new(channel)
-            .max_decoding_message_size(LARGEST_RECORD)
-            .max_encoding_message_size(LARGEST_RECORD);
-        Ok(Self { client, socket: socket.to_owned() })
+    /// connected yet.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { client: Client::new(socket, LARGEST_RECORD) }
     }
 
     /// The socket that this client talks to.
     #[must_use]
     pub fn socket(&self) -> &Path {
-        &self.socket
+        self.client.socket()
     }
 
     /// Reads the record of container or sandbox `id`, waiting at most `limit`.
@@ -149,9 +138,8 @@ impl Containers {
     /// # Errors
     /// See [`ContainerdError`].
     pub async fn get(&self, id: &str, limit: Duration) -> Result<Record, ContainerdError> {
-        let request = in_namespace(api::GetContainerRequest { id: id.to_owned() });
-        let mut client = self.client.clone();
-        let answer = self.within(limit, id, client.get(request)).await?;
+        let request = api::GetContainerRequest { id: id.to_owned() };
+        let answer: api::GetContainerResponse = self.call("Get", id, &request, limit).await?;
         let record = answer.container.unwrap_or_default();
         Ok(Record { spec: record.spec, extensions: record.extensions })
     }
@@ -163,74 +151,56 @@ impl Containers {
     /// See [`ContainerdError`]. After a time-out the change may still happen.
     pub async fn update_spec(&self, id: &str, spec: Any, limit: Duration) -> Result<(), ContainerdError> {
         let container = api::Container { id: id.to_owned(), spec: Some(spec), ..Default::default() };
-        let request = in_namespace(api::UpdateContainerRequest {
+        let request = api::UpdateContainerRequest {
             container: Some(container),
             update_mask: Some(FieldMask { paths: vec!["spec".to_owned()] }),
-        });
-        let mut client = self.client.clone();
-        self.within(limit, id, client.update(request)).await?;
+        };
+        self.call::<_, api::UpdateContainerResponse>("Update", id, &request, limit).await?;
         Ok(())
     }
 
-    async fn within<T>(
+    /// Calls a method that is about container `id`.
+    async fn call<Req: Message, Resp: Message + Default>(
         &self,
-        limit: Duration,
+        method: &str,
         id: &str,
-        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
-    ) -> Result<T, ContainerdError> {
-        match tokio::time::timeout(limit, call).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(self.error(id, &status)),
-            Err(_) => Err(ContainerdError::TimedOut { socket: self.socket.clone(), limit }),
+        request: &Req,
+        limit: Duration,
+    ) -> Result<Resp, ContainerdError> {
+        let path = format!("/containerd.services.containers.v1.Containers/{method}");
+        match tokio::time::timeout(limit, self.client.unary(&path, request, NAMESPACE)).await {
+            Ok(result) => result.map_err(|error| self.error(id, error)),
+            Err(_) => Err(ContainerdError::TimedOut { socket: self.socket().to_owned(), limit }),
         }
     }
 
-    fn error(&self, id: &str, status: &Status) -> ContainerdError {
-        let socket = self.socket.clone();
-        if let Some(reason) = sources(status).find_map(|source| source.downcast_ref::<Untrusted>()) {
-            return ContainerdError::NotTrusted { reason: reason.to_string() };
-        }
-        match status.code() {
-            Code::NotFound => ContainerdError::Unknown { socket, id: id.to_owned() },
-            // What did not come from the other side has a source: it speaks no gRPC, or is gone.
-            code if code == Code::Unavailable || status.source().is_some() => {
-                ContainerdError::Unreachable { socket, reason: root_cause(status) }
+    fn error(&self, id: &str, error: grpc::Error) -> ContainerdError {
+        let socket = self.socket().to_owned();
+        match error {
+            grpc::Error::NotTrusted(reason) => ContainerdError::NotTrusted { reason: reason.to_string() },
+            grpc::Error::Status(Status { code: Code::NotFound, .. }) => {
+                ContainerdError::Unknown { socket, id: id.to_owned() }
             }
-            code => ContainerdError::Refused { socket, code, message: shown(status.message()) },
+            grpc::Error::Status(Status { code: Code::Unavailable, message }) => {
+                ContainerdError::Unreachable { socket, reason: shown(&message) }
+            }
+            grpc::Error::Status(Status { code, message }) => {
+                ContainerdError::Refused { socket, code, message: shown(&message) }
+            }
+            grpc::Error::RequestTooLarge { .. } | grpc::Error::NotSendable(_) => {
+                ContainerdError::NotSent { socket, reason: error.to_string() }
+            }
+            grpc::Error::Connect(_) | grpc::Error::Lost(_) => {
+                ContainerdError::Unreachable { socket, reason: shown(&error.to_string()) }
+            }
+            grpc::Error::Protocol(error) => {
+                ContainerdError::NoUsableAnswer { socket, reason: shown(&error.to_string()) }
+            }
         }
     }
-}
-
-/// A connection to root's own socket, which root listens on.
-async fn connect(path: PathBuf) -> Result<TokioIo<UnixStream>, Box<dyn std::error::Error + Send + Sync>> {
-    match trust::check(&path, trust::Kind::Socket) {
-        // The system says what is wrong in its own words.
-        Ok(()) | Err(Untrusted::Missing { .. }) => {}
-        Err(untrusted) => return Err(untrusted.into()),
-    }
-    let stream = net::UnixStream::connect(&path).await?;
-    trust::check_peer(&path, &stream)?;
-    Ok(TokioIo::new(UnixStream::new(stream.into_std()?)?))
-}
-
-/// What lies behind a status, the cause of it last.
-fn sources(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(status.source(), |&error| error.source())
-}
-
-/// tonic says "tcp connect error" of any socket; what helps is at the end of
-/// the chain of sources ("No such file or directory").
-fn root_cause(status: &Status) -> String {
-    sources(status).last().map_or_else(|| shown(status.message()), |cause| shown(&cause.to_string()))
 }
 
 /// Words of the other side in a message of ours: a line break in them would forge a line of the log.
 fn shown(words: &str) -> String {
     text::one_line(words, WORDS_SHOWN)
-}
-
-fn in_namespace<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("containerd-namespace", MetadataValue::from_static(NAMESPACE));
-    request
 }

@@ -17,6 +17,9 @@ use nix::{
 };
 use thiserror::Error;
 
+/// More than the files below `/proc/PID` have: 65,536 groups (`NGROUPS_MAX`) of eleven characters each.
+const LARGEST: u64 = 1024 * 1024;
+
 /// User and groups of one process, in the ids of its own user namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -71,9 +74,9 @@ pub fn of_process(pid: u32) -> Result<Identity, IdentityError> {
     let read = |name: &'static str| -> Result<String, IdentityError> {
         let file = openat(&proc, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| from_errno(pid, errno))?;
-        // The size that /proc tells is 0, from which a reader would start with tiny steps.
+        // The size that /proc tells is 0, from which a reader would start with tiny steps. `take` does not ask for it.
         let mut text = String::with_capacity(4096);
-        File::from(file).read_to_string(&mut text).map_err(|source| from_io(pid, source))?;
+        File::from(file).take(LARGEST).read_to_string(&mut text).map_err(|source| from_io(pid, source))?;
         Ok(text)
     };
     let status = read("status")?;

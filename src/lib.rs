@@ -14,6 +14,7 @@ pub mod exempt;
 pub mod fuzzing;
 pub mod gate;
 pub mod groups;
+pub mod grpc;
 pub mod identity;
 mod json;
 pub mod kubernetes;

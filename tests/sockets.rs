@@ -161,7 +161,7 @@ fn a_listener_that_is_not_root_is_not_talked_to() {
 }
 
 async fn api(dir: &Path) -> ContainerdError {
-    let containers = Containers::new(&dir.join("nri.sock")).unwrap();
+    let containers = Containers::new(&dir.join("nri.sock"));
     containers.get("id", Duration::from_secs(20)).await.unwrap_err()
 }
 

@@ -24,7 +24,7 @@ use crate::{
 const LONGEST_REASON: usize = 1024;
 
 /// Enforces Strict on this node: runs as an NRI plugin until it is told to stop.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PluginArgs {
     /// The node's configuration; may only be missing at its default place, /etc/strict-groups/config.toml
     #[arg(long, value_name = "FILE")]
@@ -69,15 +69,18 @@ pub fn run(args: &PluginArgs) -> anyhow::Result<()> {
     let client = config.kubernetes().enabled.then(|| Client::new(config.kubernetes())).transpose()?;
     enough_descriptors().context("too few files may be open at once (RLIMIT_NOFILE)")?;
     // One thread: the runtime calls one at a time, and so do we.
-    tokio::runtime::Builder::new_current_thread()
+    let event_loop = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the event loop")?
-        .block_on(serve(args, config, hook_path, client))
+        .context("cannot start the event loop")?;
+    // As a task, which the loop can run again at once. To wake what `block_on` is given, tokio writes to a
+    // descriptor and has epoll tell it of that.
+    let served = event_loop.spawn(serve(args.clone(), config, hook_path, client));
+    event_loop.block_on(served).context("the plugin failed")?
 }
 
 async fn serve(
-    args: &PluginArgs,
+    args: PluginArgs,
     config: Config,
     hook_path: PathBuf,
     client: Option<Client>,
@@ -86,7 +89,7 @@ async fn serve(
     if !options.is_connected() {
         options = options.socket(&args.nri_socket).root_only();
     }
-    let containers = Containers::new(&args.containerd_socket)?;
+    let containers = Containers::new(&args.containerd_socket);
     info!(
         version = env!("CARGO_PKG_VERSION"),
         hook = %hook_path.display(),

@@ -5,6 +5,7 @@
 //! [`crate::gate`]): every event brings them along, so this handler has no
 //! state about containers that could be lost, forged or out of date.
 
+mod alarm;
 mod audit;
 mod names;
 mod pod_spec;

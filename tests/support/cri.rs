@@ -21,7 +21,7 @@ use super::wait_for;
     reason = "generated from proto/cri.proto"
 )]
 pub(crate) mod v1 {
-    include!(concat!(env!("OUT_DIR"), "/runtime.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/tests/runtime.v1.rs"));
 }
 
 use v1::image_service_client::ImageServiceClient;
