@@ -174,7 +174,7 @@ fn podman(world: &World) -> Result<()> {
                 let mut options = vec!["--rm", "--user", &name];
                 options.extend(added.iter().map(String::as_str));
                 let run =
-                    podman.new_container("run", &[&options[..], &["--rootfs", rootfs, "true"]].concat());
+                    Podman::new_container("run", &[&options[..], &["--rootfs", rootfs, "true"]].concat());
                 let (_, _, said) = podman.output(&run)?;
                 let Ok(json) = fs::read(&spec) else {
                     ensure!(said.contains("user"), "{said}");

@@ -93,7 +93,7 @@ impl Podman {
     }
 
     /// `run` or `create` with what this machine needs.
-    pub(crate) fn new_container<'a>(&self, verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    pub(crate) fn new_container<'a>(verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         let limits = ["--net=host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
         [&[verb], &limits[..], more].concat()
     }
@@ -133,9 +133,9 @@ fn announcement(world: &World) -> Result<()> {
     ] {
         let options = [policy, &["--group-add", "4000"]].concat();
         let run = [&options[..], &["--rm", image], &STATUS].concat();
-        is(&podman.ok(&podman.new_container("run", &run))?, groups).context(name)?;
+        is(&podman.ok(&Podman::new_container("run", &run))?, groups).context(name)?;
         let detached = [&options[..], &["--detach", "--name", name, image]].concat();
-        podman.ok(&podman.new_container("run", &detached))?;
+        podman.ok(&Podman::new_container("run", &detached))?;
         is(&podman.ok(&[&["exec", name], &STATUS[..]].concat())?, groups).context("exec")?;
         // A user of its own, whom the image gives nothing.
         let exec = [&["exec", "--user", "0", name], &STATUS[..]].concat();
@@ -154,7 +154,7 @@ fn refusal(world: &World) -> Result<()> {
     let podman = Podman::new(world, &wrapper.script()?)?;
     let image = podman.load(world)?;
     let wrong = format!("{ANNOTATION}=strict");
-    let run = podman.new_container("run", &["--rm", "--annotation", &wrong, image, "true"]);
+    let run = Podman::new_container("run", &["--rm", "--annotation", &wrong, image, "true"]);
     let (success, _, said) = podman.output(&run)?;
     ensure!(!success && said.contains("write Strict or Merge") && said.contains("strict-groups: "), "{said}");
     Ok(())
