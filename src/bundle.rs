@@ -34,11 +34,12 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 pub(crate) fn read(directory: &Path, name: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let file = File::from(open_within(&Dir::open(directory, flags, Mode::empty())?, name)?);
-    if file.metadata()?.is_file() {
-        read_limited(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
+    // One more than what is said, so that the end shows in the first read.
+    read_into(Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0) + 1), file)
 }
 
 /// Reads all of `from`.
@@ -46,7 +47,10 @@ pub(crate) fn read(directory: &Path, name: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// It cannot be read or is larger than 16 MiB.
 pub(crate) fn read_limited(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    read_into(Vec::new(), from)
+}
+
+fn read_into(mut bytes: Vec<u8>, from: impl Read) -> io::Result<Vec<u8>> {
     from.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) {
         Ok(bytes)

@@ -15,9 +15,15 @@ use super::{forwarding, leftovers, wait_for};
 /// How long killed processes, cgroups and network namespaces may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Folders whose place is fixed in containerd, CNI and crun.
-const FIXED: [&str; 5] =
-    ["/run/containerd/s", "/run/containerd", "/var/lib/cni/results", "/var/lib/cni", "/run/crun"];
+/// Folders whose place is fixed in containerd, CNI, crun and runc.
+const FIXED: [&str; 6] = [
+    "/run/containerd/s",
+    "/run/containerd",
+    "/var/lib/cni/results",
+    "/var/lib/cni",
+    "/run/crun",
+    "/run/runc",
+];
 
 /// Does what it can; `leftovers` tells what was not possible.
 pub(crate) fn clean(name: &str, dir: &Path) {

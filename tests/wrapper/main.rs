@@ -3,6 +3,8 @@
 //!
 //! A name selects trials: `cargo test --test wrapper podman`.
 
+#![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null, and a test may panic")]
+
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with others: each uses a part")]
 mod support;

@@ -173,8 +173,7 @@ fn podman(world: &World) -> Result<()> {
                 let added: Vec<String> = declared.iter().map(|gid| format!("--group-add={gid}")).collect();
                 let mut options = vec!["--rm", "--user", &name];
                 options.extend(added.iter().map(String::as_str));
-                let run =
-                    podman.new_container("run", &[&options[..], &["--rootfs", rootfs, "true"]].concat());
+                let run = podman.run(&[&options[..], &["--rootfs", rootfs, "true"]].concat());
                 let (_, _, said) = podman.output(&run)?;
                 let Ok(json) = fs::read(&spec) else {
                     ensure!(said.contains("user"), "{said}");

@@ -1,6 +1,7 @@
 //! podman with the wrapper as its runtime: nothing in it knows of Kubernetes or NRI.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -59,7 +60,7 @@ impl Podman {
         Ok(Self { program, dir, runtime: runtime.to_owned(), run })
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(&self.program);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env(run::VARIABLE, &self.run);
         for (variable, file) in [
@@ -80,24 +81,27 @@ impl Podman {
     }
 
     /// Runs it to its end; what it printed, and whether it succeeded.
-    pub(crate) fn output(&self, args: &[&str]) -> Result<(bool, String, String)> {
+    pub(crate) fn output(&self, args: &[impl AsRef<OsStr>]) -> Result<(bool, String, String)> {
         let output = finish(&mut self.command(args), &self.dir)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok((output.status.success(), text(&output.stdout), text(&output.stderr)))
     }
 
-    fn ok(&self, args: &[&str]) -> Result<String> {
+    fn ok(&self, args: &[impl AsRef<OsStr>]) -> Result<String> {
         let (success, out, err) = self.output(args)?;
-        ensure!(success, "podman {args:?}: {err}");
+        ensure!(success, "podman: {err}");
         Ok(out)
     }
 
-    /// `run` or `create` with what this machine needs.
-    pub(crate) fn new_container<'a>(&self, verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-        let limits = ["--net=host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
-        [&[verb], &limits[..], more].concat()
+    /// `run` with what this machine needs, in the run's own cgroup.
+    pub(crate) fn run(&self, more: &[&str]) -> Vec<String> {
+        let parent = format!("--cgroup-parent=/{}", self.run);
+        let limits = ["--net=host", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+        [&["run", &parent], &limits[..], more].concat().into_iter().map(str::to_owned).collect()
     }
 
+    /// Loads the image. podman keeps notes about what it loads below /var/lib, wherever its storage is:
+    /// they go to a tmpfs that nobody else sees.
     fn load(&self, world: &World) -> Result<&'static str> {
         let name = "localhost/strict-groups/podman:1";
         let image = Draft::new(name)
@@ -107,7 +111,13 @@ impl Podman {
             .build(&world.machine)?;
         let archive = self.dir.join("image.tar");
         fs::write(&archive, image.archive())?;
-        self.ok(&["load", "--input", archive.to_str().context("no text")?])?;
+        let load = self.command(&["load", "--input", archive.to_str().context("no text")?]);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "/bin/sh", "-c", "mount -t tmpfs tmpfs /var/lib && exec \"$0\" \"$@\""]);
+        command.arg(load.get_program()).args(load.get_args()).env_clear();
+        command.envs(load.get_envs().filter_map(|(key, value)| Some((key, value?)))).stdin(Stdio::null());
+        let output = finish(&mut command, &self.dir)?;
+        ensure!(output.status.success(), "podman load: {}", String::from_utf8_lossy(&output.stderr));
         let ids = self.ok(&["images", "--quiet", "--no-trunc"])?;
         self.ok(&["tag", ids.trim(), name])?;
         Ok(name)
@@ -133,9 +143,9 @@ fn announcement(world: &World) -> Result<()> {
     ] {
         let options = [policy, &["--group-add", "4000"]].concat();
         let run = [&options[..], &["--rm", image], &STATUS].concat();
-        is(&podman.ok(&podman.new_container("run", &run))?, groups).context(name)?;
+        is(&podman.ok(&podman.run(&run))?, groups).context(name)?;
         let detached = [&options[..], &["--detach", "--name", name, image]].concat();
-        podman.ok(&podman.new_container("run", &detached))?;
+        podman.ok(&podman.run(&detached))?;
         is(&podman.ok(&[&["exec", name], &STATUS[..]].concat())?, groups).context("exec")?;
         // A user of its own, whom the image gives nothing.
         let exec = [&["exec", "--user", "0", name], &STATUS[..]].concat();
@@ -154,7 +164,7 @@ fn refusal(world: &World) -> Result<()> {
     let podman = Podman::new(world, &wrapper.script()?)?;
     let image = podman.load(world)?;
     let wrong = format!("{ANNOTATION}=strict");
-    let run = podman.new_container("run", &["--rm", "--annotation", &wrong, image, "true"]);
+    let run = podman.run(&["--rm", "--annotation", &wrong, image, "true"]);
     let (success, _, said) = podman.output(&run)?;
     ensure!(!success && said.contains("write Strict or Merge") && said.contains("strict-groups: "), "{said}");
     Ok(())

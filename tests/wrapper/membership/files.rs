@@ -1,6 +1,6 @@
 //! Odd `/etc/passwd` and `/etc/group` files: those that somebody thought of, and random ones.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use anyhow::{Context, Result};
 
@@ -198,7 +198,7 @@ fn random(seed: u64, number: usize) -> Files {
         let (name, uid, gid) = (random.pick(&NAMES), random.pick(&NUMBERS), random.pick(&NUMBERS));
         let fields = [name, "x", uid, gid, "", "/", ""];
         let fields = fields.get(..=random.below(fields.len())).unwrap_or_default().join(":");
-        passwd += &format!("{}{fields}{}", random.pick(&STARTS), random.pick(&ENDS));
+        let _ = write!(passwd, "{}{fields}{}", random.pick(&STARTS), random.pick(&ENDS));
     }
     let mut group = String::new();
     for line in 0..random.below(12) {
@@ -209,7 +209,7 @@ fn random(seed: u64, number: usize) -> Files {
             [if random.percent(80) { &own } else { random.pick(&NAMES) }, "x", gid, &members, "more"];
         let count = if random.percent(80) { 3 } else { random.below(fields.len()) };
         let fields = fields.get(..=count).unwrap_or_default().join(":");
-        group += &format!("{}{fields}{}", random.pick(&STARTS), random.pick(&ENDS));
+        let _ = write!(group, "{}{fields}{}", random.pick(&STARTS), random.pick(&ENDS));
     }
     Files {
         name: format!("random files {number} of seed {seed}"),
