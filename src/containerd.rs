@@ -105,10 +105,18 @@ pub enum ContainerdError {
 /// One container as containerd keeps it.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
+    /// The container's id.
+    pub id: String,
     /// The OCI runtime spec; see [`SPEC_TYPE`].
     pub spec: Option<Any>,
     /// What containerd's clients keep with a record, the CRI its metadata.
     pub extensions: HashMap<String, Any>,
+}
+
+impl From<api::Container> for Record {
+    fn from(container: api::Container) -> Self {
+        Self { id: container.id, spec: container.spec, extensions: container.extensions }
+    }
 }
 
 /// A client of the containers API. The connection is made at the first call
@@ -140,8 +148,19 @@ impl Containers {
     pub async fn get(&self, id: &str, limit: Duration) -> Result<Record, ContainerdError> {
         let request = api::GetContainerRequest { id: id.to_owned() };
         let answer: api::GetContainerResponse = self.call("Get", id, &request, limit).await?;
-        let record = answer.container.unwrap_or_default();
-        Ok(Record { spec: record.spec, extensions: record.extensions })
+        Ok(answer.container.unwrap_or_default().into())
+    }
+
+    /// Reads the records that match one of `filters`, which are in the language of containerd's package `filters`,
+    /// waiting at most `limit`. The answer is one message: containerd refuses one beyond its
+    /// `max_send_message_size` (16 MiB) with [`Code::ResourceExhausted`].
+    ///
+    /// # Errors
+    /// See [`ContainerdError`].
+    pub async fn list(&self, filters: Vec<String>, limit: Duration) -> Result<Vec<Record>, ContainerdError> {
+        let request = api::ListContainersRequest { filters };
+        let answer: api::ListContainersResponse = self.call("List", "", &request, limit).await?;
+        Ok(answer.containers.into_iter().map(Record::from).collect())
     }
 
     /// Puts `spec` into the record of container `id`, waiting at most `limit`.

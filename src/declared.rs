@@ -25,6 +25,10 @@ pub const TYPE_URL: &str = "github.com/containerd/cri/pkg/store/container/Metada
 
 const VERSION: &str = "v1";
 const GROUPS: &str = "supplemental_groups";
+const POLICY: &str = "supplemental_groups_policy";
+
+/// `Strict` of the CRI's enum SupplementalGroupsPolicy.
+const STRICT: &str = "1";
 
 /// Why the declared groups are not known. They are not "none" then: Strict cannot be enforced.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -78,6 +82,28 @@ impl From<Ambiguous> for DeclaredError {
 /// # Errors
 /// Whenever the extension is not of the form that is known.
 pub fn from_extension(type_url: &str, value: &[u8]) -> Result<Vec<u32>, DeclaredError> {
+    in_security_context(type_url, value, GROUPS, |raw| {
+        serde_json::from_str(raw).map_err(|_| DeclaredError::BadValue { field: GROUPS })
+    })
+    .map(Option::unwrap_or_default)
+}
+
+/// Whether the pod's own field `supplementalGroupsPolicy` is `Strict`, as far as the runtime knows the field:
+/// containerd 2.0 and newer do, and enforce it themselves.
+///
+/// # Errors
+/// As [`from_extension`].
+pub fn asks_for_strict(type_url: &str, value: &[u8]) -> Result<bool, DeclaredError> {
+    in_security_context(type_url, value, POLICY, |raw| Ok(raw == STRICT)).map(Option::unwrap_or_default)
+}
+
+/// What `read` makes of the member `name` of the security context; None: it is not there.
+fn in_security_context<T>(
+    type_url: &str,
+    value: &[u8],
+    name: &str,
+    read: impl FnOnce(&str) -> Result<T, DeclaredError>,
+) -> Result<Option<T>, DeclaredError> {
     if type_url != TYPE_URL {
         return Err(DeclaredError::UnknownType { type_url: type_url.to_owned() });
     }
@@ -88,13 +114,11 @@ pub fn from_extension(type_url: &str, value: &[u8]) -> Result<Vec<u32>, Declared
     let metadata = required(&root, "Metadata", "Metadata")?;
     let config = required(&metadata, "Config", "Metadata.Config")?;
     let Some(linux) = optional(&config, "linux", "Metadata.Config.linux")? else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let context = optional(&linux, "security_context", "Metadata.Config.linux.security_context")?;
-    let Some(raw) = context.as_ref().map(|context| member(context, GROUPS)).transpose()?.flatten() else {
-        return Ok(Vec::new());
-    };
-    serde_json::from_str(raw).map_err(|_| DeclaredError::BadValue { field: GROUPS })
+    let raw = context.as_ref().map(|context| member(context, name)).transpose()?.flatten();
+    raw.map(read).transpose()
 }
 
 fn version(root: &Object<'_>) -> Result<(), DeclaredError> {

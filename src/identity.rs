@@ -66,6 +66,14 @@ pub enum IdentityError {
 /// [`IdentityError::Gone`] when there is no such process (any more), the
 /// others when `/proc` cannot be read or understood.
 pub fn of_process(pid: u32) -> Result<Identity, IdentityError> {
+    Ok(with_status(pid)?.0)
+}
+
+/// The same, and the whole text of `/proc/PID/status` that it was read from.
+///
+/// # Errors
+/// As [`of_process`].
+pub fn with_status(pid: u32) -> Result<(Identity, String), IdentityError> {
     // One directory descriptor for both files: it stays tied to this process,
     // so a pid that is used again cannot mix two processes' answers.
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -82,7 +90,7 @@ pub fn of_process(pid: u32) -> Result<Identity, IdentityError> {
     let status = read("status")?;
     let uid_map = IdMap::parse(&read("uid_map")?).ok_or(unknown(pid, "uid_map", "mapping"))?;
     let gid_map = IdMap::parse(&read("gid_map")?).ok_or(unknown(pid, "gid_map", "mapping"))?;
-    Ok(Identity {
+    let identity = Identity {
         uid: uid_map.inside(effective(&status, "Uid:").ok_or(unknown(pid, "status", "Uid line"))?),
         gid: gid_map.inside(effective(&status, "Gid:").ok_or(unknown(pid, "status", "Gid line"))?),
         groups: numbers(&status, "Groups:")
@@ -90,7 +98,8 @@ pub fn of_process(pid: u32) -> Result<Identity, IdentityError> {
             .into_iter()
             .map(|host| gid_map.inside(host))
             .collect(),
-    })
+    };
+    Ok((identity, status))
 }
 
 /// A `uid_map` or `gid_map` as read from outside: ranges of inside id, host id

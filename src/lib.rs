@@ -18,6 +18,7 @@ pub mod grpc;
 pub mod identity;
 mod json;
 pub mod kubernetes;
+pub mod list;
 pub mod logging;
 pub mod mark;
 pub mod membership;

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use strict_groups::{
-    commands::{check, config, hook, plugin, runtime},
+    commands::{check, config, hook, list, plugin, runtime},
     logging, nri, runtime as oci_runtime,
 };
 
@@ -37,6 +37,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Print or write the container runtime's configuration: NRI on, and the static gate
     Config(config::ConfigArgs),
+    /// Show who the containers of this node really are, and who they should be
+    List(list::ListArgs),
     /// Be an OCI runtime: make Strict containers so, then become the real runtime
     Runtime(runtime::RuntimeArgs),
     /// Let a container start or refuse it; run by the OCI runtime, not by people
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Cli { command: Command::Config(args), .. } => {
             config::run(&args).unwrap_or_else(|error| report(Err(error)))
         }
+        Cli { command: Command::List(args), .. } => list::run(&args).unwrap_or_else(|error| report(Err(error))),
         Cli { command: Command::Runtime(args), .. } => runtime::run(&args),
     }
 }

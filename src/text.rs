@@ -10,7 +10,7 @@ const CUT: char = '…';
 
 /// Characters that must not reach a terminal or a log as they are: controls (C0, DEL, C1), line
 /// and paragraph separators, and the invisible ones that change the direction of the text.
-fn is_unsafe(c: char) -> bool {
+pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -3,5 +3,6 @@
 pub mod check;
 pub mod config;
 pub mod hook;
+pub mod list;
 pub mod plugin;
 pub mod runtime;

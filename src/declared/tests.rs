@@ -26,6 +26,22 @@ fn reads_what_containerd_wrote() {
 }
 
 #[test]
+fn the_pods_own_field_is_seen() {
+    let asks = |context: &str| {
+        let json = format!(
+            r#"{{"Version":"v1","Metadata":{{"Config":{{"linux":{{"security_context":{context}}}}}}}}}"#
+        );
+        asks_for_strict(TYPE_URL, json.as_bytes())
+    };
+    assert_eq!(asks(r#"{"supplemental_groups_policy":1}"#), Ok(true));
+    assert_eq!(asks(r#"{"supplemental_groups_policy":0}"#), Ok(false));
+    assert_eq!(asks("{}"), Ok(false));
+    assert_eq!(asks_for_strict(TYPE_URL, FIXTURE), Ok(false), "1.7 does not know the field");
+    assert!(asks(r#"{"supplementalGroupsPolicy":1}"#).is_err());
+    assert!(asks_for_strict("x", FIXTURE).is_err());
+}
+
+#[test]
 fn keeps_the_order() {
     assert_eq!(groups("[4000, 0, 4294967295, 4000]"), Ok(vec![4000, 0, 4_294_967_295, 4000]));
 }

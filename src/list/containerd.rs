@@ -1,0 +1,101 @@
+//! What containerd knows of its containers beyond the CRI, in two calls however many there are.
+//!
+//! The CRI would give the same in `ContainerStatus` with `verbose`, one call for each container, in each of which
+//! containerd reads the record from its database. The containers API gives all records at once, spec and
+//! the kubelet's request included, and the tasks API all processes.
+
+use std::collections::HashMap;
+
+use super::{
+    cri::{self, CallError, Cri},
+    seen::Made,
+};
+use crate::{
+    containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
+    declared,
+    grpc::{self, Code},
+    spec,
+};
+
+mod tasks {
+    #![allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::pedantic)]
+    include!(concat!(env!("OUT_DIR"), "/containerd.services.tasks.v1.rs"));
+}
+
+pub(super) use tasks::Status;
+
+const NAMESPACE: grpc::Metadata<'static> = &[("containerd-namespace", "k8s.io")];
+
+/// The CRI's containers, without the sandboxes.
+const CONTAINERS: &str = r#"labels."io.cri-containerd.kind"==container"#;
+
+/// Ids are hexadecimal.
+const DIGITS: &str = "0123456789abcdef";
+
+/// After so many digits a part cannot be too large for one message: it would be 1/256 of all.
+const MOST_DIGITS: usize = 2;
+
+/// A first process as containerd sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Task {
+    pub(super) pid: u32,
+    pub(super) status: Status,
+}
+
+/// All tasks, by the id of their container.
+pub(super) async fn tasks(cri: &Cri) -> Result<HashMap<String, Task>, CallError> {
+    let method = "/containerd.services.tasks.v1.Tasks/List";
+    let request = tasks::ListTasksRequest {};
+    let answer: tasks::ListTasksResponse = cri::call(cri.client(), method, &request, NAMESPACE).await?;
+    let task = |task: tasks::Process| {
+        let status = task.status();
+        (task.container_id, Task { pid: task.pid, status })
+    };
+    Ok(answer.tasks.into_iter().map(task).collect())
+}
+
+/// All records. They may be more than fits into one message of containerd's; then they are asked for in parts, by
+/// the first digits of their ids.
+pub(super) async fn records(containers: &Containers) -> Result<Vec<Record>, ContainerdError> {
+    let mut parts = vec![String::new()];
+    let mut records = Vec::new();
+    while let Some(prefix) = parts.pop() {
+        let filter =
+            if prefix.is_empty() { CONTAINERS.to_owned() } else { format!(r#"{CONTAINERS},id~="^{prefix}""#) };
+        match containers.list(vec![filter], cri::LIMIT).await {
+            Ok(part) => records.extend(part),
+            Err(error) if is_too_large(&error) && prefix.len() < MOST_DIGITS => {
+                parts.extend(DIGITS.chars().map(|digit| format!("{prefix}{digit}")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(records)
+}
+
+/// containerd refuses to send more than its limit, and we to take more than ours.
+fn is_too_large(error: &ContainerdError) -> bool {
+    matches!(
+        error,
+        ContainerdError::Refused { code: Code::ResourceExhausted, .. } | ContainerdError::NoUsableAnswer { .. }
+    )
+}
+
+/// What a record says.
+pub(super) fn made(record: Record) -> Result<Made, String> {
+    let spec = match &record.spec {
+        Some(spec) if spec.type_url == SPEC_TYPE => spec::read(&spec.value).map_err(|error| error.to_string())?,
+        _ => return Err(format!("containerd's record has no spec of type {SPEC_TYPE}")),
+    };
+    let (declared, native_strict) = match record.extensions.get(declared::EXTENSION) {
+        Some(extension) => {
+            let read = |error: declared::DeclaredError| error.to_string();
+            (
+                Some(declared::from_extension(&extension.type_url, &extension.value).map_err(read)?),
+                declared::asks_for_strict(&extension.type_url, &extension.value).map_err(read)?,
+            )
+        }
+        None => (None, false),
+    };
+    Ok(Made { spec, declared, of_devices: Vec::new(), native_strict, is_final: true })
+}

@@ -1,0 +1,54 @@
+//! `strict-groups list`: who the containers of this node really are, against who they were meant to be.
+//!
+//! [`collect`] asks the runtime and `/proc`, [`wanted`] and [`verdict`] judge (pure), [`report`] is the result, and
+//! [`table`] shows it.
+
+use std::path::Path;
+
+pub mod abilities;
+pub mod collect;
+mod containerd;
+mod cri;
+mod crio;
+pub mod endpoint;
+mod image;
+mod json;
+pub mod report;
+pub mod seen;
+pub mod table;
+pub mod verdict;
+pub mod wanted;
+mod yaml;
+
+pub use cri::CallError;
+
+use crate::policy::NodePolicy;
+use collect::{CollectError, Filter};
+use report::Report;
+
+/// Looks at the containers of the runtime on `socket`, and judges them by what `node` says.
+///
+/// # Errors
+/// The runtime does not answer.
+pub async fn list(socket: &Path, filter: &Filter, node: &NodePolicy) -> Result<Report, CollectError> {
+    let (runtime, seen) = collect::collect(socket, filter).await?;
+    Ok(Report::new(runtime, seen, node))
+}
+
+impl Report {
+    /// The report as JSON.
+    ///
+    /// # Errors
+    /// None that can happen: what is in a report can be written.
+    pub fn json(&self) -> serde_json::Result<String> {
+        json::document(self)
+    }
+
+    /// The report as YAML.
+    ///
+    /// # Errors
+    /// As [`Report::json`].
+    pub fn yaml(&self) -> serde_json::Result<String> {
+        Ok(yaml::document(&serde_json::to_value(self)?, &json::quoted))
+    }
+}
