@@ -19,23 +19,25 @@ const NONE: &str = "-";
 struct Column {
     title: &'static str,
     cell: fn(&Item) -> String,
-    /// How narrow it may become; None: what is in it is never cut.
-    least: Option<usize>,
+    /// How narrow it may become, and how; None: what is in it is never cut.
+    cut: Option<Cut>,
 }
 
-const fn column(title: &'static str, least: Option<usize>, cell: fn(&Item) -> String) -> Column {
-    Column { title, cell, least }
+type Cut = (usize, fn(&str, usize) -> String);
+
+const fn column(title: &'static str, cut: Option<Cut>, cell: fn(&Item) -> String) -> Column {
+    Column { title, cell, cut }
 }
 
-const NAMESPACE: Column = column("NAMESPACE", Some(6), |item| plain(&item.namespace));
-const POD: Column = column("POD", Some(9), |item| plain(&item.pod));
-const CONTAINER: Column = column("CONTAINER", Some(6), |item| plain(&item.container));
+const NAMESPACE: Column = column("NAMESPACE", Some((9, cut_name)), |item| plain(&item.namespace));
+const POD: Column = column("POD", Some((9, cut_name)), |item| plain(&item.pod));
+const CONTAINER: Column = column("CONTAINER", Some((9, cut_name)), |item| plain(&item.container));
 const UID: Column = column("UID", None, |item| number(item.user.as_ref().map(|user| user.linux.uid)));
 const GID: Column = column("GID", None, |item| number(item.user.as_ref().map(|user| user.linux.gid)));
-const GROUPS: Column = column("GROUPS", Some(6), |item| {
+const GROUPS: Column = column("GROUPS", Some((6, cut_list)), |item| {
     item.user.as_ref().map_or_else(|| NONE.to_owned(), |user| joined(&user.linux.supplemental_groups))
 });
-const BEYOND: Column = column("BEYOND STRICT", Some(6), |item| groups(&item.beyond_strict));
+const EXTRA: Column = column("EXTRA", Some((6, cut_list)), |item| groups(&item.beyond_strict));
 const POLICY: Column = column("POLICY", None, |item| item.policy.name.unwrap_or("?").to_owned());
 const VERDICT: Column = column("VERDICT", None, |item| verdict(item.verdict).to_owned());
 const SETGID: Column = column("SETGID", None, |item| {
@@ -59,7 +61,7 @@ const PID: Column = column("PID", None, |item| number(item.pid));
 const ID: Column = column("CONTAINER ID", None, |item| plain(item.id.get(..13).unwrap_or(&item.id)));
 
 /// What fits.
-const NARROW: &[Column] = &[NAMESPACE, POD, CONTAINER, UID, GID, GROUPS, BEYOND, POLICY, VERDICT, SETGID];
+const NARROW: &[Column] = &[NAMESPACE, POD, CONTAINER, UID, GID, GROUPS, EXTRA, POLICY, VERDICT, SETGID];
 
 /// Everything; the reason comes last, since it is a sentence.
 const WIDE: &[Column] = &[
@@ -71,7 +73,7 @@ const WIDE: &[Column] = &[
     GROUPS,
     DECLARED,
     FROM_IMAGE,
-    BEYOND,
+    EXTRA,
     POLICY,
     SOURCE,
     VERDICT,
@@ -118,7 +120,11 @@ pub fn render(items: &[Item], style: Style) -> String {
         let colour = style.colour.then(|| colour(item.verdict)).flatten();
         let place = columns.iter().position(|column| column.title == VERDICT.title);
         let paint = colour.zip(place);
-        line(&mut out, row.iter().map(|cell| Cow::Borrowed(cell.as_str())), &widths, paint);
+        let fitted = row.iter().zip(columns).zip(&widths).map(|((cell, column), width)| match column.cut {
+            Some((_, cut)) if length(cell) > *width => Cow::Owned(cut(cell, *width)),
+            _ => Cow::Borrowed(cell.as_str()),
+        });
+        line(&mut out, fitted, &widths, paint);
     }
     out
 }
@@ -128,7 +134,7 @@ fn narrow(widths: &mut [usize], columns: &[Column]) {
     let gaps = GAP * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > WIDEST {
         let cuttable = widths.iter_mut().zip(columns).filter_map(|(width, column)| {
-            let least = column.least.filter(|least| *width > *least)?;
+            let (least, _) = column.cut.filter(|(least, _)| *width > *least)?;
             Some((*width - least, width))
         });
         let Some((_, width)) = cuttable.max_by_key(|(over, _)| *over) else { return };
@@ -145,8 +151,7 @@ fn line<'a>(
 ) {
     let last = widths.len().saturating_sub(1);
     for (place, (cell, width)) in cells.zip(widths).enumerate() {
-        let cell = cut(&cell, *width);
-        let padding = if place == last { 0 } else { width - length(&cell) + GAP };
+        let padding = if place == last { 0 } else { width.saturating_sub(length(&cell)) + GAP };
         match paint.filter(|(_, column)| *column == place) {
             Some((colour, _)) => out.extend(["\u{1b}[", colour, "m", &cell, "\u{1b}[0m"]),
             None => out.push_str(&cell),
@@ -157,19 +162,30 @@ fn line<'a>(
     out.push('\n');
 }
 
-/// The beginning and the end of `text`, where the whole is too long: names of pods differ at their ends.
-fn cut(text: &str, width: usize) -> String {
-    let all = length(text);
-    if all <= width {
-        return text.to_owned();
-    }
+/// The beginning and the end of a name that is longer than `width`: names of pods differ at their ends.
+fn cut_name(name: &str, width: usize) -> String {
     let kept = width.saturating_sub(1);
     let front = kept.div_ceil(2);
-    text.chars()
-        .take(front)
-        .chain([CUT])
-        .chain(text.chars().skip(all - (kept - front)))
-        .collect()
+    let back = name.chars().skip(length(name) - (kept - front));
+    name.chars().take(front).chain([CUT]).chain(back).collect()
+}
+
+/// As many entries of a list as fit into `width`. No number is cut: its half would be another one.
+fn cut_list(list: &str, width: usize) -> String {
+    let mut out = String::new();
+    for entry in list.split_inclusive(',') {
+        if length(&out) + length(entry) + 1 > width {
+            break;
+        }
+        out.push_str(entry);
+    }
+    if out.is_empty() {
+        // Of the first entry the number, if there is room for it.
+        let number = list.split('(').next().filter(|number| length(number) < width);
+        out.push_str(number.unwrap_or_default());
+    }
+    out.push(CUT);
+    out
 }
 
 fn length(text: &str) -> usize {

@@ -152,13 +152,13 @@ mod tests {
 
     #[test]
     fn what_was_decided_at_the_creation_stays() {
-        let now = |made| Wanted::new(&node(""), &owner(&[]), "app", Some(made));
-        assert_eq!(now(&made(true, false)), known(Policy::Strict, Origin::Creation, false));
-        assert_eq!(now(&made(false, true)), known(Policy::Strict, Origin::PodField, false));
-        assert_eq!(now(&made(false, false)), known(Policy::Merge, Origin::Default, false));
+        let now = |made: Made| Wanted::new(&node(""), &owner(&[]), "app", Some(&made));
+        assert_eq!(now(made(true, false)), known(Policy::Strict, Origin::Creation, false));
+        assert_eq!(now(made(false, true)), known(Policy::Strict, Origin::PodField, false));
+        assert_eq!(now(made(false, false)), known(Policy::Merge, Origin::Default, false));
         let wrong = owner(&[("", "strict")]);
-        let now = |made| Wanted::new(&node(""), &wrong, "app", Some(made));
-        assert_eq!(now(&made(true, false)), known(Policy::Strict, Origin::Creation, false));
-        assert!(matches!(now(&made(false, false)), Wanted::Wrong(_)));
+        let now = |made: Made| Wanted::new(&node(""), &wrong, "app", Some(&made));
+        assert_eq!(now(made(true, false)), known(Policy::Strict, Origin::Creation, false));
+        assert!(matches!(now(made(false, false)), Wanted::Wrong(_)));
     }
 }

@@ -28,6 +28,7 @@ mod identities;
 mod journal;
 mod launched;
 mod lifecycle;
+mod list;
 mod log_line;
 mod node_config;
 mod node_default;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         journal::trials(),
         launched::trials(),
         lifecycle::trials(),
+        list::trials(),
         log_line::trials(),
         node_config::trials(),
         node_default::trials(),
