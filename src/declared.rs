@@ -88,8 +88,9 @@ pub fn from_extension(type_url: &str, value: &[u8]) -> Result<Vec<u32>, Declared
     .map(Option::unwrap_or_default)
 }
 
-/// Whether the pod's own field `supplementalGroupsPolicy` is `Strict`, as far as the runtime knows the field:
-/// containerd 2.0 and newer do, and enforce it themselves.
+/// Whether the pod's own field `supplementalGroupsPolicy` is `Strict`, as far as the runtime knows the field.
+/// containerd 2.0 and newer enforce it. An older one may know it without doing so: Debian builds 1.7.24 with a CRI
+/// that has it.
 ///
 /// # Errors
 /// As [`from_extension`].

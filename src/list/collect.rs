@@ -85,7 +85,8 @@ type Found = (Vec<(v1::Container, Owner)>, HashMap<String, Details>);
 async fn from_containerd(cri: &Cri, filter: &Filter) -> Result<Found, CollectError> {
     let api = Containers::new(cri.client().socket());
     let records = async { containerd::records(&api).await.map_err(CollectError::from) };
-    let (pods, containers, tasks, records) = tokio::try_join!(
+    let (native, pods, containers, tasks, records) = tokio::try_join!(
+        async { Ok(cri.enforces_natively().await?) },
         async { Ok(cri.pods().await?) },
         async { Ok(cri.containers().await?) },
         async { Ok(containerd::tasks(cri).await?) },
@@ -96,7 +97,7 @@ async fn from_containerd(cri: &Cri, filter: &Filter) -> Result<Found, CollectErr
         records.into_iter().map(|record| (record.id.clone(), record)).collect();
     let details = containers.iter().map(|(container, _)| {
         let made = match records.remove(&container.id) {
-            Some(record) => containerd::made(record),
+            Some(record) => containerd::made(&record, native),
             None => Err("containerd has no record of it".to_owned()),
         };
         let task = tasks.get(&container.id);

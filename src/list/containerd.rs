@@ -49,7 +49,7 @@ pub(super) async fn tasks(cri: &Cri) -> Result<HashMap<String, Task>, CallError>
     let answer: tasks::ListTasksResponse = cri::call(cri.client(), method, &request, NAMESPACE).await?;
     let task = |task: tasks::Process| {
         let status = task.status();
-        (task.container_id, Task { pid: task.pid, status })
+        (task.id, Task { pid: task.pid, status })
     };
     Ok(answer.tasks.into_iter().map(task).collect())
 }
@@ -81,8 +81,9 @@ fn is_too_large(error: &ContainerdError) -> bool {
     )
 }
 
-/// What a record says.
-pub(super) fn made(record: Record) -> Result<Made, String> {
+/// What a record says. `native`: whether this containerd enforces the pod's own field. One that does not may know it
+/// all the same: that depends on the CRI that it was built with.
+pub(super) fn made(record: &Record, native: bool) -> Result<Made, String> {
     let spec = match &record.spec {
         Some(spec) if spec.type_url == SPEC_TYPE => spec::read(&spec.value).map_err(|error| error.to_string())?,
         _ => return Err(format!("containerd's record has no spec of type {SPEC_TYPE}")),
@@ -97,5 +98,6 @@ pub(super) fn made(record: Record) -> Result<Made, String> {
         }
         None => (None, false),
     };
+    let native_strict = native && native_strict;
     Ok(Made { spec, declared, of_devices: Vec::new(), native_strict, is_final: true })
 }

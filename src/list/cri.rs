@@ -92,6 +92,14 @@ impl Cri {
         call(&self.client, "/runtime.v1.RuntimeService/Version", &request, &[]).await
     }
 
+    /// Whether the runtime itself enforces the pod's field `supplementalGroupsPolicy`.
+    pub(super) async fn enforces_natively(&self) -> Result<bool, CallError> {
+        let request = v1::StatusRequest { verbose: false };
+        let method = "/runtime.v1.RuntimeService/Status";
+        let answer: v1::StatusResponse = call(&self.client, method, &request, &[]).await?;
+        Ok(answer.features.is_some_and(|features| features.supplemental_groups_policy))
+    }
+
     /// All pods.
     pub(super) async fn pods(&self) -> Result<Vec<v1::PodSandbox>, CallError> {
         let request = v1::ListPodSandboxRequest {};

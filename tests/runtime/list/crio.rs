@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -185,8 +186,16 @@ impl Drop for Server {
 /// Methods that `list` has no need of.
 macro_rules! not_asked {
     ($($method:ident($request:ident) -> $response:ident;)*) => {
-        $(async fn $method(&self, _: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
-            Err(Status::unimplemented(stringify!($method)))
+        // As `async_trait` would write it; it does not look into macros.
+        $(fn $method<'a, 'b>(
+            &'a self,
+            _: Request<v1::$request>,
+        ) -> Pin<Box<dyn Future<Output = Result<Response<v1::$response>, Status>> + Send + 'b>>
+        where
+            'a: 'b,
+            Self: 'b,
+        {
+            Box::pin(async { Err(Status::unimplemented(stringify!($method))) })
         })*
     };
 }

@@ -43,7 +43,10 @@ fn every_kind(world: &World, kind: Kind) -> Result<()> {
     cri.launch(&cri.run_pod(&strict("strict"))?, &app())?;
     cri.launch(&cri.run_pod(&strict("locked").namespace("prod"))?, &locked())?;
     cri.launch(&cri.run_pod(&strict("root"))?, &app().user(0).group(0))?;
-    cri.launch(&cri.run_pod(&strict("userns").user_namespace(200_000, 65536))?, &app())?;
+    if kind == Kind::V1_7 {
+        // containerd 2 wants idmapped mounts for it, which runc has from 1.2 on.
+        cri.launch(&cri.run_pod(&strict("userns").user_namespace(200_000, 65536))?, &app())?;
+    }
     cri.launch(&cri.run_pod(&strict("takes-groups"))?, &taker())?;
     cri.launch(&cri.run_pod(&Pod::new("merge"))?, &app())?;
     cri.launch(&cri.run_pod(&Pod::new("merge-harmless"))?, &app().user(4242))?;
@@ -82,7 +85,8 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
 
     let json = run(&["--output", "json"], 0)?;
     let found = items(&json)?;
-    ensure!(found.len() == 15, "{} containers: {json}", found.len());
+    let wanted = if kind == Kind::V1_7 { 15 } else { 14 };
+    ensure!(found.len() == wanted, "{} containers: {json}", found.len());
     for (name, item) in &found {
         same_as_proc(item).with_context(|| format!("{name}: {item}"))?;
     }
@@ -101,7 +105,9 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
         "groups": "No", "user": "No", "noNewPrivs": true, "allowPrivilegeEscalation": false
     }))?;
     is("root/app", "/canChange/groups", json!("AtWill"))?;
-    is("userns/app", "/user/linux/supplementalGroups", json!([3000, 4000]))?;
+    if kind == Kind::V1_7 {
+        is("userns/app", "/user/linux/supplementalGroups", json!([3000, 4000]))?;
+    }
     is("takes-groups/app", "/beyondStrict/1", json!({ "gid": 50000, "name": "group-in-image" }))?;
     is("mixed/proxy", "/policy/annotation", json!(format!("{ANNOTATION}/container.proxy")))?;
     is("paused/app", "/state", json!("Paused"))?;
