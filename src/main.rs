@@ -86,7 +86,9 @@ fn main() -> ExitCode {
         Cli { command: Command::Config(args), .. } => {
             config::run(&args).unwrap_or_else(|error| report(Err(error)))
         }
-        Cli { command: Command::List(args), .. } => list::run(&args).unwrap_or_else(|error| report(Err(error))),
+        Cli { command: Command::List(args), .. } => {
+            list::run(&args).unwrap_or_else(|error| report(Err(error)))
+        }
         Cli { command: Command::Runtime(args), .. } => runtime::run(&args),
     }
 }

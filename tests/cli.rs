@@ -70,6 +70,10 @@ fn help_goes_to_stdout_and_names_commands_and_defaults() {
                 "90",
             ],
         ),
+        (
+            &["list", "--help"],
+            &["--output", "table", "wide", "json", "yaml", "--namespace", "--pod", "--violations", "--runtime-endpoint"],
+        ),
     ] {
         let output = strict_groups(args);
         assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {output:?}");
@@ -97,9 +101,30 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
         (&["plugin", "--index", ""], "index"),
         (&["plugin", "--name", ""], "name"),
         (&["plugin", "--name", "a\nb"], "control characters"),
+        (&["list", "-o", "xml"], "json"),
+        (&["list", "surplus"], "surplus"),
+        (&["list", "--namespace"], "--namespace"),
     ] {
         let said = fails(args, 2);
         assert!(said.contains(wanted), "{args:?} does not say {wanted}: {said}");
+    }
+}
+
+#[test]
+fn a_list_of_no_runtime_fails_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none.sock");
+    let missing = missing.to_str().unwrap();
+    for (args, wanted) in [
+        (&["list", "--runtime-endpoint", "tcp://127.0.0.1:1"][..], "unix:///path"),
+        (&["list", "-r", "relative.sock"], "\"relative.sock\""),
+        (&["list", "--runtime-endpoint", missing], missing),
+        (&["list", "--violations", "-o", "json", "-r", &format!("unix://{missing}")], missing),
+        (&["list", "-r", missing, "--config", "/nonexistent/config.toml"], "/nonexistent/config.toml"),
+    ] {
+        let said = fails(args, 1);
+        assert!(said.starts_with("strict-groups: ") && said.contains(wanted), "{args:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 }
 

@@ -93,8 +93,7 @@ async fn from_containerd(cri: &Cri, filter: &Filter) -> Result<Found, CollectErr
         records,
     )?;
     let containers = owned(containers, pods, filter);
-    let mut records: HashMap<_, _> =
-        records.into_iter().map(|record| (record.id.clone(), record)).collect();
+    let mut records: HashMap<_, _> = records.into_iter().map(|record| (record.id.clone(), record)).collect();
     let details = containers.iter().map(|(container, _)| {
         let made = match records.remove(&container.id) {
             Some(record) => containerd::made(&record, native),

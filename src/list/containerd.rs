@@ -60,8 +60,11 @@ pub(super) async fn records(containers: &Containers) -> Result<Vec<Record>, Cont
     let mut parts = vec![String::new()];
     let mut records = Vec::new();
     while let Some(prefix) = parts.pop() {
-        let filter =
-            if prefix.is_empty() { CONTAINERS.to_owned() } else { format!(r#"{CONTAINERS},id~="^{prefix}""#) };
+        let filter = if prefix.is_empty() {
+            CONTAINERS.to_owned()
+        } else {
+            format!(r#"{CONTAINERS},id~="^{prefix}""#)
+        };
         match containers.list(vec![filter], cri::LIMIT).await {
             Ok(part) => records.extend(part),
             Err(error) if is_too_large(&error) && prefix.len() < MOST_DIGITS => {
@@ -77,7 +80,8 @@ pub(super) async fn records(containers: &Containers) -> Result<Vec<Record>, Cont
 fn is_too_large(error: &ContainerdError) -> bool {
     matches!(
         error,
-        ContainerdError::Refused { code: Code::ResourceExhausted, .. } | ContainerdError::NoUsableAnswer { .. }
+        ContainerdError::Refused { code: Code::ResourceExhausted, .. }
+            | ContainerdError::NoUsableAnswer { .. }
     )
 }
 
@@ -85,7 +89,9 @@ fn is_too_large(error: &ContainerdError) -> bool {
 /// all the same: that depends on the CRI that it was built with.
 pub(super) fn made(record: &Record, native: bool) -> Result<Made, String> {
     let spec = match &record.spec {
-        Some(spec) if spec.type_url == SPEC_TYPE => spec::read(&spec.value).map_err(|error| error.to_string())?,
+        Some(spec) if spec.type_url == SPEC_TYPE => {
+            spec::read(&spec.value).map_err(|error| error.to_string())?
+        }
         _ => return Err(format!("containerd's record has no spec of type {SPEC_TYPE}")),
     };
     let (declared, native_strict) = match record.extensions.get(declared::EXTENSION) {

@@ -64,8 +64,11 @@ pub(super) async fn call<Req: Message, Resp: Message + Default>(
 ) -> Result<Resp, CallError> {
     let socket = || client.socket().to_owned();
     match tokio::time::timeout(LIMIT, client.unary(method, request, metadata)).await {
-        Ok(answer) => answer
-            .map_err(|source| CallError::Failed { call: method, socket: socket(), source: Box::new(source) }),
+        Ok(answer) => answer.map_err(|source| CallError::Failed {
+            call: method,
+            socket: socket(),
+            source: Box::new(source),
+        }),
         Err(_) => Err(CallError::TimedOut { call: method, socket: socket() }),
     }
 }
@@ -123,9 +126,7 @@ impl Cri {
         let answer: Result<v1::ContainerStatusResponse, _> = call(&self.client, method, &request, &[]).await;
         match answer {
             Ok(mut answer) => Ok(answer.info.remove("info").or(Some(String::new()))),
-            Err(CallError::Failed { source, .. })
-                if matches!(&*source, grpc::Error::Status(status) if status.code == grpc::Code::NotFound) =>
-            {
+            Err(CallError::Failed { source, .. }) if matches!(&*source, grpc::Error::Status(status) if status.code == grpc::Code::NotFound) => {
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -19,7 +19,10 @@ pub enum EndpointError {
         endpoint: String,
     },
     /// None was given, and there is none at the usual places.
-    #[error("there is no {} and no {CRIO_SOCKET}; name the runtime's socket with --runtime-endpoint", containerd::DEFAULT_SOCKET)]
+    #[error(
+        "there is no {} and no {CRIO_SOCKET}; name the runtime's socket with --runtime-endpoint",
+        containerd::DEFAULT_SOCKET
+    )]
     NotFound,
 }
 
@@ -57,7 +60,8 @@ mod tests {
         for endpoint in ["/run/x.sock", "unix:///run/x.sock"] {
             assert_eq!(named(endpoint), Ok(PathBuf::from("/run/x.sock")));
         }
-        for endpoint in ["", "x.sock", "unix://x.sock", "tcp://127.0.0.1:1", "unix:/run/x.sock", "npipe:///x"] {
+        for endpoint in ["", "x.sock", "unix://x.sock", "tcp://127.0.0.1:1", "unix:/run/x.sock", "npipe:///x"]
+        {
             assert_eq!(named(endpoint), Err(EndpointError::Kind { endpoint: endpoint.to_owned() }));
         }
     }

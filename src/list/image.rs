@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn our_own_files_are_read() {
         let pid = std::process::id();
-        let found = names(vec![NamesOf { pid, gids: vec![0, 4_294_967_294] }, NamesOf { pid: 0, gids: vec![0] }]);
+        let found =
+            names(vec![NamesOf { pid, gids: vec![0, 4_294_967_294] }, NamesOf { pid: 0, gids: vec![0] }]);
         assert_eq!(found, [vec![Some("root".to_owned()), None], vec![]]);
         let found = implied(vec![(pid, 4_294_967_294), (0, 0)]);
         assert_eq!(found, [Some(BTreeSet::new()), None]);

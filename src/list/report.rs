@@ -211,11 +211,6 @@ impl CanChange {
             Way::ByExec => "ByExec",
             Way::No => "No",
         };
-        Self {
-            groups: way(groups),
-            user: way(user),
-            no_new_privs,
-            allow_privilege_escalation: !no_new_privs,
-        }
+        Self { groups: way(groups), user: way(user), no_new_privs, allow_privilege_escalation: !no_new_privs }
     }
 }

@@ -91,7 +91,9 @@ pub fn judge(seen: &Seen, wanted: &Wanted) -> Judgement {
     let (verdict, beyond, reason) = match seen.state {
         RunState::Created => not_running(made, wanted, Verdict::NotStarted),
         RunState::Exited => not_running(made, wanted, Verdict::Ended),
-        RunState::Unknown => (Verdict::Unknown, vec![], Some("the runtime does not know its state".to_owned())),
+        RunState::Unknown => {
+            (Verdict::Unknown, vec![], Some("the runtime does not know its state".to_owned()))
+        }
         RunState::Running | RunState::Paused => running(seen, made, wanted),
     };
     Judgement { verdict, beyond, from_image, reason }

@@ -107,8 +107,10 @@ nested:
         let text = prop_oneof![
             any::<String>(),
             "[a-zA-Z0-9.:#&*!|>%@`'\"{}\\[\\], -]{0,8}",
-            proptest::sample::select(vec!["null", "True", "~", "1e3", "0o7", "a: b", "a #b", "-", "---", "\u{1b}[m"])
-                .prop_map(str::to_owned),
+            proptest::sample::select(vec![
+                "null", "True", "~", "1e3", "0o7", "a: b", "a #b", "-", "---", "\u{1b}[m"
+            ])
+            .prop_map(str::to_owned),
         ];
         let leaf = prop_oneof![
             Just(Value::Null),

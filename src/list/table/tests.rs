@@ -1,7 +1,10 @@
 use insta::assert_snapshot;
 
-use super::*;
-use crate::list::report::{CanChange, LinuxUser, Policy, User};
+use super::{
+    columns::{cut_list, cut_name},
+    *,
+};
+use crate::list::report::{CanChange, Group, LinuxUser, Policy, User};
 
 fn group(gid: u32, name: &str) -> Group {
     Group { gid, name: (!name.is_empty()).then(|| name.to_owned()) }
@@ -42,7 +45,9 @@ fn item(pod: &str, verdict: Verdict) -> Item {
 fn node() -> Vec<Item> {
     let violated = Item {
         beyond_strict: vec![group(50000, "group-in-image"), group(60000, "")],
-        reason: Some("it was started while nobody enforced Strict; delete the pod to have it enforced".to_owned()),
+        reason: Some(
+            "it was started while nobody enforced Strict; delete the pod to have it enforced".to_owned(),
+        ),
         can_change: Some(CanChange {
             groups: "AtWill",
             user: "AtWill",
@@ -51,7 +56,8 @@ fn node() -> Vec<Item> {
         }),
         ..item("away-7d4f9c6b5-x2x9k", Verdict::Violated)
     };
-    let merge = |policy: Policy| Policy { name: Some("Merge"), source: "Default", annotation: None, ..policy };
+    let merge =
+        |policy: Policy| Policy { name: Some("Merge"), source: "Default", annotation: None, ..policy };
     let mut would = item("legacy", Verdict::WouldLoseGroups);
     would.beyond_strict = vec![group(50000, "group-in-image")];
     would.policy = Policy { rule: Some(2), source: "Rule", annotation: None, audit: true, ..would.policy };
@@ -62,7 +68,8 @@ fn node() -> Vec<Item> {
     let mut unknown = item("odd", Verdict::Unknown);
     (unknown.policy.name, unknown.declared_groups) = (None, None);
     unknown.reason = Some("cannot read /proc/4711: \u{1b}[31mno".to_owned());
-    let ended = Item { state: "Exited", user: None, can_change: None, pid: None, ..item("job-1", Verdict::Ended) };
+    let ended =
+        Item { state: "Exited", user: None, can_change: None, pid: None, ..item("job-1", Verdict::Ended) };
     let refused = Item {
         state: "Exited",
         user: None,

@@ -120,7 +120,8 @@ fn containers(world: &World) -> Result<()> {
     let report: Value = serde_json::from_str(&json)?;
     ensure!(report["runtime"] == json!({"name": "cri-o", "version": "1.30.14"}), "{json}");
     let found = items(&json)?;
-    let verdict = |name: &str| found.get(&format!("p-{name}/c")).map_or(Value::Null, |item| item["verdict"].clone());
+    let verdict =
+        |name: &str| found.get(&format!("p-{name}/c")).map_or(Value::Null, |item| item["verdict"].clone());
     for (name, wanted) in [
         ("strict", "Strict"),
         ("declared-unknown", "Strict"),

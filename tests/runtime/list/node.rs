@@ -1,5 +1,6 @@
 //! A node with containers of every kind, on real containerds.
 
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{items, list};
 use crate::steps::{ANNOTATION, app, fresh_with, named, strict};
+use crate::support::plugin::binary;
 use crate::support::{ContainerSpec, Containerd, Identity, Kind, Options, Plugin, Pod};
 use crate::world::{World, trial};
 
@@ -80,6 +82,8 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
     let table = run(&[], 0)?;
     ensure!(table.lines().all(|line| line.chars().count() <= 100 && !line.contains('\u{1b}')), "{table}");
     insta::assert_snapshot!(format!("table on {kind:?}"), table);
+    let red = |no_colour| on_a_terminal(world, daemon, no_colour).map(|text| text.contains("\u{1b}[1;31mVIOLATED"));
+    ensure!(red("")? && !red("1")?, "colour belongs on a terminal, unless NO_COLOR is set");
     let wide = run(&["-o", "wide"], 0)?;
     ensure!(wide.lines().next().is_some_and(|head| head.ends_with("REASON")), "{wide}");
 
@@ -96,14 +100,22 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
         Ok(())
     };
     is("away/app", "/beyondStrict", json!([{ "gid": 50000, "name": "group-in-image" }]))?;
-    is("strict/app", "/user", json!({"linux": {"uid": 1000, "gid": 3000, "supplementalGroups": [3000, 4000]}}))?;
+    is(
+        "strict/app",
+        "/user",
+        json!({"linux": {"uid": 1000, "gid": 3000, "supplementalGroups": [3000, 4000]}}),
+    )?;
     is("strict/app", "/imageGroups", json!([{ "gid": 50000, "name": "group-in-image" }]))?;
     is("strict/app", "/declaredGroups", json!([4000]))?;
     is("strict/app", "/policy/annotation", json!(ANNOTATION))?;
     is("strict/app", "/canChange/allowPrivilegeEscalation", json!(true))?;
-    is("locked/app", "/canChange", json!({
-        "groups": "No", "user": "No", "noNewPrivs": true, "allowPrivilegeEscalation": false
-    }))?;
+    is(
+        "locked/app",
+        "/canChange",
+        json!({
+            "groups": "No", "user": "No", "noNewPrivs": true, "allowPrivilegeEscalation": false
+        }),
+    )?;
     is("root/app", "/canChange/groups", json!("AtWill"))?;
     if kind == Kind::V1_7 {
         is("userns/app", "/user/linux/supplementalGroups", json!([3000, 4000]))?;
@@ -144,6 +156,20 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// What it prints when stdout is a terminal.
+fn on_a_terminal(world: &World, daemon: &Containerd, no_colour: &str) -> Result<String> {
+    let command =
+        format!("{} list -r {}", binary(&world.run)?.display(), daemon.socket().display());
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("NO_COLOR", no_colour)
+        .stdin(Stdio::null())
+        .output()
+        .context("starting script(1)")?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// Another reading of the same process gives the same.
 fn same_as_proc(item: &Value) -> Result<()> {
     let Some(pid) = item["pid"].as_u64() else {
@@ -154,7 +180,9 @@ fn same_as_proc(item: &Value) -> Result<()> {
     let linux = &item["user"]["linux"];
     let groups: Vec<u32> = serde_json::from_value(linux["supplementalGroups"].clone())?;
     ensure!(
-        linux["uid"] == real.uid && linux["gid"] == real.gid && real.supplementary == groups.into_iter().collect(),
+        linux["uid"] == real.uid
+            && linux["gid"] == real.gid
+            && real.supplementary == groups.into_iter().collect(),
         "/proc has {real}"
     );
     Ok(())
@@ -173,7 +201,8 @@ fn more_than_one_message(world: &World) -> Result<()> {
     let json = list(&world.run, &daemon.socket(), &["-o", "json"])?.exits(0)?;
     let found = items(&json)?;
     ensure!(found.len() == 240, "{} containers after {:?}", found.len(), started.elapsed());
-    let complete = found.values().all(|item| item["declaredGroups"] == json!([4000]) && item["reason"].is_null());
+    let complete =
+        found.values().all(|item| item["declaredGroups"] == json!([4000]) && item["reason"].is_null());
     ensure!(complete, "{json}");
     daemon.stop()
 }
