@@ -94,7 +94,7 @@ pub(super) fn made(record: &Record, native: bool) -> Result<Made, String> {
         }
         _ => return Err(format!("containerd's record has no spec of type {SPEC_TYPE}")),
     };
-    let (declared, native_strict) = match record.extensions.get(declared::EXTENSION) {
+    let (declared, field_strict) = match record.extensions.get(declared::EXTENSION) {
         Some(extension) => {
             let read = |error: declared::DeclaredError| error.to_string();
             (
@@ -104,6 +104,5 @@ pub(super) fn made(record: &Record, native: bool) -> Result<Made, String> {
         }
         None => (None, false),
     };
-    let native_strict = native && native_strict;
-    Ok(Made { spec, declared, of_devices: Vec::new(), native_strict, is_final: true })
+    Ok(Made { spec, declared, of_devices: Vec::new(), field_strict, native, is_final: true })
 }

@@ -186,7 +186,7 @@ impl Policy {
         let (policy, origin, audit) = match wanted {
             Wanted::Known { policy, origin, audit } => (*policy, *origin, *audit),
             Wanted::Wrong(error) => {
-                let annotation = Some(error.key().to_owned());
+                let annotation = error.key().map(str::to_owned);
                 return Self { name: None, source: "Annotation", annotation, rule: None, audit: false };
             }
         };

@@ -73,8 +73,10 @@ pub struct Made {
     pub declared: Option<Vec<u32>>,
     /// Groups that come with devices, which the runtime put in.
     pub of_devices: Vec<u32>,
-    /// Whether the pod's own field says Strict and the runtime enforces it by itself.
-    pub native_strict: bool,
+    /// Whether the pod's own field `supplementalGroupsPolicy` says Strict, as far as the runtime kept it.
+    pub field_strict: bool,
+    /// Whether the runtime enforces that field by itself.
+    pub native: bool,
     /// Whether `spec` is what the OCI runtime gets. Otherwise the wrapper changed it after this copy was made.
     pub is_final: bool,
 }

@@ -16,9 +16,9 @@ pub enum Origin {
     PodAnnotation,
     /// The pod's annotation with `/container.<name>`.
     ContainerAnnotation,
-    /// Decided when it was created; today it would be Merge.
+    /// Decided when it was created, by a configuration of then or a pod's field that is not to be seen here.
     Creation,
-    /// The pod's own field, which this runtime enforces by itself.
+    /// The pod's own field `supplementalGroupsPolicy`.
     PodField,
 }
 
@@ -48,6 +48,7 @@ impl Wanted {
             let origin = match (source, rule) {
                 (Source::Node, Some(number)) => Origin::Rule(number),
                 (Source::Node, None) => Origin::Default,
+                (Source::PodSpec, _) => Origin::PodField,
                 (Source::Annotation, _) => Origin::Annotation,
                 (Source::PodAnnotation, _) => Origin::PodAnnotation,
                 (Source::ContainerAnnotation, _) => Origin::ContainerAnnotation,
@@ -56,12 +57,13 @@ impl Wanted {
         };
         let strict = |origin| Self::Known { policy: Policy::Strict, origin, audit: false };
 
-        let counts = decide(&node.setting(&owner.namespace, &owner.labels));
-        match counts {
+        // Whatever is said now: the gate is in its spec.
+        let gated = made.is_some_and(|made| !made.spec.gates.is_empty());
+        let field = made.is_some_and(|made| made.field_strict && (gated || made.native));
+        match decide(&node.setting(&owner.namespace, &owner.labels)) {
             Ok(decision) if decision.policy == Policy::Strict => known(decision, false),
-            // Whatever is said now: the gate is in its spec.
-            _ if made.is_some_and(|made| !made.spec.gates.is_empty()) => strict(Origin::Creation),
-            _ if made.is_some_and(|made| made.native_strict) => strict(Origin::PodField),
+            _ if field => strict(Origin::PodField),
+            _ if gated => strict(Origin::Creation),
             Err(error) => Self::Wrong(error),
             Ok(decision) => match decide(&applied) {
                 Ok(applied) if applied.policy == Policy::Strict => known(applied, node.mode == Mode::Audit),
@@ -97,7 +99,7 @@ mod tests {
         }
     }
 
-    fn made(gated: bool, native_strict: bool) -> Made {
+    fn made(gated: bool, field_strict: bool, native: bool) -> Made {
         let state = State::Resolved { groups: vec![1], removed: vec![] };
         let gate = Gate { pod: "a/b".to_owned(), container: "c".to_owned(), state };
         Made {
@@ -110,7 +112,8 @@ mod tests {
             },
             declared: None,
             of_devices: Vec::new(),
-            native_strict,
+            field_strict,
+            native,
             is_final: true,
         }
     }
@@ -153,12 +156,19 @@ mod tests {
     #[test]
     fn what_was_decided_at_the_creation_stays() {
         let now = |made: Made| Wanted::new(&node(""), &owner(&[]), "app", Some(&made));
-        assert_eq!(now(made(true, false)), known(Policy::Strict, Origin::Creation, false));
-        assert_eq!(now(made(false, true)), known(Policy::Strict, Origin::PodField, false));
-        assert_eq!(now(made(false, false)), known(Policy::Merge, Origin::Default, false));
+        for (made, wanted) in [
+            (made(true, false, false), known(Policy::Strict, Origin::Creation, false)),
+            (made(true, true, false), known(Policy::Strict, Origin::PodField, false)),
+            (made(false, true, true), known(Policy::Strict, Origin::PodField, false)),
+            (made(false, false, true), known(Policy::Merge, Origin::Default, false)),
+            // Known to the runtime, and not enforced by it.
+            (made(false, true, false), known(Policy::Merge, Origin::Default, false)),
+        ] {
+            assert_eq!(now(made), wanted);
+        }
         let wrong = owner(&[("", "strict")]);
         let now = |made: Made| Wanted::new(&node(""), &wrong, "app", Some(&made));
-        assert_eq!(now(made(true, false)), known(Policy::Strict, Origin::Creation, false));
-        assert!(matches!(now(made(false, false)), Wanted::Wrong(_)));
+        assert_eq!(now(made(true, false, false)), known(Policy::Strict, Origin::Creation, false));
+        assert!(matches!(now(made(false, false, false)), Wanted::Wrong(_)));
     }
 }
