@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use strict_groups::{
-    commands::{check, config, hook, plugin, runtime},
+    commands::{check, config, hook, install, plugin, probe, runtime},
     logging, nri, runtime as oci_runtime,
 };
 
@@ -39,6 +39,10 @@ enum Command {
     Config(config::ConfigArgs),
     /// Be an OCI runtime: make Strict containers so, then become the real runtime
     Runtime(runtime::RuntimeArgs),
+    /// Copy this binary to where the container runtime finds it; for an image's init container
+    Install(install::InstallArgs),
+    /// Say by exit code whether the plugin lives; for the probes of a pod
+    Probe(probe::ProbeArgs),
     /// Let a container start or refuse it; run by the OCI runtime, not by people
     Hook {
         /// The gate's arguments, as the plugin made them
@@ -84,6 +88,8 @@ fn main() -> ExitCode {
         Cli { command: Command::Config(args), .. } => {
             config::run(&args).unwrap_or_else(|error| report(Err(error)))
         }
+        Cli { command: Command::Install(args), .. } => report(install::run(&args)),
+        Cli { command: Command::Probe(args), .. } => report(probe::run(&args)),
         Cli { command: Command::Runtime(args), .. } => runtime::run(&args),
     }
 }

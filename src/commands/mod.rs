@@ -3,5 +3,7 @@
 pub mod check;
 pub mod config;
 pub mod hook;
+pub mod install;
 pub mod plugin;
+pub mod probe;
 pub mod runtime;
