@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, Permissions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
 };
 
@@ -31,6 +31,24 @@ pub fn put(target: &Path, content: &[u8], mode: u32) -> io::Result<Outcome> {
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist(target).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()?;
+    Ok(Outcome::Written)
+}
+
+/// Makes `target` a symbolic link to `to`, unless it is one already.
+///
+/// # Errors
+/// As [`put`].
+pub fn link(target: &Path, to: &Path) -> io::Result<Outcome> {
+    if fs::read_link(target).is_ok_and(|found| found == to) {
+        return Ok(Outcome::UpToDate);
+    }
+    let folder = target.parent().unwrap_or(Path::new("/"));
+    // A link cannot be made in the place of a file, only be moved there.
+    let new = tempfile::Builder::new().prefix(".strict-groups-").tempdir_in(folder)?;
+    let made = new.path().join("link");
+    symlink(to, &made)?;
+    fs::rename(made, target)?;
     File::open(folder)?.sync_all()?;
     Ok(Outcome::Written)
 }
@@ -77,6 +95,18 @@ mod tests {
         assert_eq!(put(&target, b"one", 0o755).unwrap(), Outcome::Written, "writable for all");
         assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o755);
         assert_eq!(fs::read(&other).unwrap(), b"one");
+    }
+
+    #[test]
+    fn a_link_takes_the_place_of_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("name");
+        fs::write(&target, "a file").unwrap();
+        let to = Path::new("program");
+        assert_eq!(link(&target, to).unwrap(), Outcome::Written);
+        assert_eq!(link(&target, to).unwrap(), Outcome::UpToDate);
+        assert_eq!(fs::read_link(&target).unwrap(), to);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left over");
     }
 
     #[test]

@@ -29,6 +29,8 @@ fn it_copies_itself_once() {
     assert_eq!(fs::read(&target).unwrap(), fs::read(BINARY).unwrap());
     let written = fs::metadata(&target).unwrap();
     assert_eq!((written.mode() & 0o7777, written.uid()), (0o755, 0));
+    let link = fs::read_link(dir.path().join("strict-groups-runtime")).unwrap();
+    assert_eq!(link, Path::new("strict-groups"));
     assert!(says(&install(dir.path(), &[]), true).starts_with("up to date"));
     assert_eq!(fs::metadata(&target).unwrap().ino(), written.ino(), "the same file");
 }

@@ -14,7 +14,7 @@ use nix::unistd::geteuid;
 use crate::{
     config::{self, Config},
     place::{self, Outcome},
-    trust,
+    runtime, trust,
 };
 
 /// The file's name in the folder.
@@ -23,7 +23,7 @@ const NAME: &str = "strict-groups";
 /// Puts this binary, and if asked to a configuration, on the node.
 #[derive(Debug, Args)]
 pub struct InstallArgs {
-    /// The folder for the binary, which gets the name strict-groups there
+    /// The folder for the binary, which gets the name strict-groups there, and for the link strict-groups-runtime
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// A configuration that becomes the node's, /etc/strict-groups/config.toml; one that is wrong changes nothing
@@ -43,7 +43,13 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<()> {
     if let Some(text) = config {
         put(Path::new(config::DEFAULT_PATH), text.as_bytes(), 0o644)?;
     }
-    put(&args.to.join(NAME), &binary, 0o755)
+    let target = args.to.join(NAME);
+    put(&target, &binary, 0o755)?;
+    // CRI-O is told of the wrapper by this name.
+    let link = target.with_file_name(runtime::NAME);
+    let outcome = place::link(&link, Path::new(NAME)).with_context(|| cannot_write(&link))?;
+    say(&link, outcome);
+    Ok(())
 }
 
 /// The text of a configuration that can be used. It may be a mounted `ConfigMap`, so that nobody is
@@ -58,9 +64,16 @@ fn put(target: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let folder = target.parent().unwrap_or(Path::new("/"));
     trust::check(folder, trust::Kind::File)
         .with_context(|| format!("the folder {} must exist and be root's alone", folder.display()))?;
-    let outcome =
-        place::put(target, content, mode).with_context(|| format!("cannot write {}", target.display()))?;
-    // Like the other commands' words for the operator.
-    eprintln!("{} {}", if outcome == Outcome::Written { "wrote" } else { "up to date:" }, target.display());
+    let outcome = place::put(target, content, mode).with_context(|| cannot_write(target))?;
+    say(target, outcome);
     Ok(())
+}
+
+fn cannot_write(target: &Path) -> String {
+    format!("cannot write {}", target.display())
+}
+
+/// Tells the operator.
+fn say(target: &Path, outcome: Outcome) {
+    eprintln!("{} {}", if outcome == Outcome::Written { "wrote" } else { "up to date:" }, target.display());
 }

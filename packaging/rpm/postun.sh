@@ -1,0 +1,7 @@
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload || :
+  # 1: another version stays.
+  if [ "$1" -ge 1 ]; then
+    systemctl try-restart strict-groups.service || :
+  fi
+fi
