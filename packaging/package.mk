@@ -23,10 +23,11 @@ package-files: build man
 packagers: linker
 	@scripts/get-packagers.sh $(TOOLS)
 
+# cargo-deb's work folder has the name of the package, which is that of our binary in target/.
 .PHONY: deb
 deb: package-files packagers ## the Debian package, target/package/*.deb
 	@rm -f $(PACKAGE)/*.deb
-	@$(TOOLS)/bin/cargo-deb --quiet --no-build --no-strip --output $(PACKAGE)/
+	@CARGO_TARGET_DIR=$(PACKAGE)/work $(TOOLS)/bin/cargo-deb --quiet --no-build --no-strip --output $(PACKAGE)/
 	@ls $(PACKAGE)/*.deb
 
 .PHONY: rpm

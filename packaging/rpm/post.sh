@@ -1,3 +1,5 @@
+# The wrapper's link is made here: cargo-generate-rpm packs no links.
+ln -sfn strict-groups /usr/bin/strict-groups-runtime
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload || :
 fi

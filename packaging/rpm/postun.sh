@@ -1,3 +1,6 @@
+if [ "$1" -eq 0 ]; then
+  rm -f /usr/bin/strict-groups-runtime
+fi
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload || :
   # 1: another version stays.
