@@ -5,7 +5,28 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=$(realpath "$1")
 
+# Two builds of the image have one digest, each blob is what its name says, and the layer is the binary alone.
+image() {
+  local made=$1 blob name
+  mkdir "$made"
+  for name in one two; do
+    packaging/image.sh "$folder/strict-groups" "$made/$name" >"$made/$name.digest"
+  done
+  cmp "$made/one.digest" "$made/two.digest" && cmp "$made/one.tar" "$made/two.tar" || exit 1
+  for blob in "$made"/one/blobs/sha256/*; do
+    [[ $(sha256sum <"$blob") == "${blob##*/}  -" ]] || exit 1
+    tar -tzf "$blob" >"$made/names" 2>/dev/null || continue
+    [[ $(<"$made/names") == strict-groups ]] || exit 1
+    tar -xzOf "$blob" | cmp - "$folder/strict-groups" || exit 1
+  done
+  [[ -s $made/names ]] || exit 1
+  printf 'packages: image: two builds, one digest: %s\n' "$(<"$made/one.digest")"
+}
+
 if [[ ${IN_VIEW:-} != yes ]]; then
+  made=$(mktemp -d)
+  image "$made/image" || { rm -rf "$made"; echo 'packages: the image is not as it should be' >&2; exit 1; }
+  rm -rf "$made"
   view=$(mktemp -d)
   trap 'rmdir "$view"' EXIT
   IN_VIEW=yes unshare --mount --propagation private "${BASH_SOURCE[0]}" "$folder" "$view"

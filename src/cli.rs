@@ -21,8 +21,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-#[derive(Debug, Subcommand)]
 /// What can be done.
+#[derive(Debug, Subcommand)]
 pub enum Command {
     /// Enforce Strict on this node: run as an NRI plugin until told to stop
     Plugin(plugin::PluginArgs),
@@ -44,8 +44,8 @@ pub enum Command {
     },
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
 /// From which level on lines are logged.
+#[derive(Debug, Clone, Copy, ValueEnum)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum LogLevel {
     Error,

@@ -71,7 +71,8 @@ impl Service {
         let mut health_is_written = true;
         loop {
             let state = registration.borrow_and_update().clone();
-            let now_ready = self.ready.get() || state.is_some() || late.is_some_and(|late| late <= Instant::now());
+            let now_ready =
+                self.ready.get() || state.is_some() || late.is_some_and(|late| late <= Instant::now());
             tell(state.as_deref(), now_ready && !self.ready.get());
             self.ready.set(now_ready);
             health_is_written = self.write(state, health_is_written);
@@ -109,11 +110,11 @@ fn tell(registration: Option<&str>, became_ready: bool) {
         || "not registered, waiting for the runtime's NRI socket; Strict pods are not enforced".to_owned(),
         |runtime| format!("registered with {runtime}"),
     );
-    let mut states = vec![NotifyState::Watchdog, NotifyState::Status(&status)];
+    let mut news = vec![NotifyState::Watchdog, NotifyState::Status(&status)];
     if became_ready {
-        states.push(NotifyState::Ready);
+        news.push(NotifyState::Ready);
     }
-    send(&states);
+    send(&news);
 }
 
 /// Tells systemd that the plugin was asked to stop.

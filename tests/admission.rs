@@ -1,7 +1,7 @@
 //! The admission policies of packaging/kubernetes: their CEL, as it is in the files, over pods that
 //! must pass and pods that must not.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::{fs, path::Path, sync::Arc};
 

@@ -125,6 +125,28 @@ fn the_watchdog_hears_nothing_of_a_loop_that_stands_still() {
 }
 
 #[test]
+fn a_reload_is_told_from_begin_to_end() {
+    let plugin = Supervised::start(&["--ready-after", "1"], &[]);
+    plugin.until("READY=1");
+    plugin.signal(Signal::SIGHUP);
+    let told = plugin.until("RELOADING=1");
+    assert!(told.last().unwrap().contains("MONOTONIC_USEC="), "{told:?}");
+    plugin.until("READY=1");
+}
+
+#[test]
+fn a_reload_before_it_is_started_does_not_make_it_so() {
+    let plugin = Supervised::start(&["--ready-after", "0"], &[("WATCHDOG_USEC", "200000")]);
+    plugin.until("WATCHDOG=1");
+    plugin.signal(Signal::SIGHUP);
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        let message = plugin.heard(PATIENCE).unwrap();
+        assert!(!message.contains("RELOADING=1") && !message.contains("READY=1"), "{message}");
+    }
+}
+
+#[test]
 fn it_says_that_it_stops() {
     let plugin = Supervised::start(&[], &[]);
     plugin.until("WATCHDOG=1");

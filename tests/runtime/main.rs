@@ -32,6 +32,7 @@ mod log_line;
 mod node_config;
 mod node_default;
 mod privilege;
+mod probe;
 mod records;
 mod reload;
 mod restart;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         node_config::trials(),
         node_default::trials(),
         privilege::trials(),
+        probe::trials(),
         records::trials(),
         reload::trials(),
         restart::trials(),
