@@ -66,6 +66,8 @@ lint: linker ## what has to be clean before a commit
 fmt: ## format the code
 	cargo fmt
 
+include packaging/package.mk
+
 .PHONY: clean
 clean: ## remove target/, the fetched runtimes too
 	rm -rf target

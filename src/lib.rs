@@ -5,6 +5,7 @@
 //! in, decision out. [`nri`] is an NRI plugin stub that knows nothing of groups.
 
 mod bundle;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod containerd;
@@ -24,11 +25,13 @@ pub mod mark;
 pub mod membership;
 pub mod node_config;
 pub mod nri;
+pub mod place;
 pub mod plugin;
 pub mod policy;
 pub mod privilege;
 mod rootfs;
 pub mod runtime;
+pub mod service;
 pub mod spec;
 pub mod static_gate;
 mod text;

@@ -2,9 +2,10 @@
 
 use std::{path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::Parser;
 use strict_groups::{
-    commands::{check, config, hook, list, plugin, runtime},
+    cli::{Cli, Command},
+    commands::{check, config, hook, install, list, plugin, probe, runtime},
     logging, nri, runtime as oci_runtime,
 };
 
@@ -12,63 +13,6 @@ use strict_groups::{
 /// calls for one Strict container.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
-/// The command line. Others script against it.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    about = "supplementalGroupsPolicy: Strict for nodes whose container runtime is too old for it",
-    long_about = None,
-    max_term_width = 100
-)]
-struct Cli {
-    /// What to log; the environment variable RUST_LOG, where set, says it in more detail
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
-    log_level: LogLevel,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Enforce Strict on this node: run as an NRI plugin until told to stop
-    Plugin(plugin::PluginArgs),
-    /// Tell whether a configuration file can be used
-    Check(check::CheckArgs),
-    /// Print or write the container runtime's configuration: NRI on, and the static gate
-    Config(config::ConfigArgs),
-    /// Show who the containers of this node really are, and who they should be
-    List(list::ListArgs),
-    /// Be an OCI runtime: make Strict containers so, then become the real runtime
-    Runtime(runtime::RuntimeArgs),
-    /// Let a container start or refuse it; run by the OCI runtime, not by people
-    Hook {
-        /// The gate's arguments, as the plugin made them
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-        gate: Vec<String>,
-    },
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl From<LogLevel> for tracing::Level {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Error => Self::ERROR,
-            LogLevel::Warn => Self::WARN,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Debug => Self::DEBUG,
-            LogLevel::Trace => Self::TRACE,
-        }
-    }
-}
 
 fn main() -> ExitCode {
     // Engines call us under this name for every step of every container: nothing comes before.
@@ -89,6 +33,8 @@ fn main() -> ExitCode {
         Cli { command: Command::List(args), .. } => {
             list::run(&args).unwrap_or_else(|error| report(Err(error)))
         }
+        Cli { command: Command::Install(args), .. } => report(install::run(&args)),
+        Cli { command: Command::Probe(args), .. } => report(probe::run(&args)),
         Cli { command: Command::Runtime(args), .. } => runtime::run(&args),
     }
 }

@@ -72,7 +72,17 @@ fn help_goes_to_stdout_and_names_commands_and_defaults() {
         ),
         (
             &["list", "--help"],
-            &["--output", "table", "wide", "json", "yaml", "--namespace", "--pod", "--violations", "--runtime-endpoint"],
+            &[
+                "--output",
+                "table",
+                "wide",
+                "json",
+                "yaml",
+                "--namespace",
+                "--pod",
+                "--violations",
+                "--runtime-endpoint",
+            ],
         ),
     ] {
         let output = strict_groups(args);

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod config;
 pub mod hook;
+pub mod install;
 pub mod list;
 pub mod plugin;
+pub mod probe;
 pub mod runtime;

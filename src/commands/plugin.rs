@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -16,7 +17,9 @@ use crate::{
     kubernetes::{Client, Lookup},
     nri::{self, Identity, Options},
     plugin::StrictGroups,
-    privilege, text,
+    privilege,
+    service::{self, Service},
+    text,
     trust::{self, Untrusted},
 };
 
@@ -41,6 +44,20 @@ pub struct PluginArgs {
     /// Place among the node's NRI plugins, two digits
     #[arg(long, default_value = "90", value_parser = index)]
     index: String,
+    /// Under systemd: count as started after so long also while no runtime takes the registration;
+    /// 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    ready_after: u32,
+    /// Renew this file every few seconds, for strict-groups probe
+    #[arg(long, value_name = "FILE")]
+    health_file: Option<PathBuf>,
+}
+
+impl PluginArgs {
+    fn service(&self) -> Service {
+        let ready_after = (self.ready_after > 0).then(|| Duration::from_secs(self.ready_after.into()));
+        Service::new(ready_after, self.health_file.clone())
+    }
 }
 
 /// Checked with the other arguments, so that a wrong one is a wrong usage.
@@ -107,17 +124,24 @@ async fn serve(
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let service = args.service();
+    let told = &service;
     let stop = async move {
         let mut config = config;
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => config = reload.again(config),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => config = told.reload(|| reload.again(config)),
             }
         }
+        service::stopping();
     };
-    nri::run(plugin, options, stop).await?;
+    let registration = plugin.registration();
+    tokio::select! {
+        ended = nri::run(plugin, options, stop) => ended?,
+        never = service.report(registration) => match never {},
+    }
     info!("stopped");
     Ok(())
 }

@@ -26,6 +26,7 @@ use std::{
 };
 
 use thiserror::Error;
+use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
 use crate::{
@@ -37,6 +38,8 @@ use crate::{
         api::{ContainerUpdate, CreateContainerResponse},
     },
     policy::{NodePolicy, Policy, PolicyError},
+    service::Registration,
+    text,
 };
 use audit::Audit;
 use names::Names;
@@ -51,6 +54,9 @@ use witness::Witness;
 /// How long one step may wait for containerd. The runtime waits 2 s for us by
 /// default, and CreateContainer and post-create make one and two calls.
 const LONGEST_WAIT: Duration = Duration::from_millis(700);
+
+/// How much of a runtime's name and version is told, in bytes.
+const RUNTIME_SHOWN: usize = 128;
 
 /// Why CreateContainer fails; what `kubectl describe pod` shows.
 #[derive(Debug, Error)]
@@ -77,6 +83,7 @@ pub struct StrictGroups {
     containerd: AtomicBool,
     /// Milliseconds that one call to containerd may take.
     wait: AtomicU64,
+    registration: watch::Sender<Registration>,
 }
 
 impl StrictGroups {
@@ -95,6 +102,7 @@ impl StrictGroups {
             specs: PodSpecs::default(),
             containerd: AtomicBool::new(true),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
+            registration: watch::Sender::default(),
         }
     }
 
@@ -103,6 +111,12 @@ impl StrictGroups {
     pub fn with_kubernetes(mut self, lookup: Lookup) -> Self {
         self.specs = PodSpecs::asked_from(Arc::new(lookup));
         self
+    }
+
+    /// Which runtime the plugin is registered with, now and later.
+    #[must_use]
+    pub fn registration(&self) -> watch::Receiver<Registration> {
+        self.registration.subscribe()
     }
 
     fn wait(&self) -> Duration {
@@ -268,7 +282,13 @@ impl Plugin for StrictGroups {
         Ok(())
     }
 
+    fn connected(&self, runtime: &RuntimeInfo, _: &nri::Runtime) {
+        let name = text::one_line(&format!("{} {}", runtime.name, runtime.version), RUNTIME_SHOWN);
+        self.registration.send_replace(Some(name));
+    }
+
     fn disconnected(&self, reason: &nri::Error) {
+        self.registration.send_replace(None);
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
     }
 }

@@ -35,6 +35,7 @@ mod node_default;
 #[cfg(feature = "kubernetes-api")]
 mod pod_spec;
 mod privilege;
+mod probe;
 mod records;
 mod reload;
 mod restart;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "kubernetes-api")]
         pod_spec::trials(),
         privilege::trials(),
+        probe::trials(),
         records::trials(),
         reload::trials(),
         restart::trials(),

@@ -82,7 +82,8 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
     let table = run(&[], 0)?;
     ensure!(table.lines().all(|line| line.chars().count() <= 100 && !line.contains('\u{1b}')), "{table}");
     insta::assert_snapshot!(format!("table on {kind:?}"), table);
-    let red = |no_colour| on_a_terminal(world, daemon, no_colour).map(|text| text.contains("\u{1b}[1;31mVIOLATED"));
+    let red =
+        |no_colour| on_a_terminal(world, daemon, no_colour).map(|text| text.contains("\u{1b}[1;31mVIOLATED"));
     ensure!(red("")? && !red("1")?, "colour belongs on a terminal, unless NO_COLOR is set");
     let wide = run(&["-o", "wide"], 0)?;
     ensure!(wide.lines().next().is_some_and(|head| head.ends_with("REASON")), "{wide}");
@@ -158,8 +159,7 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
 
 /// What it prints when stdout is a terminal.
 fn on_a_terminal(world: &World, daemon: &Containerd, no_colour: &str) -> Result<String> {
-    let command =
-        format!("{} list -r {}", binary(&world.run)?.display(), daemon.socket().display());
+    let command = format!("{} list -r {}", binary(&world.run)?.display(), daemon.socket().display());
     let output = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .env("NO_COLOR", no_colour)

@@ -1,0 +1,10 @@
+if [ "$1" -eq 0 ]; then
+  rm -f /usr/bin/strict-groups-runtime
+fi
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload || :
+  # 1: another version stays.
+  if [ "$1" -ge 1 ]; then
+    systemctl try-restart strict-groups.service || :
+  fi
+fi

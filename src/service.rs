@@ -1,0 +1,130 @@
+//! What the plugin tells those that look after its process: systemd (`sd_notify(3)`), and a file for
+//! `strict-groups probe` where there is none.
+//!
+//! All of it comes out of the event loop: where that hangs, it stops, and the process is started again.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use sd_notify::NotifyState;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{debug, warn};
+
+mod health;
+
+pub use health::{Health, HealthError};
+
+/// How often a sign of life is given, unless systemd wants it more often.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// The runtime that the plugin is registered with, as it names itself; None while there is none.
+pub type Registration = Option<String>;
+
+/// Who is told.
+#[derive(Debug)]
+pub struct Service {
+    ready_after: Option<Duration>,
+    health_file: Option<PathBuf>,
+    /// Whether systemd was told that the service is started.
+    ready: AtomicBool,
+}
+
+impl Service {
+    /// After `ready_after` the service counts as started also without a runtime; None: only with one.
+    /// `health_file` is for `strict-groups probe`.
+    #[must_use]
+    pub fn new(ready_after: Option<Duration>, health_file: Option<PathBuf>) -> Self {
+        Self { ready_after, health_file, ready: AtomicBool::new(false) }
+    }
+
+    /// Does `work` while systemd knows that the configuration is being read again.
+    pub fn reload<T>(&self, work: impl FnOnce() -> T) -> T {
+        // Ready after a reload would also mean started.
+        if !self.ready.load(Ordering::Relaxed) {
+            return work();
+        }
+        match NotifyState::monotonic_usec_now() {
+            // Both, or systemd takes the reload for one that failed.
+            Ok(now) => send(&[NotifyState::Reloading, now]),
+            Err(error) => debug!("systemd does not hear of the reload: {error}"),
+        }
+        let done = work();
+        send(&[NotifyState::Ready]);
+        done
+    }
+
+    /// Tells, for as long as it is polled.
+    pub async fn report(&self, mut registration: watch::Receiver<Registration>) -> Infallible {
+        // Two signs of life in the time after which systemd ends the service.
+        let beat = sd_notify::watchdog_enabled().map_or(BEAT, |limit| BEAT.min(limit / 2));
+        let mut beats = interval(beat.max(Duration::from_millis(1)));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let late = self.ready_after.map(|wait| Instant::now() + wait);
+        let mut health_is_written = true;
+        loop {
+            let state = registration.borrow_and_update().clone();
+            let now_ready = self.ready.load(Ordering::Relaxed)
+                || state.is_some()
+                || late.is_some_and(|late| late <= Instant::now());
+            tell(state.as_deref(), now_ready && !self.ready.load(Ordering::Relaxed));
+            self.ready.store(now_ready, Ordering::Relaxed);
+            health_is_written = self.write(state, health_is_written);
+            let too_late = async {
+                match late {
+                    Some(late) if !self.ready.load(Ordering::Relaxed) => sleep_until(late).await,
+                    _ => pending().await,
+                }
+            };
+            tokio::select! {
+                _ = beats.tick() => {}
+                () = too_late => {}
+                Ok(()) = registration.changed() => {}
+            }
+        }
+    }
+
+    /// Whether it worked, so that a failure is told once.
+    fn write(&self, registration: Registration, worked: bool) -> bool {
+        let Some(file) = &self.health_file else { return true };
+        match (Health { registration, at: SystemTime::now() }).write(file) {
+            Ok(()) => true,
+            Err(error) => {
+                if worked {
+                    warn!("cannot write {}, so probes fail: {error}", file.display());
+                }
+                false
+            }
+        }
+    }
+}
+
+fn tell(registration: Option<&str>, became_ready: bool) {
+    let status = registration.map_or_else(
+        || "not registered, waiting for the runtime's NRI socket; Strict pods are not enforced".to_owned(),
+        |runtime| format!("registered with {runtime}"),
+    );
+    let mut news = vec![NotifyState::Watchdog, NotifyState::Status(&status)];
+    if became_ready {
+        news.push(NotifyState::Ready);
+    }
+    send(&news);
+}
+
+/// Tells systemd that the plugin was asked to stop.
+pub fn stopping() {
+    send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+}
+
+fn send(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!("systemd does not hear: {error}");
+    }
+}
