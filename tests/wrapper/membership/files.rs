@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::support::random::Random;
 
 const DEFAULT_SEED: u64 = 3619;
-const DEFAULT_CASES: usize = 8;
+const DEFAULT_CASES: usize = 5;
 
 /// Who the container is to run as.
 #[derive(Clone)]
