@@ -27,7 +27,7 @@ const VERSION: &str = "v1";
 const GROUPS: &str = "supplemental_groups";
 const POLICY: &str = "supplemental_groups_policy";
 
-/// `Strict` of the CRI's enum SupplementalGroupsPolicy.
+/// `Strict` of the CRI's enum `SupplementalGroupsPolicy`.
 const STRICT: &str = "1";
 
 /// Why the declared groups are not known. They are not "none" then: Strict cannot be enforced.

@@ -3,7 +3,7 @@
 //! `setgroups(2)` and `setgid(2)` need `CAP_SETGID`, `setuid(2)` needs `CAP_SETUID`, in the process's own user
 //! namespace. A process that has the capability permitted uses it at will. One that only has it in its bounding
 //! set gets it by running a program that the image gave the set-user-ID bit or file capabilities, unless
-//! no_new_privs forbids that (`capabilities(7)`). Kubernetes' `allowPrivilegeEscalation: false` is no_new_privs.
+//! `no_new_privs` forbids that (`capabilities(7)`). Kubernetes' `allowPrivilegeEscalation: false` is `no_new_privs`.
 
 /// Bits of a capability set, as `capabilities(7)` numbers them.
 const SETGID: u64 = 1 << 6;
@@ -27,7 +27,7 @@ pub struct Abilities {
     pub groups: Way,
     /// Its user.
     pub user: Way,
-    /// Whether it runs with no_new_privs.
+    /// Whether it runs with `no_new_privs`.
     pub no_new_privs: bool,
 }
 

@@ -90,7 +90,11 @@ mod tests {
 
     #[test]
     fn what_hangs_is_left_behind() {
-        let hang_at_2 = |n: &u32| if *n == 2 { std::thread::sleep(PATIENCE * 20) } else { () };
+        let hang_at_2 = |n: &u32| {
+            if *n == 2 {
+                std::thread::sleep(PATIENCE * 20);
+            }
+        };
         assert_eq!(patiently(vec![1, 2, 3], hang_at_2), [Some(()), None, Some(())]);
         let started = std::time::Instant::now();
         let all_hang = |_: &u32| std::thread::sleep(PATIENCE * 20);

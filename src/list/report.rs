@@ -52,7 +52,6 @@ pub struct Item {
     pub(super) image_groups: Vec<Group>,
     pub(super) beyond_strict: Vec<Group>,
     pub(super) policy: Policy,
-    #[serde(serialize_with = "as_str")]
     pub(super) verdict: Verdict,
     pub(super) reason: Option<String>,
     pub(super) can_change: Option<CanChange>,
@@ -95,10 +94,6 @@ pub(super) struct CanChange {
     pub(super) user: &'static str,
     pub(super) no_new_privs: bool,
     pub(super) allow_privilege_escalation: bool,
-}
-
-fn as_str<S: serde::Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(verdict.as_str())
 }
 
 impl Report {
@@ -148,7 +143,7 @@ impl Item {
     /// `names` are those of the groups from the image, then of those beyond Strict.
     fn new(seen: Seen, wanted: &Wanted, judgement: Judgement, names: &[Option<String>]) -> Self {
         let Judgement { verdict, beyond, from_image, reason } = judgement;
-        let named = |gids: Vec<u32>, skip: usize| {
+        let groups = |gids: Vec<u32>, skip: usize| {
             let name = |place: usize| names.get(skip + place).cloned().flatten();
             gids.into_iter().enumerate().map(|(place, gid)| Group { gid, name: name(place) }).collect()
         };
@@ -164,8 +159,8 @@ impl Item {
             state: seen.state.as_str(),
             pid: seen.pid,
             declared_groups: seen.made.ok().and_then(|made| made.declared),
-            image_groups: named(from_image, 0),
-            beyond_strict: named(beyond, of_image),
+            image_groups: groups(from_image, 0),
+            beyond_strict: groups(beyond, of_image),
             policy,
             verdict,
             reason: reason.map(|reason| text::one_line(&reason, REASON_MAX)),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use super::{
     seen::{Made, RunState, Seen},
     wanted::Wanted,
@@ -13,7 +15,7 @@ use crate::{
 };
 
 /// The verdict in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Verdict {
     /// Strict, and it holds no group beyond that.
     Strict,
@@ -31,35 +33,6 @@ pub enum Verdict {
     Ended,
     /// It cannot be told.
     Unknown,
-}
-
-impl Verdict {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Strict,
-        Self::Merged,
-        Self::WouldLoseGroups,
-        Self::Violated,
-        Self::Refused,
-        Self::NotStarted,
-        Self::Ended,
-        Self::Unknown,
-    ];
-
-    /// As Kubernetes would write it, for machines.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Strict => "Strict",
-            Self::Merged => "Merged",
-            Self::WouldLoseGroups => "WouldLoseGroups",
-            Self::Violated => "Violated",
-            Self::Refused => "Refused",
-            Self::NotStarted => "NotStarted",
-            Self::Ended => "Ended",
-            Self::Unknown => "Unknown",
-        }
-    }
 }
 
 /// The verdict and what it rests on. All groups are the container's own GIDs.
