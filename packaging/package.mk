@@ -28,7 +28,6 @@ packagers: linker
 deb: package-files packagers ## the Debian package, target/package/*.deb
 	@rm -f $(PACKAGE)/*.deb
 	@CARGO_TARGET_DIR=$(PACKAGE)/work $(TOOLS)/bin/cargo-deb --quiet --no-build --no-strip --output $(PACKAGE)/
-	@ls $(PACKAGE)/*.deb
 
 .PHONY: rpm
 rpm: package-files packagers ## the RPM package, target/package/*.rpm

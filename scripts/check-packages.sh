@@ -7,19 +7,20 @@ folder=$(realpath "$1")
 
 # Two builds of the image have one digest, each blob is what its name says, and the layer is the binary alone.
 image() {
-  local made=$1 blob name
+  local made=$1 blob name layers=0
   mkdir "$made"
   for name in one two; do
     packaging/image.sh "$folder/strict-groups" "$made/$name" >"$made/$name.digest"
   done
-  cmp "$made/one.digest" "$made/two.digest" && cmp "$made/one.tar" "$made/two.tar" || exit 1
+  cmp "$made/one.digest" "$made/two.digest" && cmp "$made/one.tar" "$made/two.tar" || return 1
   for blob in "$made"/one/blobs/sha256/*; do
-    [[ $(sha256sum <"$blob") == "${blob##*/}  -" ]] || exit 1
+    [[ $(sha256sum <"$blob") == "${blob##*/}  -" ]] || return 1
     tar -tzf "$blob" >"$made/names" 2>/dev/null || continue
-    [[ $(<"$made/names") == strict-groups ]] || exit 1
-    tar -xzOf "$blob" | cmp - "$folder/strict-groups" || exit 1
+    [[ $(<"$made/names") == strict-groups ]] || return 1
+    tar -xzOf "$blob" | cmp - "$folder/strict-groups" || return 1
+    layers=$((layers + 1))
   done
-  [[ -s $made/names ]] || exit 1
+  [[ $layers == 1 ]] || return 1
   printf 'packages: image: two builds, one digest: %s\n' "$(<"$made/one.digest")"
 }
 

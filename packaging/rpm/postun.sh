@@ -1,5 +1,6 @@
 if [ "$1" -eq 0 ]; then
   rm -f /usr/bin/strict-groups-runtime
+  rmdir /usr/lib/strict-groups 2>/dev/null || :
 fi
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload || :
