@@ -61,7 +61,7 @@ fn bench() -> Result<()> {
             .args(["list", "--runtime-endpoint"])
             .arg(daemon.socket())
             .output()?;
-        let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+        let lines = String::from_utf8_lossy(&output.stdout).lines().count();
         ensure!(output.status.success() && lines == count + 1, "{output:?}");
         Ok(())
     })?;
@@ -79,7 +79,7 @@ fn start(cri: &Cri, count: usize) -> Result<Vec<String>> {
     let mut ids = Vec::with_capacity(count);
     while ids.len() < count {
         let number = ids.len() / CONTAINERS_OF_A_POD;
-        let policy = if number % 2 == 0 { "Strict" } else { "Merge" };
+        let policy = if number.is_multiple_of(2) { "Strict" } else { "Merge" };
         let pod = cri.run_pod(&Pod::new(&format!("pod-{number}")).annotation(ANNOTATION, policy))?;
         for place in 0..CONTAINERS_OF_A_POD.min(count - ids.len()) {
             let spec = ContainerSpec::new(&format!("app-{place}"), "localhost/strict-groups/announcement:1")

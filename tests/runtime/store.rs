@@ -18,7 +18,7 @@ use api::containers_server::{Containers, ContainersServer};
 use api::{GetContainerRequest, GetContainerResponse, UpdateContainerRequest, UpdateContainerResponse};
 
 mod api {
-    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    #![allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
     include!(concat!(env!("OUT_DIR"), "/tests/containerd.services.containers.v1.rs"));
 }
 

@@ -70,18 +70,20 @@ fn every_kind(world: &World, kind: Kind) -> Result<()> {
     plugin.wait_log(|line| line.contains("will not start"))?;
     cri.start(&shut).err().context("it started")?;
 
-    let result = look(world, &daemon, kind);
+    let table = look(world, &daemon, kind);
     let resumed = daemon.ctr().args(["tasks", "resume", &paused]).output()?;
     ensure!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
-    result
+    // Last, since it panics.
+    insta::assert_snapshot!(format!("table_on_{kind:?}"), table?);
+    Ok(())
 }
 
-fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
+/// Gives the table.
+fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<String> {
     let socket = daemon.socket();
     let run = |arguments: &[&str], code| list(&world.run, &socket, arguments)?.exits(code);
     let table = run(&[], 0)?;
     ensure!(table.lines().all(|line| line.chars().count() <= 100 && !line.contains('\u{1b}')), "{table}");
-    insta::assert_snapshot!(format!("table on {kind:?}"), table);
     let red =
         |no_colour| on_a_terminal(world, daemon, no_colour).map(|text| text.contains("\u{1b}[1;31mVIOLATED"));
     ensure!(red("")? && !red("1")?, "colour belongs on a terminal, unless NO_COLOR is set");
@@ -154,7 +156,7 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<()> {
             && merge["verdict"] == "WouldLoseGroups",
         "{merge}"
     );
-    Ok(())
+    Ok(table)
 }
 
 /// What it prints when stdout is a terminal.
