@@ -1,0 +1,289 @@
+//! One call: passed on as it is, unless it is one of the few that make the feature.
+
+use std::{
+    convert::Infallible,
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Frame, Incoming};
+use tokio::sync::mpsc;
+
+use super::{
+    body::{self, Body},
+    edit::{Refused, container, sandbox, status, user},
+    grpc_frame::{self, FrameError, Frames},
+    reply::{self, Failed},
+    runtime::Runtime,
+    upstream::Upstream,
+    wire::NotAMessage,
+};
+use crate::service::Health;
+
+/// The service whose calls are looked at.
+pub(super) const SERVICE: &str = "/runtime.v1.RuntimeService/";
+
+/// No message of these calls is larger: gRPC's own limit is 4 MiB, that of the kubelet and containerd 16.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// `ContainerEventResponse.containers_statuses`
+const EVENT_STATUSES: u32 = 5;
+/// `PodSandboxStatusResponse.containers_statuses`
+const SANDBOX_STATUSES: u32 = 3;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) runtime: Arc<Runtime>,
+    /// Where the plugin says that it is registered.
+    pub(super) health_file: PathBuf,
+}
+
+impl Shared {
+    /// Why Strict is not enforced at the moment.
+    fn enforced(&self) -> Result<(), String> {
+        Health::read(&self.health_file)
+            .and_then(|health| health.ready(SystemTime::now()))
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// One connection of the kubelet.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) upstream: Upstream,
+}
+
+impl Connection {
+    /// Answers a call.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let answer = match request.uri().path().strip_prefix(SERVICE) {
+            Some("RunPodSandbox") => self.run_pod_sandbox(request).await,
+            Some("CreateContainer") => self.create_container(request).await,
+            Some("Status") => self.status(request).await,
+            Some("ContainerStatus") => self.container_status(request).await,
+            Some("PodSandboxStatus") => self.pod_sandbox_status(request).await,
+            Some("GetContainerEvents") => self.events(request).await,
+            _ => self.pass(request).await,
+        };
+        Ok(answer.unwrap_or_else(|failed| failed.response()))
+    }
+
+    async fn pass(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        Ok(self.upstream.send(request.map(body::request)).await?.map(body::answer))
+    }
+
+    async fn run_pod_sandbox(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        let (head, message) = take(request).await?;
+        let new = match sandbox::annotate(&message)? {
+            Some(new) if !self.is_native().await? => new,
+            _ => message.into(),
+        };
+        Ok(self.upstream.send(with_message(head, &new)).await?.map(body::answer))
+    }
+
+    async fn create_container(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        let (head, message) = take(request).await?;
+        if let Some(strict) = container::read(&message)?
+            && !self.is_native().await?
+        {
+            self.check(strict).await?;
+        }
+        Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer))
+    }
+
+    /// Lets a container whose pod's spec says Strict through only if it is going to be.
+    async fn check(&self, strict: container::Strict) -> Result<(), Failed> {
+        if let Err(reason) = self.shared.enforced() {
+            return Err(Refused::NotEnforced { pod: strict.pod, reason }.into());
+        }
+        match self.shared.runtime.sandbox_is_strict(&strict).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refused::OldSandbox { pod: strict.pod, container: strict.container }.into()),
+            Err(error) => {
+                let reason = format!("the runtime does not tell of the pod's sandbox ({error})");
+                Err(Refused::NotEnforced { pod: strict.pod, reason }.into())
+            }
+        }
+    }
+
+    async fn status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        let response = self.upstream.send(request.map(body::request)).await?;
+        if self.shared.enforced().is_err() {
+            return Ok(response.map(body::answer));
+        }
+        edited(response, |message| {
+            if status::has_feature(message)? { Ok(None) } else { status::with_feature(message).map(Some) }
+        })
+        .await
+    }
+
+    async fn container_status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        // What cannot be told now is not added; the call itself fails where the runtime is away.
+        if self.shared.runtime.is_native().await.unwrap_or(true) {
+            return self.pass(request).await;
+        }
+        let (head, message) = take(request).await?;
+        let (Ok(verbose), Ok(new)) = (user::is_verbose(&message), user::verbose(&message)) else {
+            return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
+        };
+        let response = self.upstream.send(with_message(head, &new)).await?;
+        edited(response, |message| user::answer(message, verbose).map(Some)).await
+    }
+
+    async fn pod_sandbox_status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        let response = self.upstream.send(request.map(body::request)).await?;
+        if self.shared.runtime.is_native().await.unwrap_or(true) {
+            return Ok(response.map(body::answer));
+        }
+        let Taken { head, message, trailers } = match Taken::from(response).await {
+            Ok(taken) => taken,
+            Err(response) => return Ok(*response),
+        };
+        let message = with_users(&self.shared.runtime, message, SANDBOX_STATUSES).await;
+        Ok(Response::from_parts(head, body::whole(grpc_frame::frame(&message), trailers)))
+    }
+
+    async fn events(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
+        let response = self.upstream.send(request.map(body::request)).await?;
+        if self.shared.runtime.is_native().await.unwrap_or(true) {
+            return Ok(response.map(body::answer));
+        }
+        let runtime = Arc::clone(&self.shared.runtime);
+        Ok(response.map(|events| {
+            // One at a time: who does not read does not make us keep what comes.
+            let (sender, frames) = mpsc::channel(1);
+            tokio::spawn(edit_events(runtime, events, sender));
+            body::channel(frames)
+        }))
+    }
+
+    async fn is_native(&self) -> Result<bool, Failed> {
+        let runtime = &self.shared.runtime;
+        runtime.is_native().await.map_err(|error| {
+            Refused::NotEnforced {
+                pod: "(any)".to_owned(),
+                reason: format!("the runtime does not tell whether it can do it itself ({error})"),
+            }
+            .into()
+        })
+    }
+}
+
+/// Moves events from the runtime to the kubelet until either of them ends it.
+async fn edit_events(runtime: Arc<Runtime>, mut events: Incoming, sender: mpsc::Sender<Frame<Bytes>>) {
+    let mut frames = Frames::new(LARGEST);
+    loop {
+        let frame = tokio::select! {
+            frame = events.frame() => frame,
+            () = sender.closed() => return,
+        };
+        let end = match frame.map(|frame| frame.map(Frame::into_data)) {
+            None => return,
+            Some(Ok(Ok(data))) => {
+                frames.push(data);
+                match pass_events(&runtime, &mut frames, &sender).await {
+                    Ok(()) => continue,
+                    Err(error) => reply::not_understood(error),
+                }
+            }
+            Some(Ok(Err(frame))) => frame.into_trailers().unwrap_or_default(),
+            Some(Err(error)) => reply::broken_off(&error),
+        };
+        // The other side may be gone, which ends it just as well.
+        let _ = sender.send(Frame::trailers(end)).await;
+        return;
+    }
+}
+
+async fn pass_events(
+    runtime: &Runtime,
+    frames: &mut Frames,
+    sender: &mpsc::Sender<Frame<Bytes>>,
+) -> Result<(), FrameError> {
+    while let Some(event) = frames.next()? {
+        let event = with_users(runtime, event, EVENT_STATUSES).await;
+        // Whether the other side is gone is seen at the next turn.
+        let _ = sender.send(Frame::data(grpc_frame::frame(&event))).await;
+    }
+    Ok(())
+}
+
+/// The message with users in the statuses that stand in it as fields `number`; as it is where that is
+/// not possible.
+async fn with_users(runtime: &Runtime, message: Bytes, number: u32) -> Bytes {
+    let Ok(ids) = user::without_user(&message, number) else { return message };
+    let mut users = Vec::with_capacity(ids.len());
+    for id in ids {
+        users.push(match id {
+            Some(id) => runtime.user_of(&id).await,
+            None => None,
+        });
+    }
+    user::with_users(&message, number, &users).map_or(message, Bytes::from)
+}
+
+/// Takes the one message of a unary call.
+async fn take(request: Request<Incoming>) -> Result<(http::request::Parts, Bytes), Failed> {
+    let (mut head, body) = request.into_parts();
+    let body = Limited::new(body, LARGEST + 1024).collect().await.map_err(|_| Failed::Cut)?.to_bytes();
+    // It may be another one.
+    head.headers.remove(header::CONTENT_LENGTH);
+    Ok((head, grpc_frame::only(body, LARGEST)?))
+}
+
+fn with_message(head: http::request::Parts, message: &[u8]) -> Request<Body> {
+    Request::from_parts(head, body::whole(grpc_frame::frame(message), None))
+}
+
+/// An answer with one message, taken apart.
+struct Taken {
+    head: http::response::Parts,
+    message: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+impl Taken {
+    /// Takes an answer; gives it back, as an answer to pass on, when it has no message that is understood.
+    async fn from(response: Response<Incoming>) -> Result<Self, Box<Response<Body>>> {
+        if response.headers().contains_key("grpc-status") {
+            return Err(Box::new(response.map(body::answer)));
+        }
+        let (mut head, incoming) = response.into_parts();
+        let collected = match Limited::new(incoming, LARGEST + 1024).collect().await {
+            Ok(collected) => collected,
+            Err(error) => {
+                let reason = format!("the answer broke off: {error}");
+                let failed = Failed::from(reply::Unavailable::broken(&reason));
+                return Err(Box::new(failed.response()));
+            }
+        };
+        let trailers = collected.trailers().cloned();
+        let bytes = collected.to_bytes();
+        match grpc_frame::only(bytes.clone(), LARGEST) {
+            Ok(message) => {
+                head.headers.remove(header::CONTENT_LENGTH);
+                Ok(Self { head, message, trailers })
+            }
+            Err(_) => Err(Box::new(Response::from_parts(head, body::whole(bytes, trailers)))),
+        }
+    }
+}
+
+/// The answer with its message changed; as it is where `edit` gives none or does not understand it.
+async fn edited(
+    response: Response<Incoming>,
+    edit: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, NotAMessage>,
+) -> Result<Response<Body>, Failed> {
+    let Taken { head, message, trailers } = match Taken::from(response).await {
+        Ok(taken) => taken,
+        Err(response) => return Ok(*response),
+    };
+    let new = edit(&message).ok().flatten().map_or(message, Bytes::from);
+    Ok(Response::from_parts(head, body::whole(grpc_frame::frame(&new), trailers)))
+}
