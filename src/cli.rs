@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{check, config, install, list, plugin, probe, runtime};
+use crate::commands::{check, config, cri_proxy, install, list, plugin, probe, runtime};
 
 /// The command line. Others script against it.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ pub enum Command {
     List(list::ListArgs),
     /// Be an OCI runtime: make Strict containers so, then become the real runtime
     Runtime(runtime::RuntimeArgs),
+    /// Give an old node the field itself: a proxy between the kubelet and the container runtime
+    CriProxy(cri_proxy::CriProxyArgs),
     /// Copy this binary to where the container runtime finds it; for an image's init container
     Install(install::InstallArgs),
     /// Say by exit code whether the plugin lives; for the probes of a pod

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod containerd;
+pub mod cri_proxy;
 pub mod declared;
 pub mod exempt;
 #[cfg(any(test, fuzzing))]

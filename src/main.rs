@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use clap::Parser;
 use strict_groups::{
     cli::{Cli, Command},
-    commands::{check, config, hook, install, list, plugin, probe, runtime},
+    commands::{check, config, cri_proxy, hook, install, list, plugin, probe, runtime},
     logging, nri, runtime as oci_runtime,
 };
 
@@ -32,6 +32,9 @@ fn main() -> ExitCode {
         }
         Cli { command: Command::List(args), .. } => {
             list::run(&args).unwrap_or_else(|error| report(Err(error)))
+        }
+        Cli { command: Command::CriProxy(args), log_level } => {
+            report(logging::start(log_level.into()).and_then(|()| cri_proxy::run(&args)))
         }
         Cli { command: Command::Install(args), .. } => report(install::run(&args)),
         Cli { command: Command::Probe(args), .. } => report(probe::run(&args)),

@@ -22,6 +22,9 @@ mod health;
 
 pub use health::{Health, HealthError};
 
+/// Where the plugin's sign of life is unless the command line says otherwise.
+pub const HEALTH_FILE: &str = "/run/strict-groups/health";
+
 /// How often a sign of life is given, unless systemd wants it more often.
 const BEAT: Duration = Duration::from_secs(5);
 

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod config;
+pub mod cri_proxy;
 pub mod hook;
 pub mod install;
 pub mod list;

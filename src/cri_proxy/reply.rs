@@ -23,6 +23,11 @@ impl Unavailable {
         let reason = format!("strict-groups: the runtime at {} cannot be reached: {reason}", socket.display());
         Self(text::one_line(&reason, LONGEST))
     }
+
+    /// An answer that ended before its time.
+    pub(super) fn broken(reason: &str) -> Self {
+        Self(text::one_line(&format!("strict-groups: {reason}"), LONGEST))
+    }
 }
 
 /// Why a call is answered without the runtime.

@@ -23,8 +23,16 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Bytes of header fields that an answer may have; error texts are among them.
 const LARGEST_HEADERS: u32 = 64 * 1024;
 
-/// Connects to the socket at `path`.
+/// Connects to the socket at `path` and starts HTTP/2.
 pub(super) async fn connect(path: &Path) -> Result<SendRequest<Bytes>, Error> {
+    speak(open(path).await?).await
+}
+
+/// Connects to the socket at `path`, if it is root's alone.
+///
+/// # Errors
+/// [`Error::NotTrusted`] or [`Error::Connect`].
+pub(crate) async fn open(path: &Path) -> Result<UnixStream, Error> {
     match trust::check(path, trust::Kind::Socket) {
         // The system says what is wrong in its own words.
         Ok(()) | Err(Untrusted::Missing { .. }) => {}
@@ -32,8 +40,7 @@ pub(super) async fn connect(path: &Path) -> Result<SendRequest<Bytes>, Error> {
     }
     let stream = net::UnixStream::connect(path).await.map_err(Error::Connect)?;
     trust::check_peer(path, &stream)?;
-    let stream = stream.into_std().and_then(UnixStream::new).map_err(Error::Connect)?;
-    speak(stream).await
+    stream.into_std().and_then(UnixStream::new).map_err(Error::Connect)
 }
 
 /// Starts HTTP/2 on `stream`. A task of its own moves the bytes, until the

@@ -11,7 +11,7 @@
 //! no word from us in between.
 
 mod client;
-mod connect;
+pub(crate) mod connect;
 mod error;
 mod late_pings;
 mod message;
