@@ -117,9 +117,11 @@ async fn serve(stream: UnixStream, shared: Arc<Shared>, socket: PathBuf, mut sto
         .max_local_error_reset_streams(None);
     let served = builder.serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
+    // Changes once, or never because nobody is left to change it.
+    let told = async move { drop(stopped.changed().await) };
     let result = tokio::select! {
         result = &mut served => result,
-        _ = stopped.wait_for(|stopped| *stopped) => {
+        () = told => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -29,6 +29,12 @@ pub enum Code {
     Unauthenticated = 16,
 }
 
+impl From<Code> for u32 {
+    fn from(code: Code) -> Self {
+        code as Self
+    }
+}
+
 impl Code {
     /// None is success.
     fn from_number(number: u32) -> Option<Self> {

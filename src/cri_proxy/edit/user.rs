@@ -33,7 +33,7 @@ pub(in crate::cri_proxy) struct User {
 
 impl User {
     /// The user in a verbose status's `info`, whose one entry is JSON with the OCI spec.
-    fn of(info: &HashMap<&str, &str>) -> Option<Self> {
+    pub(in crate::cri_proxy) fn of(info: &HashMap<&str, &str>) -> Option<Self> {
         #[derive(Deserialize)]
         struct Info {
             #[serde(rename = "runtimeSpec")]
