@@ -1,11 +1,6 @@
 //! One call: passed on as it is, unless it is one of the few that make the feature.
 
-use std::{
-    convert::Infallible,
-    path::PathBuf,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header};

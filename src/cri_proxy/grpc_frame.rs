@@ -62,7 +62,8 @@ impl Frames {
 
     /// The next whole message. None: more has to come.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
-        let Some(&[compressed, a, b, c, d]) = self.buffer.get(..HEAD).and_then(|head| head.first_chunk()) else {
+        let Some(&[compressed, a, b, c, d]) = self.buffer.get(..HEAD).and_then(|head| head.first_chunk())
+        else {
             return Ok(None);
         };
         if compressed != 0 {
@@ -86,7 +87,8 @@ mod tests {
 
     #[test]
     fn messages_come_out_as_they_went_in_however_they_are_cut() {
-        let body: Vec<u8> = [&b"one"[..], b"", b"three"].iter().flat_map(|text| frame(text).to_vec()).collect();
+        let body: Vec<u8> =
+            [&b"one"[..], b"", b"three"].iter().flat_map(|text| frame(text).to_vec()).collect();
         for size in 1..=body.len() {
             let mut frames = Frames::new(100);
             let mut found = Vec::new();

@@ -15,7 +15,9 @@ use crate::trust::{self, Untrusted};
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// systemd handed over something else.
-    #[error("what systemd handed over is no listening UNIX socket ({0}); see ListenStream= of the socket unit")]
+    #[error(
+        "what systemd handed over is no listening UNIX socket ({0}); see ListenStream= of the socket unit"
+    )]
     Inherited(#[source] io::Error),
     /// Others could put a socket of theirs there.
     #[error("the folder of the socket: {0}")]
@@ -58,7 +60,9 @@ fn bind(path: &Path) -> Result<StdListener, ListenError> {
     trust::check(&std::path::absolute(folder).map_err(io)?, trust::Kind::File)?;
     match fs::symlink_metadata(path) {
         // One that nobody listens on was left by a proxy that was killed.
-        Ok(file) if file.file_type().is_socket() && std::os::unix::net::UnixStream::connect(path).is_err() => {
+        Ok(file)
+            if file.file_type().is_socket() && std::os::unix::net::UnixStream::connect(path).is_err() =>
+        {
             fs::remove_file(path).map_err(io)?;
         }
         Ok(_) => return Err(ListenError::InUse { path: path.to_owned() }),

@@ -66,7 +66,11 @@ pub struct Options {
 ///
 /// # Errors
 /// There is nothing to listen on.
-pub async fn run(options: &Options, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), ListenError> {
+pub async fn run(
+    options: &Options,
+    ready: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+) -> Result<(), ListenError> {
     let listener = listener::listen(&options.listen)?;
     let runtime = Arc::new(Runtime::new(&options.runtime));
     let shared = Arc::new(Shared { runtime, health_file: options.health_file.clone() });

@@ -20,7 +20,8 @@ pub(super) struct Unavailable(String);
 
 impl Unavailable {
     pub(super) fn new(socket: &Path, reason: &str) -> Self {
-        let reason = format!("strict-groups: the runtime at {} cannot be reached: {reason}", socket.display());
+        let reason =
+            format!("strict-groups: the runtime at {} cannot be reached: {reason}", socket.display());
         Self(text::one_line(&reason, LONGEST))
     }
 
@@ -63,7 +64,9 @@ impl Failed {
     fn code(&self) -> Code {
         match self {
             Self::Unavailable(_) => Code::Unavailable,
-            Self::Refused(Refused::NotEnforced { .. } | Refused::OldSandbox { .. }) => Code::FailedPrecondition,
+            Self::Refused(Refused::NotEnforced { .. } | Refused::OldSandbox { .. }) => {
+                Code::FailedPrecondition
+            }
             Self::Refused(_) => Code::InvalidArgument,
             Self::Body(FrameError::Compressed) => Code::Unimplemented,
             Self::Body(FrameError::TooLarge) => Code::ResourceExhausted,

@@ -114,7 +114,9 @@ impl Runtime {
         known.native = Some(native);
         if known.told.replace(native) != Some(native) {
             if native {
-                info!("the runtime supports supplementalGroupsPolicy itself: everything is passed on as it is");
+                info!(
+                    "the runtime supports supplementalGroupsPolicy itself: everything is passed on as it is"
+                );
             } else {
                 info!("the runtime does not support supplementalGroupsPolicy: the proxy adds it");
             }

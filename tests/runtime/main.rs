@@ -17,6 +17,7 @@ mod audit;
 mod bad_annotation;
 mod company;
 mod compare;
+mod cri_proxy;
 mod crowd;
 mod differential;
 mod foreign;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         bad_annotation::trials(),
         company::trials(),
         crowd::trials(),
+        cri_proxy::trials(),
         differential::trials(),
         gate::trials(),
         gid_range::trials(),

@@ -152,6 +152,7 @@ impl Cri {
             security_context: Some(v1::LinuxSandboxSecurityContext {
                 namespace_options: Some(pod.namespaces.clone()),
                 privileged: pod.privileged,
+                supplemental_groups_policy: pod.policy,
                 ..Default::default()
             }),
         });

@@ -14,6 +14,7 @@ pub(crate) struct Pod {
     pub(crate) handler: String,
     pub(crate) namespaces: v1::NamespaceOption,
     pub(crate) privileged: bool,
+    pub(crate) policy: i32,
 }
 
 impl Pod {
@@ -32,7 +33,7 @@ impl Pod {
             pid: v1::NamespaceMode::Container.into(),
             ..Default::default()
         };
-        Self { config, handler: String::new(), namespaces, privileged: false }
+        Self { config, handler: String::new(), namespaces, privileged: false, policy: 0 }
     }
 
     /// Adds an annotation.
@@ -77,6 +78,17 @@ impl Pod {
             gids: vec![mapping],
         });
         self.own_network()
+    }
+
+    /// `supplementalGroupsPolicy: Strict` in the pod's spec, as a kubelet from 1.31 on sends it.
+    pub(crate) fn strict_field(self) -> Self {
+        self.policy(v1::SupplementalGroupsPolicy::Strict.into())
+    }
+
+    /// Any number as the policy.
+    pub(crate) fn policy(mut self, number: i32) -> Self {
+        self.policy = number;
+        self
     }
 
     /// Allows privileged containers in the pod.

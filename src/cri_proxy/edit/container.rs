@@ -54,10 +54,7 @@ mod tests {
         assert_eq!(read(&[]), Ok(None));
         let strict = Strict { sandbox: "s1".into(), pod: "default/web".into(), container: "app".into() };
         assert_eq!(read(&request(1)), Ok(Some(strict)));
-        assert_eq!(
-            read(&request(7)),
-            Err(Refused::UnknownPolicy { pod: "default/web".into(), number: 7 })
-        );
+        assert_eq!(read(&request(7)), Err(Refused::UnknownPolicy { pod: "default/web".into(), number: 7 }));
         assert!(matches!(read(&[0x12, 9]), Err(Refused::NotUnderstood(_))));
     }
 }

@@ -19,7 +19,9 @@ const STRICT: u64 = 1;
 /// Why a request is not passed on. The text is what `kubectl describe pod` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum Refused {
-    #[error("strict-groups: pod {pod}: supplementalGroupsPolicy {number} is not known; it is 0 (Merge) or 1 (Strict)")]
+    #[error(
+        "strict-groups: pod {pod}: supplementalGroupsPolicy {number} is not known; it is 0 (Merge) or 1 (Strict)"
+    )]
     UnknownPolicy { pod: String, number: u64 },
     #[error(
         "strict-groups: pod {pod}: annotation {} says {}, but the pod's spec says supplementalGroupsPolicy: Strict; \
@@ -36,7 +38,9 @@ pub(super) enum Refused {
          Strict could reach this node; delete the pod, so that it is made again"
     )]
     OldSandbox { pod: String, container: String },
-    #[error("strict-groups: the request is not understood, so its supplementalGroupsPolicy cannot be told: {0}")]
+    #[error(
+        "strict-groups: the request is not understood, so its supplementalGroupsPolicy cannot be told: {0}"
+    )]
     NotUnderstood(&'static str),
 }
 

@@ -76,10 +76,15 @@ mod tests {
 
     #[test]
     fn what_contradicts_is_refused() {
-        for (key, value) in [("", "Merge"), ("/pod", "strict"), ("/container.a", "Merge"), ("/pods", "Strict ")] {
+        for (key, value) in
+            [("", "Merge"), ("/pod", "strict"), ("/container.a", "Merge"), ("/pods", "Strict ")]
+        {
             let key = format!("{ANNOTATION}{key}");
             let error = annotate(&request(1, &[(&key, value)])).unwrap_err().to_string();
-            assert!(error.contains("default/web") && error.contains(&key) && error.contains("Strict"), "{error}");
+            assert!(
+                error.contains("default/web") && error.contains(&key) && error.contains("Strict"),
+                "{error}"
+            );
         }
         assert!(annotate(&request(1, &[(ANNOTATION, "Strict")])).unwrap().is_some());
     }

@@ -100,7 +100,10 @@ pub(in crate::cri_proxy) fn answer(response: &[u8], keep_info: bool) -> Result<V
 
 /// The ids of the containers whose statuses stand in `message` as fields `number`, and which have no user; None
 /// for those that have one.
-pub(in crate::cri_proxy) fn without_user(message: &[u8], number: u32) -> Result<Vec<Option<String>>, NotAMessage> {
+pub(in crate::cri_proxy) fn without_user(
+    message: &[u8],
+    number: u32,
+) -> Result<Vec<Option<String>>, NotAMessage> {
     let statuses = wire::all(message, &[number])?;
     let id = |status: &[u8]| {
         let known = !wire::all(status, &[USER])?.is_empty();

@@ -1,0 +1,125 @@
+//! A node with the proxy before its runtime.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    support::{Containerd, Cri, Handler, Image, Kind, Options, Plugin, plugin, wait_for},
+    world::World,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+pub(super) struct Node {
+    pub(super) containerd: Containerd,
+    plugin: Mutex<Option<Plugin>>,
+    health: PathBuf,
+}
+
+impl Node {
+    /// A containerd of its own, without a plugin.
+    pub(super) fn start(world: &World, kind: Kind) -> Result<Self> {
+        let options = Options::default().handler(Handler::new("runc", world.machine.runc())).nri();
+        let containerd = Containerd::start(&world.machine, &world.run, kind, options)?;
+        containerd.import(&Image::announcement(&world.machine)?)?;
+        let health = containerd.dir().join("health");
+        Ok(Self { containerd, plugin: Mutex::default(), health })
+    }
+
+    /// Starts the plugin and waits until it says that it is registered.
+    pub(super) fn plugin(&self) -> Result<()> {
+        let health = self.health.to_str().context("the health file's path")?;
+        let plugin = Plugin::start(&self.containerd, None, &["--health-file", health])?;
+        *self.plugin.lock().unwrap_or_else(PoisonError::into_inner) = Some(plugin);
+        wait_for(PATIENCE, || {
+            std::fs::read_to_string(&self.health).ok()?.contains("containerd").then_some(())
+        })
+        .context("the plugin does not say that it is registered")
+    }
+
+    /// Ends the plugin, and takes away what it said last, which counts for some seconds more.
+    pub(super) fn stop_plugin(&self) -> Result<()> {
+        let plugin = self.plugin.lock().unwrap_or_else(PoisonError::into_inner).take();
+        plugin.context("there is no plugin")?.stop(Signal::SIGTERM)?;
+        match std::fs::remove_file(&self.health) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A proxy before the runtime.
+    pub(super) fn proxy(&self) -> Result<Proxy> {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let socket = self.containerd.dir().join(format!("p{number}.sock"));
+        Proxy::start(self, &socket)
+    }
+}
+
+pub(super) struct Proxy {
+    child: Mutex<Child>,
+    pub(super) socket: PathBuf,
+    pub(super) cri: Cri,
+    log: PathBuf,
+}
+
+impl Proxy {
+    pub(super) fn start(node: &Node, socket: &Path) -> Result<Self> {
+        let run = node.containerd.run();
+        let log = socket.with_extension("log");
+        let output = File::options().append(true).create(true).open(&log)?;
+        let mut command = Command::new(plugin::binary(run)?);
+        command.arg("cri-proxy").arg("--listen").arg(socket);
+        command
+            .arg("--runtime-endpoint")
+            .arg(node.containerd.socket())
+            .arg("--health-file")
+            .arg(&node.health);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = Mutex::new(run.spawn(&mut command)?);
+        let cri = Cri::new(socket, run.name())?;
+        let proxy = Self { child, socket: socket.to_owned(), cri, log };
+        let ready = wait_for(PATIENCE, || proxy.cri.is_ready().then_some(()));
+        ready.with_context(|| format!("the proxy does not answer; its log:\n{}", proxy.log()))?;
+        Ok(proxy)
+    }
+
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it by this signal and waits.
+    pub(super) fn stop(&self, signal: Signal) -> Result<()> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        kill(Pid::from_raw(child.id().try_into()?), signal)?;
+        let Some(status) = wait_for(PATIENCE, || child.try_wait().transpose()) else {
+            bail!("the proxy does not end; its log:\n{}", self.log());
+        };
+        let status = status?;
+        ensure!(signal == Signal::SIGKILL || status.success(), "{status}; its log:\n{}", self.log());
+        Ok(())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
