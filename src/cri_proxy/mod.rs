@@ -40,7 +40,7 @@ use runtime::Runtime;
 use upstream::Upstream;
 
 /// Where the kubelet is pointed at unless the command line says otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/strict-groups/cri.sock";
+pub const DEFAULT_SOCKET: &str = "/run/strict-groups-cri/cri.sock";
 
 /// How long calls may go on after we were told to stop. Streams, which never end, are cut then.
 const DRAIN: Duration = Duration::from_secs(5);

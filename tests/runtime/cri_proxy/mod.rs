@@ -130,7 +130,7 @@ fn refusals(world: &World) -> Result<()> {
     refused(
         cri.run_pod(&Pod::new("web").policy(7)),
         tonic::Code::InvalidArgument,
-        &["default/web", "policy", "7"],
+        &["default/web", "supplementalGroupsPolicy 7"],
     )?;
 
     let pod = cri.run_pod(&Pod::new("web").strict_field())?;

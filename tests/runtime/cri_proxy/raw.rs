@@ -122,11 +122,14 @@ impl Client {
     ) -> Result<()> {
         let path: PathAndQuery = path.parse()?;
         let mut client = self.client();
-        self.runtime.block_on(async {
+        let mut stream = self.runtime.block_on(async {
             client.ready().await.map_err(|error| anyhow::anyhow!(error))?;
-            let mut stream = client.server_streaming(Request::new(Vec::new()), path, Raw).await?.into_inner();
-            // What is sent meanwhile waits in the socket.
-            meanwhile()?;
+            let answer = client.server_streaming(Request::new(Vec::new()), path, Raw).await?;
+            Ok::<_, anyhow::Error>(answer.into_inner())
+        })?;
+        // What is sent meanwhile waits in the socket.
+        meanwhile()?;
+        self.runtime.block_on(async {
             let wait = async {
                 while let Some(message) = stream.next().await {
                     if enough(&message?) {
