@@ -23,7 +23,11 @@ use process::{PATIENCE, Process, WAITING, binary};
 
 fn start(dir: tempfile::TempDir, arguments: &[&str]) -> Process {
     let mut command = Command::new(binary(dir.path()));
-    command.args(process::plugin(dir.path())).args(arguments).env_remove("RUST_LOG").env_remove("JOURNAL_STREAM");
+    command
+        .args(process::plugin(dir.path()))
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .env_remove("JOURNAL_STREAM");
     Process::spawn(dir, &mut command)
 }
 

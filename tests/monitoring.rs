@@ -96,8 +96,12 @@ fn the_dashboard_is_one() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     text(&dashboard, "title");
     assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 36);
-    let variables: BTreeSet<&str> =
-        dashboard["templating"]["list"].as_array().unwrap().iter().map(|variable| text(variable, "name")).collect();
+    let variables: BTreeSet<&str> = dashboard["templating"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|variable| text(variable, "name"))
+        .collect();
     assert_eq!(variables, BTreeSet::from(["datasource", "instance"]));
     check(text(&dashboard["templating"]["list"][1], "definition"));
     let mut ids = BTreeSet::new();
@@ -105,7 +109,10 @@ fn the_dashboard_is_one() {
         assert!(ids.insert(panel["id"].as_u64().unwrap()), "twice: {panel}");
         text(panel, "title");
         text(panel, "description");
-        assert!(panel["gridPos"]["x"].as_u64().unwrap() + panel["gridPos"]["w"].as_u64().unwrap() <= 24, "{panel}");
+        assert!(
+            panel["gridPos"]["x"].as_u64().unwrap() + panel["gridPos"]["w"].as_u64().unwrap() <= 24,
+            "{panel}"
+        );
         for target in panel["targets"].as_array().unwrap() {
             assert_eq!(text(&target["datasource"], "uid"), "${datasource}");
             check(text(target, "expr"));

@@ -48,7 +48,9 @@ mod tests {
         for text in ["127.0.0.1:9880", "[::1]:9880", "0.0.0.0:0", "unix:/run/strict-groups/metrics.sock"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for text in ["", "9880", ":9880", "localhost:9880", "127.0.0.1", "unix:", "unix:relative", "unix:/a/", "/a"] {
+        for text in
+            ["", "9880", ":9880", "localhost:9880", "127.0.0.1", "unix:", "unix:relative", "unix:/a/", "/a"]
+        {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -8,8 +8,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tracing::{error, info, warn};
 
 use super::{
-    Container, Pod, audit::Audit, gates, pod_spec::PodSpecs, resolver::Resolver, settings::Settings,
-    subject::Subject, witness,
+    Container, Pod,
+    audit::Audit,
+    gates,
+    pod_spec::PodSpecs,
+    resolver::{Resolved, Resolver},
+    settings::Settings,
+    subject::Subject,
+    witness,
 };
 use crate::{
     containerd::Containers,
@@ -83,8 +89,8 @@ impl Survey {
         let resolver = Resolver::new(self.containers.clone());
         let path = self.settings.hook_path_text();
         match resolver.adopt(&container.id, &path, &gate, self.wait).await {
-            Ok(resolved) => {
-                self.metrics.groups_removed(resolved.removed.len());
+            Ok(Resolved { removed, .. }) => {
+                self.metrics.groups_removed(removed.len());
                 info!(
                     pod = pod.name,
                     namespace = pod.namespace,

@@ -61,7 +61,10 @@ impl NodeFeature {
         };
         match result {
             Ok(state) => {
-                if !matches!((self.state, state), (State::Written(_), State::Written(_)) | (State::Unknown, State::Absent)) {
+                if !matches!(
+                    (self.state, state),
+                    (State::Written(_), State::Written(_)) | (State::Unknown, State::Absent)
+                ) {
                     info!(file = %self.path.display(), label = LABEL, "the node's label is told: {enforced}");
                 }
                 self.state = state;

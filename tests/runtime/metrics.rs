@@ -57,14 +57,17 @@ fn counted(world: &World) -> Result<()> {
 
     let plugin = Plugin::start(&daemon, None, &["--metrics-address", "127.0.0.1:0"])?;
     let address = address(&plugin)?;
-    expect(&address, &[
-        ("strict_groups_registered", 1),
-        ("strict_groups_registrations_total", 1),
-        ("strict_groups_violations_at_registration", 1),
-        (r#"strict_groups_violations_total{found="at_registration"}"#, 1),
-        (r#"strict_groups_violations_total{found="at_start"}"#, 0),
-        (r#"strict_groups_handler_duration_seconds_count{event="synchronize"}"#, 1),
-    ])?;
+    expect(
+        &address,
+        &[
+            ("strict_groups_registered", 1),
+            ("strict_groups_registrations_total", 1),
+            ("strict_groups_violations_at_registration", 1),
+            (r#"strict_groups_violations_total{found="at_registration"}"#, 1),
+            (r#"strict_groups_violations_total{found="at_start"}"#, 0),
+            (r#"strict_groups_handler_duration_seconds_count{event="synchronize"}"#, 1),
+        ],
+    )?;
 
     for number in 0..3 {
         strict_works(&daemon, &format!("metrics-strict-{number}"))?;
@@ -76,20 +79,23 @@ fn counted(world: &World) -> Result<()> {
     ensure!(cri.create(&pod, &app()).is_err(), "it was not refused");
     let pod = cri.run_pod(&strict("metrics-lies").handler("lies"))?;
     cri.launch(&pod, &app())?;
-    expect(&address, &[
-        (r#"strict_groups_created_containers_total{policy="strict",result="accepted"}"#, 4),
-        (r#"strict_groups_created_containers_total{policy="strict",result="refused"}"#, 0),
-        (r#"strict_groups_created_containers_total{policy="merge",result="accepted"}"#, 2),
-        (r#"strict_groups_created_containers_total{policy="invalid",result="refused"}"#, 1),
-        (r#"strict_groups_started_containers_total{result="enforced"}"#, 3),
-        (r#"strict_groups_started_containers_total{result="violated"}"#, 1),
-        (r#"strict_groups_violations_total{found="at_start"}"#, 1),
-        (r#"strict_groups_refusals_total{reason="annotation"}"#, 1),
-        (r#"strict_groups_refusals_total{reason="runtime_api"}"#, 0),
-        ("strict_groups_removed_groups_total", 4),
-        (r#"strict_groups_handler_duration_seconds_count{event="create_container"}"#, 7),
-        (r#"strict_groups_handler_duration_seconds_count{event="post_start_container"}"#, 6),
-    ])?;
+    expect(
+        &address,
+        &[
+            (r#"strict_groups_created_containers_total{policy="strict",result="accepted"}"#, 4),
+            (r#"strict_groups_created_containers_total{policy="strict",result="refused"}"#, 0),
+            (r#"strict_groups_created_containers_total{policy="merge",result="accepted"}"#, 2),
+            (r#"strict_groups_created_containers_total{policy="invalid",result="refused"}"#, 1),
+            (r#"strict_groups_started_containers_total{result="enforced"}"#, 3),
+            (r#"strict_groups_started_containers_total{result="violated"}"#, 1),
+            (r#"strict_groups_violations_total{found="at_start"}"#, 1),
+            (r#"strict_groups_refusals_total{reason="annotation"}"#, 1),
+            (r#"strict_groups_refusals_total{reason="runtime_api"}"#, 0),
+            ("strict_groups_removed_groups_total", 4),
+            (r#"strict_groups_handler_duration_seconds_count{event="create_container"}"#, 7),
+            (r#"strict_groups_handler_duration_seconds_count{event="post_start_container"}"#, 6),
+        ],
+    )?;
     let text = scrape::tcp(&address)?;
     ensure!(!text.contains("metrics-"), "a pod's name: {text}");
 
@@ -113,7 +119,8 @@ fn greedy(world: &World) -> Result<()> {
                 while !stop.load(Ordering::Relaxed) {
                     if number % 4 > 0 {
                         let answer = scrape::tcp(&address).unwrap_or_default();
-                        answers.fetch_add(answer.contains("strict_groups_registered").into(), Ordering::Relaxed);
+                        answers
+                            .fetch_add(answer.contains("strict_groups_registered").into(), Ordering::Relaxed);
                     } else if let Ok(mut stream) = TcpStream::connect(&address) {
                         let _ = stream.write_all(b"GET /metrics HTT");
                         thread::sleep(Duration::from_millis(50));
@@ -135,7 +142,8 @@ fn greedy(world: &World) -> Result<()> {
     let text = scrape::tcp(&address)?;
     for event in ["create_container", "post_create_container", "post_start_container"] {
         let count = |le: &str| {
-            let series = format!(r#"strict_groups_handler_duration_seconds_bucket{{event="{event}",le="{le}"}}"#);
+            let series =
+                format!(r#"strict_groups_handler_duration_seconds_bucket{{event="{event}",le="{le}"}}"#);
             scrape::value(&text, &series)
         };
         let (quick, all) = (count("1"), count("+Inf"));

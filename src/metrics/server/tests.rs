@@ -4,11 +4,11 @@ use super::*;
 
 async fn ask(request: &[u8]) -> String {
     let (mut client, server) = duplex(64 << 10);
-    let served = tokio::spawn(answer(server, Arc::default()));
+    let task = tokio::spawn(answer(server, Arc::default()));
     client.write_all(request).await.unwrap();
     let mut response = Vec::new();
     client.read_to_end(&mut response).await.unwrap();
-    served.await.unwrap();
+    task.await.unwrap();
     String::from_utf8(response).unwrap()
 }
 
