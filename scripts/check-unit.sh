@@ -37,6 +37,8 @@ exposure 'the unit' 15
 exposure 'the CRI proxy' 15 strict-groups-cri-proxy.service
 mkdir "$units/kubelet.service.d" "$units/strict-groups.service.d"
 cp systemd/examples/kubelet-waits.conf "$units/kubelet.service.d/strict-groups.conf"
+cp systemd/examples/metrics.conf systemd/examples/node-feature.conf "$units/strict-groups.service.d/"
+exposure 'with metrics.conf and node-feature.conf' 15
 cp systemd/examples/only-registered.conf systemd/examples/network.conf "$units/strict-groups.service.d/"
 verify 'the unit with its drop-ins'
 exposure 'with network.conf' 20

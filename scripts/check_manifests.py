@@ -34,6 +34,7 @@ GOOD = {
     "crio": {"runtime": "crio"},
     "config": {"config": CONFIG, "namesOfGroups": False},
     "api": {"kubernetesApi": {"enabled": True}},
+    "metrics": {"metrics": {"enabled": True, "port": 9999}, "nodeFeatureDiscovery": {"enabled": True}},
     "everything": {
         "image": {"repository": "registry.example.com/strict-groups", "digest": DIGEST},
         "imagePullSecrets": [{"name": "registry"}],
@@ -52,6 +53,8 @@ BAD = {
     "a path that is not absolute": {"paths": {"hook": "opt/strict-groups"}},
     "a path with a slash at the end": {"paths": {"nri": "/var/run/nri/"}},
     "no node at a time": {"maxUnavailable": 0},
+    "a privileged port for metrics": {"metrics": {"enabled": True, "port": 80}},
+    "a folder for features that is not absolute": {"nodeFeatureDiscovery": {"featuresDir": "features.d"}},
     "a digest that is none": {"image": {"digest": "sha256:12"}},
 }
 
@@ -174,6 +177,15 @@ def check_chart():
             expect(pod["automountServiceAccountToken"] == api, f"chart, {name}: a token only for the API")
             expect(bool(only(documents, "ConfigMap")) == ("config" in values), f"chart, {name}: a ConfigMap only for a configuration")
             expect(("--config" in pod["initContainers"][0]["command"]) == ("config" in values), f"chart, {name}: --config")
+            plugin, metrics = pod["containers"][0], name == "metrics"
+            ports = [{"name": "metrics", "containerPort": 9999, "protocol": "TCP"}] if metrics else None
+            expect(plugin.get("ports") == ports, f"chart, {name}: a port only for metrics")
+            expect(("--metrics-address=0.0.0.0:9999" in plugin["args"]) == metrics, f"chart, {name}: --metrics-address")
+            open_to = [policy["spec"].get("ingress") for policy in only(documents, "NetworkPolicy")]
+            expect(any(open_to) == metrics, f"chart, {name}: nothing comes in but for metrics")
+            features = [mount for mount in plugin["volumeMounts"] if mount["name"] == "features"]
+            expect(bool(features) == metrics and not any(mount.get("readOnly") for mount in features), f"chart, {name}: a folder for features")
+            expect(any(argument.startswith("--nfd-features-dir=") for argument in plugin["args"]) == metrics, f"chart, {name}: --nfd-features-dir")
             print(f"chart, {name}: {len(documents)} documents, {count} validations")
         for name, values in BAD.items():
             try:

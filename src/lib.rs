@@ -24,6 +24,7 @@ pub mod list;
 pub mod logging;
 pub mod mark;
 pub mod membership;
+pub mod metrics;
 pub mod node_config;
 pub mod nri;
 pub mod place;

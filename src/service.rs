@@ -1,13 +1,16 @@
-//! What the plugin tells those that look after its process: systemd (`sd_notify(3)`), and a file for
-//! `strict-groups probe` where there is none.
+//! What the plugin tells others: systemd (`sd_notify(3)`), a file for `strict-groups probe` where there is none,
+//! and a file for Node Feature Discovery.
 //!
 //! All of it comes out of the event loop: where that hangs, it stops, and the process is started again.
 
 use std::{
     convert::Infallible,
     future::pending,
-    path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -18,9 +21,13 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+use crate::policy::Mode;
+
 mod health;
+mod node_feature;
 
 pub use health::{Health, HealthError};
+use node_feature::NodeFeature;
 
 /// Where the plugin's sign of life is unless the command line says otherwise.
 pub const HEALTH_FILE: &str = "/run/strict-groups/health";
@@ -36,16 +43,19 @@ pub type Registration = Option<String>;
 pub struct Service {
     ready_after: Option<Duration>,
     health_file: Option<PathBuf>,
+    /// None where it is not wanted, and when the plugin was asked to stop.
+    node_feature: Mutex<Option<NodeFeature>>,
     /// Whether systemd was told that the service is started.
     ready: AtomicBool,
 }
 
 impl Service {
     /// After `ready_after` the service counts as started also without a runtime; None: only with one.
-    /// `health_file` is for `strict-groups probe`.
+    /// `health_file` is for `strict-groups probe`, `features` the folder of Node Feature Discovery.
     #[must_use]
-    pub fn new(ready_after: Option<Duration>, health_file: Option<PathBuf>) -> Self {
-        Self { ready_after, health_file, ready: AtomicBool::new(false) }
+    pub fn new(ready_after: Option<Duration>, health_file: Option<PathBuf>, features: Option<&Path>) -> Self {
+        let node_feature = Mutex::new(features.map(NodeFeature::new));
+        Self { ready_after, health_file, node_feature, ready: AtomicBool::new(false) }
     }
 
     /// Does `work` while systemd knows that the configuration is being read again.
@@ -65,7 +75,11 @@ impl Service {
     }
 
     /// Tells, for as long as it is polled.
-    pub async fn report(&self, mut registration: watch::Receiver<Registration>) -> Infallible {
+    pub async fn report(
+        &self,
+        mut registration: watch::Receiver<Registration>,
+        mut mode: watch::Receiver<Mode>,
+    ) -> Infallible {
         // Two signs of life in the time after which systemd ends the service.
         let beat = sd_notify::watchdog_enabled().map_or(BEAT, |limit| BEAT.min(limit / 2));
         let mut beats = interval(beat.max(Duration::from_millis(1)));
@@ -79,6 +93,7 @@ impl Service {
                 || late.is_some_and(|late| late <= Instant::now());
             tell(state.as_deref(), now_ready && !self.ready.load(Ordering::Relaxed));
             self.ready.store(now_ready, Ordering::Relaxed);
+            self.label(state.is_some() && *mode.borrow_and_update() == Mode::Enforce);
             health_is_written = self.write(state, health_is_written);
             let too_late = async {
                 match late {
@@ -90,7 +105,20 @@ impl Service {
                 _ = beats.tick() => {}
                 () = too_late => {}
                 Ok(()) = registration.changed() => {}
+                Ok(()) = mode.changed() => {}
             }
+        }
+    }
+
+    /// Tells that the plugin was asked to stop.
+    pub fn stopping(&self) {
+        send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+        drop(self.node_feature.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn label(&self, enforced: bool) {
+        if let Some(feature) = self.node_feature.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            feature.tell(enforced, SystemTime::now());
         }
     }
 
@@ -119,11 +147,6 @@ fn tell(registration: Option<&str>, became_ready: bool) {
         news.push(NotifyState::Ready);
     }
     send(&news);
-}
-
-/// Tells systemd that the plugin was asked to stop.
-pub fn stopping() {
-    send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
 fn send(states: &[NotifyState<'_>]) {

@@ -1,6 +1,7 @@
 //! `strict-groups plugin`: the node daemon.
 
 use std::{
+    future::pending,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,10 +16,11 @@ use crate::{
     config::{Config, DEFAULT_PATH},
     containerd::{self, Containers},
     kubernetes::{Client, Lookup},
+    metrics::{self, Reload as Reloaded},
     nri::{self, Identity, Options},
     plugin::StrictGroups,
     privilege,
-    service::{self, Service},
+    service::Service,
     text,
     trust::{self, Untrusted},
 };
@@ -51,12 +53,18 @@ pub struct PluginArgs {
     /// Renew this file every few seconds, for strict-groups probe
     #[arg(long, value_name = "FILE")]
     health_file: Option<PathBuf>,
+    /// Give metrics for Prometheus: IP:PORT, or unix:PATH for a socket that is root's
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_address: Option<metrics::Address>,
+    /// Keep a feature file for Node Feature Discovery in its features.d while Strict is enforced
+    #[arg(long, value_name = "DIR")]
+    nfd_features_dir: Option<PathBuf>,
 }
 
 impl PluginArgs {
     fn service(&self) -> Service {
         let ready_after = (self.ready_after > 0).then(|| Duration::from_secs(self.ready_after.into()));
-        Service::new(ready_after, self.health_file.clone())
+        Service::new(ready_after, self.health_file.clone(), self.nfd_features_dir.as_deref())
     }
 }
 
@@ -135,12 +143,20 @@ async fn serve(
                 _ = hangup.recv() => config = told.reload(|| reload.again(config)),
             }
         }
-        service::stopping();
+        told.stopping();
     };
-    let registration = plugin.registration();
+    let (registration, mode) = (plugin.registration(), plugin.mode());
+    let counted = Arc::clone(plugin.metrics());
+    let give_metrics = async {
+        match &args.metrics_address {
+            Some(address) => metrics::serve(address, &counted).await,
+            None => pending().await,
+        }
+    };
     tokio::select! {
         ended = nri::run(plugin, options, stop) => ended?,
-        never = service.report(registration) => match never {},
+        never = service.report(registration, mode) => match never {},
+        never = give_metrics => match never {},
     }
     info!("stopped");
     Ok(())
@@ -170,9 +186,11 @@ impl Reload<'_> {
                     warn!("[kubernetes] counts when the plugin starts again; restart it");
                 }
                 self.plugin.reconfigure(node, hook_path);
+                self.plugin.metrics().reloaded(Reloaded::Success);
                 config
             }
             Err(error) => {
+                self.plugin.metrics().reloaded(Reloaded::Failure);
                 let error = text::one_line(&format!("{error:#}"), LONGEST_REASON);
                 error!("the configuration was not read again, the one before stays: {error}");
                 old

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     containerd::Containers,
+    metrics::{Audited, Metrics},
     policy::{self, Applied},
 };
 
@@ -26,11 +27,12 @@ pub(super) struct Audit {
     containers: Containers,
     names: Names,
     permits: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl Audit {
-    pub(super) fn new(containers: Containers, names: Names) -> Self {
-        Self { containers, names, permits: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn new(containers: Containers, names: Names, metrics: Arc<Metrics>) -> Self {
+        Self { containers, names, permits: Arc::new(Semaphore::new(AT_ONCE)), metrics }
     }
 
     /// Reports on a container that was just started, after the answer to the runtime.
@@ -61,7 +63,13 @@ impl Audit {
             Ok(decision) => (decision.policy.as_str(), "annotation".to_owned()),
             Err(_) => ("refused", "annotation".to_owned()),
         };
-        let would = Resolver::new(self.containers.clone()).would_resolve(&container.id, wait).await;
+        let resolver = Resolver::new(self.containers.clone());
+        let would = resolver.would_resolve(&container.id, wait).await;
+        self.metrics.audited(match &would {
+            Ok(Resolved { removed, .. }) if removed.is_empty() => Audited::Unchanged,
+            Ok(_) => Audited::WouldLose,
+            Err(_) => Audited::Unknown,
+        });
         match would {
             Ok(Resolved { groups, removed }) => {
                 let would_remove_groups = self.names.beside(container.pid, &removed).await;

@@ -33,11 +33,12 @@ use crate::{
     containerd::{ContainerdError, Containers},
     gate::{Gate, State},
     kubernetes::Lookup,
+    metrics::{Created, Event, Metrics, Refusal},
     nri::{
         self, BoxError, Events, Plugin, RuntimeInfo,
         api::{ContainerUpdate, CreateContainerResponse},
     },
-    policy::{NodePolicy, Policy, PolicyError},
+    policy::{Mode, NodePolicy, Policy, PolicyError},
     service::Registration,
     text,
 };
@@ -84,6 +85,8 @@ pub struct StrictGroups {
     /// Milliseconds that one call to containerd may take.
     wait: AtomicU64,
     registration: watch::Sender<Registration>,
+    mode: watch::Sender<Mode>,
+    metrics: Arc<Metrics>,
 }
 
 impl StrictGroups {
@@ -93,12 +96,16 @@ impl StrictGroups {
     #[must_use]
     pub fn new(node: NodePolicy, hook_path: PathBuf, containers: Containers) -> Self {
         let names = Names::default();
+        let metrics = Arc::new(Metrics::default());
+        metrics.set_audit(node.mode == Mode::Audit);
         Self {
+            mode: watch::Sender::new(node.mode),
             settings: RwLock::new(Arc::new(Settings { node, hook_path })),
             resolver: Resolver::new(containers.clone()),
-            audit: Audit::new(containers.clone(), names.clone()),
+            audit: Audit::new(containers.clone(), names.clone(), Arc::clone(&metrics)),
             containers,
-            witness: Witness::new(names),
+            witness: Witness::new(names, Arc::clone(&metrics)),
+            metrics,
             specs: PodSpecs::default(),
             containerd: AtomicBool::new(true),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
@@ -119,14 +126,29 @@ impl StrictGroups {
         self.registration.subscribe()
     }
 
+    /// Whether the node's configuration counts, now and later.
+    #[must_use]
+    pub fn mode(&self) -> watch::Receiver<Mode> {
+        self.mode.subscribe()
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     fn wait(&self) -> Duration {
         Duration::from_millis(self.wait.load(Ordering::Relaxed))
     }
 
     /// Goes on with another configuration. What was decided before stays as it is.
     pub fn reconfigure(&self, node: NodePolicy, hook_path: PathBuf) {
+        self.metrics.set_audit(node.mode == Mode::Audit);
+        let mode = node.mode;
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Settings { node, hook_path });
+        self.mode.send_replace(mode);
         self.warn_of_a_silent_audit();
     }
 
@@ -168,12 +190,14 @@ impl Plugin for StrictGroups {
         pods: Vec<Pod>,
         containers: Vec<Container>,
     ) -> Result<Vec<ContainerUpdate>, BoxError> {
+        let _timer = self.metrics.time(Event::Synchronize);
         if self.on_containerd() {
             let survey = Survey {
                 settings: self.settings(),
                 audit: self.audit.clone(),
                 containers: self.containers.clone(),
                 specs: self.specs.clone(),
+                metrics: Arc::clone(&self.metrics),
                 wait: self.wait(),
             };
             // What can be resolved should be before the runtime goes on, but a
@@ -187,11 +211,13 @@ impl Plugin for StrictGroups {
     }
 
     async fn run_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
+        let _timer = self.metrics.time(Event::RunPodSandbox);
         self.specs.begin(&pod);
         Ok(())
     }
 
     async fn remove_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
+        let _timer = self.metrics.time(Event::RemovePodSandbox);
         self.specs.forget(&pod);
         Ok(())
     }
@@ -201,12 +227,15 @@ impl Plugin for StrictGroups {
         pod: Pod,
         container: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
+        let _timer = self.metrics.time(Event::CreateContainer);
         let declared = self.specs.of(&pod, self.wait()).await;
         let spec = declared.as_ref().and_then(|declared| declared.policy.as_deref());
         let settings = self.settings();
         let decision = match settings.decide(&pod, &container, spec) {
             Ok(decision) => decision,
             Err(source) => {
+                self.metrics.created(Created::InvalidRefused);
+                self.metrics.refused(Refusal::from(&source));
                 let subject = Subject::new(&pod, &container);
                 warn!(
                     pod = pod.name,
@@ -218,6 +247,7 @@ impl Plugin for StrictGroups {
             }
         };
         if decision.policy == Policy::Merge {
+            self.metrics.created(Created::MergeAccepted);
             let mark = settings.needs_mark(&pod, &container);
             return Ok(if mark { settings.inject_mark() } else { CreateContainerResponse::default() });
         }
@@ -227,6 +257,8 @@ impl Plugin for StrictGroups {
             // Asked now, because an error is a readable refusal only here:
             // from post-create on the gate can only say that it was left shut.
             if let Err(source) = self.resolver.check(&pod.id, self.wait()).await {
+                self.metrics.created(Created::StrictRefused);
+                self.metrics.refused(Refusal::RuntimeApi);
                 error!(
                     pod = pod.name,
                     namespace = pod.namespace,
@@ -236,6 +268,7 @@ impl Plugin for StrictGroups {
                 return Err(Refused::NotEnforceable { subject, source }.into());
             }
         }
+        self.metrics.created(Created::StrictAccepted);
         // containerd's record has what the kubelet really sent.
         let declared = declared.filter(|_| !self.on_containerd()).and_then(|declared| declared.groups);
         Ok(settings.inject(&Gate {
@@ -246,15 +279,18 @@ impl Plugin for StrictGroups {
     }
 
     async fn post_create_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
+        let _timer = self.metrics.time(Event::PostCreateContainer);
         let pending = gates(&container).any(|gate| matches!(gate.state, State::Pending { .. }));
         if !pending || !self.on_containerd() {
             return Ok(());
         }
         match self.resolver.resolve(&container.id, self.wait()).await {
             Ok(Resolved { groups, removed }) => {
+                self.metrics.groups_removed(removed.len());
                 debug!(subject = %Subject::new(&pod, &container), ?groups, ?removed, "resolved");
             }
             Err(reason) => {
+                self.metrics.refused(Refusal::from(&reason));
                 error!(
                     pod = pod.name,
                     namespace = pod.namespace,
@@ -267,6 +303,7 @@ impl Plugin for StrictGroups {
     }
 
     async fn post_start_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
+        let _timer = self.metrics.time(Event::PostStartContainer);
         let resolved = gates(&container).find_map(|gate| match gate.state {
             State::Resolved { groups, removed } => Some((groups, removed)),
             State::Pending { .. } | State::Refused { .. } => None,
@@ -285,10 +322,12 @@ impl Plugin for StrictGroups {
     fn connected(&self, runtime: &RuntimeInfo, _: &nri::Runtime) {
         let name = text::one_line(&format!("{} {}", runtime.name, runtime.version), RUNTIME_SHOWN);
         self.registration.send_replace(Some(name));
+        self.metrics.set_registered(true);
     }
 
     fn disconnected(&self, reason: &nri::Error) {
         self.registration.send_replace(None);
+        self.metrics.set_registered(false);
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
     }
 }

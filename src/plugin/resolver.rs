@@ -14,6 +14,7 @@ use crate::{
     declared::{self, DeclaredError},
     gate::Gate,
     groups,
+    metrics::Refusal,
     spec::{self, SpecError},
     text,
 };
@@ -38,6 +39,18 @@ pub(super) enum ResolveError {
     Declared(#[from] DeclaredError),
     #[error("the container's spec cannot be filtered: {0}")]
     Spec(#[from] SpecError),
+}
+
+impl From<&ResolveError> for Refusal {
+    fn from(error: &ResolveError) -> Self {
+        match error {
+            ResolveError::Containerd(_) => Self::RuntimeApi,
+            ResolveError::SpecType { .. }
+            | ResolveError::NoExtension
+            | ResolveError::Declared(_)
+            | ResolveError::Spec(_) => Self::Record,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -90,12 +103,12 @@ impl Resolver {
         path: &str,
         gate: &Gate,
         wait: Duration,
-    ) -> Result<(), ResolveError> {
+    ) -> Result<Resolved, ResolveError> {
         let (spec, _) = self.read(id, wait).await?;
         if let Some(value) = spec::shut(&spec.value, path, gate)? {
             self.containers.update_spec(id, Any { type_url: spec.type_url, value }, wait).await?;
         }
-        self.resolve(id, wait).await.map(drop)
+        self.resolve(id, wait).await
     }
 
     /// What container `id` would be resolved to if it were Strict. Nothing is written.

@@ -8,13 +8,20 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tracing::{error, info, warn};
 
 use super::{
-    Container, Pod, audit::Audit, gates, pod_spec::PodSpecs, resolver::Resolver, settings::Settings,
-    subject::Subject, witness,
+    Container, Pod,
+    audit::Audit,
+    gates,
+    pod_spec::PodSpecs,
+    resolver::{Resolved, Resolver},
+    settings::Settings,
+    subject::Subject,
+    witness,
 };
 use crate::{
     containerd::Containers,
     gate::{Gate, State},
     identity::{self, IdentityError},
+    metrics::{Metrics, Refusal},
     nri::api::ContainerState,
     policy::{Decision, Policy, PolicyError},
 };
@@ -26,6 +33,7 @@ pub(super) struct Survey {
     pub(super) audit: Audit,
     pub(super) containers: Containers,
     pub(super) specs: PodSpecs,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) wait: Duration,
 }
 
@@ -42,11 +50,13 @@ impl Survey {
                 self.created(pod, container).await;
             }
         }
+        let mut violations = 0;
         for container in in_state(&[ContainerState::ContainerRunning, ContainerState::ContainerPaused]) {
             if let Some(pod) = of_pod(container) {
-                self.running(pod, container).await;
+                violations += u64::from(self.running(pod, container).await);
             }
         }
+        self.metrics.found_at_registration(violations);
     }
 
     async fn decide(&self, pod: &Pod, container: &Container) -> Result<Decision, PolicyError> {
@@ -65,7 +75,10 @@ impl Survey {
             None => match self.decide(pod, container).await {
                 Ok(decision) if decision.policy == Policy::Merge => return self.merge(pod, container).await,
                 Ok(_) => State::Pending { declared: None },
-                Err(error) => State::Refused { reason: error.to_string() },
+                Err(error) => {
+                    self.metrics.refused(Refusal::from(&error));
+                    State::Refused { reason: error.to_string() }
+                }
             },
         };
         let outcome = match &state {
@@ -76,18 +89,24 @@ impl Survey {
         let resolver = Resolver::new(self.containers.clone());
         let path = self.settings.hook_path_text();
         match resolver.adopt(&container.id, &path, &gate, self.wait).await {
-            Ok(()) => info!(
-                pod = pod.name,
-                namespace = pod.namespace,
-                container = container.name,
-                "was created while the plugin was away; {outcome}"
-            ),
-            Err(reason) => error!(
-                pod = pod.name,
-                namespace = pod.namespace,
-                container = container.name,
-                "was created while the plugin was away and could not be enforced: {reason}"
-            ),
+            Ok(Resolved { removed, .. }) => {
+                self.metrics.groups_removed(removed.len());
+                info!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "was created while the plugin was away; {outcome}"
+                );
+            }
+            Err(reason) => {
+                self.metrics.refused(Refusal::from(&reason));
+                error!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    container = container.name,
+                    "was created while the plugin was away and could not be enforced: {reason}"
+                );
+            }
         }
     }
 
@@ -108,15 +127,16 @@ impl Survey {
         }
     }
 
-    /// A container that runs: nothing can be changed, but it is said.
-    async fn running(&self, pod: &Pod, container: &Container) {
+    /// A container that runs: nothing can be changed, but it is said. Whether it holds what it must not have.
+    async fn running(&self, pod: &Pod, container: &Container) -> bool {
         if self.settings.is_audit() && self.is_left_alone(pod, container).await {
-            return self.audit.report(&self.settings, pod, container, self.wait).await;
+            self.audit.report(&self.settings, pod, container, self.wait).await;
+            return false;
         }
-        let Some(allowed) = self.allowed(pod, container).await else { return };
+        let Some(allowed) = self.allowed(pod, container).await else { return false };
         let process = match identity::of_process(container.pid) {
             Ok(process) => process,
-            Err(IdentityError::Gone { .. }) => return,
+            Err(IdentityError::Gone { .. }) => return false,
             Err(reason) => {
                 warn!(
                     pod = pod.name,
@@ -124,7 +144,7 @@ impl Survey {
                     container = container.name,
                     "cannot be looked at: {reason}"
                 );
-                return;
+                return false;
             }
         };
         let extra = witness::not_allowed(&process, &allowed.groups(process.gid));
@@ -139,6 +159,7 @@ impl Survey {
                  away or took them itself (CAP_SETGID); delete the pod to have it enforced"
             );
         }
+        !extra.is_empty()
     }
 
     /// Whether nobody made it Strict, nor asks for it.

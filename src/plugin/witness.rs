@@ -1,19 +1,25 @@
 //! Looks at the first process of a Strict container after its start, and says
 //! in one line what became of it.
 
+use std::sync::Arc;
+
 use tracing::{debug, error, info};
 
 use super::{Container, Pod, names::Names};
-use crate::identity::{self, Identity, IdentityError};
+use crate::{
+    identity::{self, Identity, IdentityError},
+    metrics::{Metrics, Started},
+};
 
 #[derive(Debug)]
 pub(super) struct Witness {
     names: Names,
+    metrics: Arc<Metrics>,
 }
 
 impl Witness {
-    pub(super) fn new(names: Names) -> Self {
-        Self { names }
+    pub(super) fn new(names: Names, metrics: Arc<Metrics>) -> Self {
+        Self { names, metrics }
     }
 
     /// Compares the first process of `container` with the `groups` that it was
@@ -29,12 +35,20 @@ impl Witness {
             Ok(process) => {
                 let extra = not_allowed(&process, groups);
                 if !extra.is_empty() {
+                    self.metrics.started(Started::Violated);
                     line.violated(&process, &extra);
                     return;
                 }
+                self.metrics.started(Started::Enforced);
             }
-            Err(IdentityError::Gone { .. }) => debug!(pid = container.pid, "ended before it was looked at"),
-            Err(error) => line.not_seen(&error),
+            Err(IdentityError::Gone { .. }) => {
+                self.metrics.started(Started::Enforced);
+                debug!(pid = container.pid, "ended before it was looked at");
+            }
+            Err(error) => {
+                self.metrics.started(Started::Unseen);
+                line.not_seen(&error);
+            }
         }
         if removed.is_empty() {
             line.enforced("");

@@ -31,8 +31,10 @@ mod launched;
 mod lifecycle;
 mod list;
 mod log_line;
+mod metrics;
 mod node_config;
 mod node_default;
+mod node_feature;
 #[cfg(feature = "kubernetes-api")]
 mod pod_spec;
 mod privilege;
@@ -78,8 +80,10 @@ fn main() -> ExitCode {
         lifecycle::trials(),
         list::trials(),
         log_line::trials(),
+        metrics::trials(),
         node_config::trials(),
         node_default::trials(),
+        node_feature::trials(),
         #[cfg(feature = "kubernetes-api")]
         pod_spec::trials(),
         privilege::trials(),

@@ -14,7 +14,7 @@ use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("witness::sees_a_runtime_that_gives_more_groups", |world| {
-        let daemon = fresh_with(world, Kind::V1_7, options(world)?)?;
+        let daemon = fresh_with(world, Kind::V1_7, options(world, "witness")?)?;
         let plugin = Plugin::start(&daemon, None, &[])?;
         let pod = daemon.cri().run_pod(&strict("witness-lies").handler("lies"))?;
         let container = daemon.cri().launch(&pod, &app())?;
@@ -42,11 +42,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Beside runc: a runtime that puts a group back and leaves the hooks out,
 /// and one whose `start` takes until the process has ended (not the sandbox's).
-fn options(world: &World) -> Result<Options> {
+pub(crate) fn options(world: &World, whose: &str) -> Result<Options> {
     let runc = world.machine.runc();
     let lies = script(
         world,
-        "lies",
+        &format!("{whose}-lies"),
         &runc,
         r#"case " $* " in *" create "*)
     sed -i 's/"additionalGids":\[/&50000,/; s/"createRuntime":/"none":/' "$bundle/config.json" ;;
@@ -55,7 +55,7 @@ exec "$runc" "$@""#,
     )?;
     let waits = script(
         world,
-        "waits",
+        &format!("{whose}-waits"),
         &runc,
         r#""$runc" "$@" || exit
 case " $* " in *" start "*)
