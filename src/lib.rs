@@ -5,6 +5,7 @@
 //! in, decision out. [`nri`] is an NRI plugin stub that knows nothing of groups.
 
 mod bundle;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -22,6 +22,9 @@ mod health;
 
 pub use health::{Health, HealthError};
 
+/// Where the plugin's sign of life is on a node that runs it by systemd.
+pub const HEALTH_FILE: &str = "/run/strict-groups/health";
+
 /// How often a sign of life is given, unless systemd wants it more often.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -88,6 +91,15 @@ impl Service {
                 () = too_late => {}
                 Ok(()) = registration.changed() => {}
             }
+        }
+    }
+
+    /// Takes the sign of life away: who looks for it need not wait until it is too old.
+    pub fn end(&self) {
+        if let Some(file) = &self.health_file
+            && let Err(error) = std::fs::remove_file(file)
+        {
+            debug!("{} stays: {error}", file.display());
         }
     }
 

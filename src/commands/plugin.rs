@@ -142,6 +142,7 @@ async fn serve(
         ended = nri::run(plugin, options, stop) => ended?,
         never = service.report(registration) => match never {},
     }
+    service.end();
     info!("stopped");
     Ok(())
 }
