@@ -36,5 +36,7 @@ pub mod service;
 pub mod spec;
 pub mod static_gate;
 mod text;
+#[cfg(test)]
+mod troubleshooting;
 pub mod trust;
 mod unix_stream;

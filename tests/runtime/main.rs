@@ -15,6 +15,7 @@ mod announcement;
 mod api_away;
 mod audit;
 mod bad_annotation;
+mod check;
 mod company;
 mod compare;
 mod crowd;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         api_away::trials(),
         audit::trials(),
         bad_annotation::trials(),
+        check::trials(),
         company::trials(),
         crowd::trials(),
         differential::trials(),
