@@ -63,8 +63,9 @@ fn the_document_has_each_message_and_no_other() {
 #[test]
 fn each_message_is_one_line_with_a_cause_and_a_cure() {
     for row in rows() {
-        let [message, cause, cure] = row.as_slice() else { panic!("not three cells: {row:?}") };
-        assert!(message.ends_with("``") && cause.len() > 10 && cure.len() > 10, "{row:?}");
+        assert_eq!(row.len(), 3, "not message, cause and cure: {row:?}");
+        let (message, cause, cure) = (row[0], row[1], row[2]);
+        assert!(message.ends_with("``") && !cause.is_empty() && !cure.is_empty(), "{row:?}");
     }
     assert!(samples::all().iter().all(|text| !text.contains('\n')));
 }
