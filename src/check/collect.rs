@@ -192,12 +192,14 @@ fn find(name: &str) -> Option<PathBuf> {
 
 fn node_config(config: &Config, path: Option<&Path>) -> NodeConfig {
     let node = config.node_policy();
+    let path = path.unwrap_or(Path::new(config::DEFAULT_PATH));
     NodeConfig {
-        path: path.unwrap_or(Path::new(config::DEFAULT_PATH)).to_owned(),
+        path: path.to_owned(),
         audit: node.mode == crate::policy::Mode::Audit,
         wrapper_resolves: config.runtime().ungated() == Ungated::Resolve,
         summary: format!(
-            "mode {}, default policy {}, rules: {}",
+            "{}mode {}, default policy {}, rules: {}",
+            if path.exists() { "" } else { "not there, so " },
             node.mode.as_str(),
             node.default.policy,
             node.rules.len()
