@@ -26,7 +26,7 @@ pub struct Cli {
 pub enum Command {
     /// Enforce Strict on this node: run as an NRI plugin until told to stop
     Plugin(plugin::PluginArgs),
-    /// Tell whether a configuration file can be used
+    /// Tell whether Strict is enforced on this node, and what is missing; or whether a configuration can be used
     Check(check::CheckArgs),
     /// Print or write the container runtime's configuration: NRI on, and the static gate
     Config(config::ConfigArgs),

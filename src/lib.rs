@@ -5,6 +5,7 @@
 //! in, decision out. [`nri`] is an NRI plugin stub that knows nothing of groups.
 
 mod bundle;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -37,5 +38,7 @@ pub mod service;
 pub mod spec;
 pub mod static_gate;
 mod text;
+#[cfg(test)]
+mod troubleshooting;
 pub mod trust;
 mod unix_stream;

@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         Cli { command: Command::Plugin(args), log_level } => {
             report(logging::start(log_level.into()).and_then(|()| plugin::run(&args)))
         }
-        Cli { command: Command::Check(args), .. } => report(check::run(&args)),
+        Cli { command: Command::Check(args), .. } => {
+            check::run(&args).unwrap_or_else(|error| report(Err(error)))
+        }
         Cli { command: Command::Config(args), .. } => {
             config::run(&args).unwrap_or_else(|error| report(Err(error)))
         }

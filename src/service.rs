@@ -29,7 +29,7 @@ mod node_feature;
 pub use health::{Health, HealthError};
 use node_feature::NodeFeature;
 
-/// Where the plugin's sign of life is unless the command line says otherwise.
+/// Where the plugin's sign of life is on a node that runs it by systemd.
 pub const HEALTH_FILE: &str = "/run/strict-groups/health";
 
 /// How often a sign of life is given, unless systemd wants it more often.
@@ -114,6 +114,15 @@ impl Service {
     pub fn stopping(&self) {
         send(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
         drop(self.node_feature.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Takes the sign of life away: who looks for it need not wait until it is too old.
+    pub fn end(&self) {
+        if let Some(file) = &self.health_file
+            && let Err(error) = std::fs::remove_file(file)
+        {
+            debug!("{} stays: {error}", file.display());
+        }
     }
 
     fn label(&self, enforced: bool) {

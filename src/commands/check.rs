@@ -1,30 +1,120 @@
-//! `strict-groups check`: is what an operator set up usable?
+//! `strict-groups check`: does Strict hold on this node? With `--config` alone: can a configuration be used?
 
-use std::path::{Path, PathBuf};
-
-use anyhow::Context;
-use clap::Args;
-
-use crate::{
-    config::{Config, ConfigError},
-    policy::NodePolicy,
-    trust,
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
-/// Checks a configuration file. Exits 0 if it can be used, else 1 with file, line, key and what is legal.
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use crate::{
+    check::{self, Places, judge::judge, report::Verdict},
+    config::{Config, ConfigError},
+    list::endpoint,
+    nri,
+    policy::NodePolicy,
+    service, trust,
+};
+
+/// How long the whole look may take, also where a file system hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Looks whether Strict is enforced on this node: what is there, what is missing, and what mends it.
+/// Exits 0 if it is enforced or the runtime has it itself, else 1.
+///
+/// With --config FILE it looks at that file alone. Exits 0 if it can be used, else 1 with file, line, key
+/// and what is legal.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The configuration to check; it may lie anywhere and belong to anybody
-    #[arg(long, value_name = "FILE", required = true)]
-    config: PathBuf,
+    /// Validate this configuration and look at nothing else; it may lie anywhere and belong to anybody
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["output", "runtime_endpoint", "nri_socket", "health_file", "node_config"]
+    )]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
-/// Runs the command.
+#[derive(Debug, Args)]
+struct NodeArgs {
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Output,
+    /// The container runtime's socket, like crictl's [default: containerd's usual one, else CRI-O's]
+    #[arg(short, long, value_name = "ENDPOINT")]
+    runtime_endpoint: Option<String>,
+    /// The runtime's NRI socket
+    #[arg(long, value_name = "PATH", default_value = nri::DEFAULT_SOCKET)]
+    nri_socket: PathBuf,
+    /// The file of the plugin's --health-file
+    #[arg(long, value_name = "FILE", default_value = service::HEALTH_FILE)]
+    health_file: PathBuf,
+    /// The node's configuration, if not /etc/strict-groups/config.toml
+    #[arg(long, value_name = "FILE")]
+    node_config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+/// Runs the command; gives the exit code.
 ///
 /// # Errors
-/// The file cannot be read or used.
-pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
-    check_config(&args.config)
+/// The file of `--config` cannot be read or used; or the node cannot be looked at.
+pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    match &args.config {
+        Some(path) => check_config(path).map(|()| ExitCode::SUCCESS),
+        None => check_node(&args.node),
+    }
+}
+
+fn check_node(args: &NodeArgs) -> anyhow::Result<ExitCode> {
+    let runtime = match &args.runtime_endpoint {
+        Some(endpoint) => endpoint::named(endpoint)?,
+        // Where there is none, the report says so, and what else is missing.
+        None => endpoint::usual(Path::exists).unwrap_or_else(|_| crate::containerd::DEFAULT_SOCKET.into()),
+    };
+    anyhow::ensure!(nix::unistd::geteuid().is_root(), "check connects to sockets of root: run it as root");
+    let places = Places {
+        runtime,
+        nri: args.nri_socket.clone(),
+        health: args.health_file.clone(),
+        config: args.node_config.clone(),
+    };
+    let event_loop = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let (answer, answers) = mpsc::channel();
+    // Left behind when it hangs.
+    thread::spawn(move || answer.send(event_loop.block_on(check::collect(&places))));
+    let facts = answers.recv_timeout(LIMIT).with_context(|| {
+        format!("looking at the node took longer than {} s; does a file system hang?", LIMIT.as_secs())
+    })?;
+    let report = judge(&facts, env!("CARGO_PKG_VERSION"));
+    let text = match args.output {
+        Output::Table => report.table(),
+        Output::Json => report.json()?,
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // As with `check | head`: who reads has enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.context("cannot write to stdout")?,
+    }
+    Ok(match report.verdict {
+        Verdict::Native | Verdict::Enforced => ExitCode::SUCCESS,
+        Verdict::NotEnforced => ExitCode::FAILURE,
+    })
 }
 
 /// Says in one line what the file makes of the node.

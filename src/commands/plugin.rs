@@ -158,6 +158,7 @@ async fn serve(
         never = service.report(registration, mode) => match never {},
         never = give_metrics => match never {},
     }
+    service.end();
     info!("stopped");
     Ok(())
 }

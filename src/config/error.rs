@@ -35,7 +35,9 @@ impl ConfigError {
     /// The error with its line, key and what is legal, on one line of at most `max` bytes.
     #[must_use]
     pub fn one_line(&self, max: usize) -> String {
-        let source = std::error::Error::source(self).map(|source| format!(": {source}")).unwrap_or_default();
-        text::one_line(&format!("{self}{source}"), max)
+        let (own, source) = (self.to_string(), std::error::Error::source(self).map(ToString::to_string));
+        // Some have their source in their own text.
+        let source = source.filter(|source| !own.contains(source)).map(|source| format!(": {source}"));
+        text::one_line(&format!("{own}{}", source.unwrap_or_default()), max)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The messages of `proto/cri.proto`.
-pub(super) mod v1 {
+pub(crate) mod v1 {
     #![allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::pedantic)]
     include!(concat!(env!("OUT_DIR"), "/runtime.v1.rs"));
 }
@@ -73,14 +73,19 @@ pub(super) async fn call<Req: Message, Resp: Message + Default>(
     }
 }
 
+/// Whether a runtime with this status enforces the pod's field `supplementalGroupsPolicy` itself.
+pub(crate) fn has_strict(status: &v1::StatusResponse) -> bool {
+    status.features.as_ref().is_some_and(|features| features.supplemental_groups_policy)
+}
+
 /// The CRI of one runtime.
 #[derive(Debug, Clone)]
-pub(super) struct Cri {
+pub(crate) struct Cri {
     client: Client,
 }
 
 impl Cri {
-    pub(super) fn new(socket: &Path) -> Self {
+    pub(crate) fn new(socket: &Path) -> Self {
         Self { client: Client::new(socket, LARGEST) }
     }
 
@@ -90,17 +95,20 @@ impl Cri {
     }
 
     /// Name and version of the runtime.
-    pub(super) async fn version(&self) -> Result<v1::VersionResponse, CallError> {
+    pub(crate) async fn version(&self) -> Result<v1::VersionResponse, CallError> {
         let request = v1::VersionRequest { version: "v1".to_owned() };
         call(&self.client, "/runtime.v1.RuntimeService/Version", &request, &[]).await
     }
 
+    /// Its condition and features; `verbose`: with more that it has to say, containerd its configuration.
+    pub(crate) async fn status(&self, verbose: bool) -> Result<v1::StatusResponse, CallError> {
+        let request = v1::StatusRequest { verbose };
+        call(&self.client, "/runtime.v1.RuntimeService/Status", &request, &[]).await
+    }
+
     /// Whether the runtime itself enforces the pod's field `supplementalGroupsPolicy`.
     pub(super) async fn enforces_natively(&self) -> Result<bool, CallError> {
-        let request = v1::StatusRequest { verbose: false };
-        let method = "/runtime.v1.RuntimeService/Status";
-        let answer: v1::StatusResponse = call(&self.client, method, &request, &[]).await?;
-        Ok(answer.features.is_some_and(|features| features.supplemental_groups_policy))
+        Ok(has_strict(&self.status(false).await?))
     }
 
     /// All pods.

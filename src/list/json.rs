@@ -13,7 +13,7 @@ use crate::text;
 ///
 /// # Errors
 /// As [`serde_json::to_string_pretty`]: not for what is in this crate.
-pub(super) fn document(value: &impl Serialize) -> serde_json::Result<String> {
+pub(crate) fn document(value: &impl Serialize) -> serde_json::Result<String> {
     let mut text = escaped(&serde_json::to_string_pretty(value)?);
     text.push('\n');
     Ok(text)

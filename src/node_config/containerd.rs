@@ -19,7 +19,7 @@ pub const BASE_SPEC: &str = "strict-groups-base-spec";
 
 const NRI: &str = "io.containerd.nri.v1.nri";
 /// The runtime types whose shims run an OCI runtime on this machine, and so run hooks.
-const RUN_HOOKS: [&str; 3] =
+pub(crate) const RUN_HOOKS: [&str; 3] =
     ["io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"];
 
 /// Why there is no drop-in for this configuration.
@@ -289,13 +289,17 @@ fn cover(name: &str, handler: &mut Table, spec: &str) -> Result<(), PlanError> {
     let Value::Array(patterns) = annotations else {
         return Err(PlanError::BadValue { key: "pod_annotations", handler: name.to_owned() });
     };
-    // The patterns are Go's path.Match, whose `*` stops at a slash.
-    for pattern in [ANNOTATION.to_owned(), format!("{ANNOTATION}/*")] {
+    for pattern in annotation_patterns() {
         if !patterns.iter().any(|known| known.as_str() == Some(&pattern)) {
             patterns.push(pattern.into());
         }
     }
     Ok(())
+}
+
+/// What has to be in `pod_annotations`. The patterns are Go's path.Match, whose `*` stops at a slash.
+pub(crate) fn annotation_patterns() -> [String; 2] {
+    [ANNOTATION.to_owned(), format!("{ANNOTATION}/*")]
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 mod alarm;
 mod audit;
+#[cfg(test)]
+pub(crate) mod messages;
 mod names;
 mod pod_spec;
 mod resolver;

@@ -15,6 +15,7 @@ mod announcement;
 mod api_away;
 mod audit;
 mod bad_annotation;
+mod check;
 mod company;
 mod compare;
 mod cri_proxy;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         api_away::trials(),
         audit::trials(),
         bad_annotation::trials(),
+        check::trials(),
         company::trials(),
         crowd::trials(),
         cri_proxy::trials(),

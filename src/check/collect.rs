@@ -1,0 +1,272 @@
+//! Asks the runtime, the file system and the kernel.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use tokio::{net::UnixStream, time::timeout};
+
+use super::{
+    containerd, crio,
+    facts::{Cgroups, Facts, Gate, Handler, Hook, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime},
+    program,
+};
+use crate::{
+    config::{self, Config, Ungated},
+    list::cri::{Cri, has_strict},
+    service::{Health, HealthError},
+    trust::{self, Kind, Untrusted},
+};
+
+/// How long one question to a socket may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How much is shown of what is wrong with a configuration, in bytes.
+const CONFIG_SHOWN: usize = 512;
+/// Where programs are beside PATH, which a command over ssh or from cron may have in short.
+const USUAL: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+
+/// Where to look.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The runtime's CRI socket.
+    pub runtime: PathBuf,
+    /// The runtime's NRI socket.
+    pub nri: PathBuf,
+    /// What the plugin writes with `--health-file`.
+    pub health: PathBuf,
+    /// The node's configuration; None: at its default place.
+    pub config: Option<PathBuf>,
+}
+
+/// What the runtime says.
+struct Said {
+    runtime: Runtime,
+    /// The configuration in its status, if there is one.
+    config: Option<String>,
+    /// Its process.
+    pid: Option<i32>,
+}
+
+/// Looks at all of it. What does not answer is a fact as well.
+pub async fn collect(places: &Places) -> Facts {
+    let said = ask(&places.runtime).await;
+    let pid = said.as_ref().ok().and_then(|said| said.pid);
+    let handlers = match &said {
+        Ok(Said { runtime, config: Some(config), .. }) if runtime.name == "containerd" => {
+            containerd::handlers(config, |path| crio::read(&seen_by(pid, Path::new(path))))
+        }
+        Ok(Said { runtime, .. }) if runtime.name == "containerd" => {
+            Err("containerd's status has no configuration".to_owned())
+        }
+        Ok(_) => crio::handlers(),
+        Err(_) => Err("the runtime does not answer".to_owned()),
+    };
+    let config = Config::load(places.config.as_deref()).map_err(|error| error.one_line(CONFIG_SHOWN));
+    Facts {
+        nri: nri(&places.nri).await,
+        plugin: plugin(&places.health),
+        hooks: hooks(config.as_ref().ok(), handlers.as_deref().unwrap_or_default(), pid),
+        oci_runtimes: oci_runtimes(handlers.as_deref().unwrap_or_default()),
+        config: config.map(|config| node_config(&config, places.config.as_deref())),
+        kernel: kernel(),
+        runtime: said.map(|said| said.runtime),
+        handlers,
+    }
+}
+
+async fn ask(socket: &Path) -> Result<Said, String> {
+    trust::check(socket, Kind::Socket).map_err(|untrusted| untrusted.to_string())?;
+    let connected = timeout(LIMIT, UnixStream::connect(socket)).await;
+    let stream = connected
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map_err(|error| format!("{}: {error}", socket.display()))?;
+    trust::check_peer(socket, &stream).map_err(|untrusted| untrusted.to_string())?;
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    let cri = Cri::new(socket);
+    let answers = async { Ok((cri.version().await?, cri.status(true).await?)) };
+    let answers: Result<_, crate::list::CallError> = timeout(LIMIT, answers)
+        .await
+        .map_err(|_| format!("{}: no answer within {} s", socket.display(), LIMIT.as_secs()))?;
+    let (version, mut status) = answers.map_err(|error| error.to_string())?;
+    let runtime =
+        Runtime { name: version.runtime_name, version: version.runtime_version, native: has_strict(&status) };
+    Ok(Said { runtime, config: status.info.remove("config"), pid })
+}
+
+async fn nri(socket: &Path) -> Nri {
+    match trust::check(socket, Kind::Socket) {
+        Ok(()) => {}
+        Err(Untrusted::Missing { .. }) => return Nri::Missing(socket.to_owned()),
+        Err(untrusted) => return Nri::Unusable(untrusted.to_string()),
+    }
+    match timeout(LIMIT, UnixStream::connect(socket)).await {
+        Ok(Ok(stream)) => match trust::check_peer(socket, &stream) {
+            Ok(()) => Nri::Reachable,
+            Err(untrusted) => Nri::Unusable(untrusted.to_string()),
+        },
+        Ok(Err(error)) => Nri::Unusable(format!("{}: {error}", socket.display())),
+        Err(_) => Nri::Unusable(format!("{}: nobody accepts the connection", socket.display())),
+    }
+}
+
+fn plugin(file: &Path) -> Plugin {
+    match trust::check(file, Kind::File) {
+        Ok(()) => {}
+        Err(Untrusted::Missing { .. }) => return Plugin::Unknown(file.to_owned()),
+        Err(untrusted) => return Plugin::Unusable(untrusted.to_string()),
+    }
+    // Opening a FIFO would wait.
+    if !fs::metadata(file).is_ok_and(|file| file.is_file()) {
+        return Plugin::Unusable(format!("{} is no plain file", file.display()));
+    }
+    let health = match Health::read(file) {
+        Ok(health) => health,
+        Err(error) => return Plugin::Unusable(error.to_string()),
+    };
+    match (health.ready(SystemTime::now()), health.registration) {
+        (Ok(()), Some(runtime)) => Plugin::Registered(runtime),
+        (Ok(()) | Err(HealthError::NotRegistered), _) => Plugin::Waiting,
+        (Err(error), _) => Plugin::Silent(error.to_string()),
+    }
+}
+
+/// The gates of the handlers, and the one that the plugin injects.
+fn hooks(config: Option<&Config>, handlers: &[Handler], pid: Option<i32>) -> Vec<Hook> {
+    let own = config.and_then(Config::hook_path).map(Path::to_owned).or_else(|| std::env::current_exe().ok());
+    let gates = handlers.iter().filter_map(|handler| match &handler.gate {
+        Gate::Installed { hook, .. } => Some(hook.clone()),
+        Gate::None | Gate::Unreadable(_) => None,
+    });
+    let mut paths: Vec<PathBuf> = own.into_iter().chain(gates).collect();
+    paths.sort();
+    paths.dedup();
+    let version = |path: &PathBuf| {
+        let seen = seen_by(pid, path);
+        // What is in the view of the runtime alone is there for it to judge.
+        if seen == *path { program::trusted_version(path) } else { program::version(&seen) }
+    };
+    paths.into_iter().map(|path| Hook { version: version(&path), path }).collect()
+}
+
+/// `path` as the process `pid` sees it, which may be in another mount namespace.
+fn seen_by(pid: Option<i32>, path: &Path) -> PathBuf {
+    let namespace = |process: &str| fs::metadata(format!("/proc/{process}/ns/mnt")).map(|file| file.ino());
+    let Some(pid) = pid else { return path.to_owned() };
+    match (namespace(&pid.to_string()), namespace("self")) {
+        (Ok(theirs), Ok(ours)) if theirs != ours => {
+            let root = PathBuf::from(format!("/proc/{pid}/root"));
+            root.join(path.strip_prefix("/").unwrap_or(path))
+        }
+        _ => path.to_owned(),
+    }
+}
+
+fn oci_runtimes(handlers: &[Handler]) -> Vec<OciRuntime> {
+    let mut programs: Vec<&str> = handlers
+        .iter()
+        .filter(|handler| handler.without_hooks.is_none())
+        .map(|handler| handler.program.as_str())
+        .collect();
+    programs.sort_unstable();
+    programs.dedup();
+    let version = |name: &str| match find(name) {
+        Some(path) => program::trusted_version(&path),
+        None => Err(format!("there is no {name}")),
+    };
+    programs.into_iter().map(|name| OciRuntime { program: name.to_owned(), version: version(name) }).collect()
+}
+
+/// A program by its path, or by its name.
+fn find(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(USUAL.map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|program| program.is_absolute() && program.is_file())
+}
+
+fn node_config(config: &Config, path: Option<&Path>) -> NodeConfig {
+    let node = config.node_policy();
+    let path = path.unwrap_or(Path::new(config::DEFAULT_PATH));
+    NodeConfig {
+        path: path.to_owned(),
+        audit: node.mode == crate::policy::Mode::Audit,
+        wrapper_resolves: config.runtime().ungated() == Ungated::Resolve,
+        summary: format!(
+            "{}mode {}, default policy {}, rules: {}",
+            if path.exists() { "" } else { "not there, so " },
+            node.mode.as_str(),
+            node.default.policy,
+            node.rules.len()
+        ),
+    }
+}
+
+fn kernel() -> Kernel {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_BENEATH);
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    Kernel {
+        release: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+        openat2: openat2(AT_FDCWD, ".", how).is_ok(),
+        cgroups: cgroups(&text("/proc/self/mounts")),
+    }
+}
+
+/// The control groups among the mounts (`proc_pid_mounts(5)`).
+fn cgroups(mounts: &str) -> Cgroups {
+    let kinds: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    if kinds.contains(&"cgroup") {
+        Cgroups::V1
+    } else if kinds.contains(&"cgroup2") {
+        Cgroups::V2
+    } else {
+        Cgroups::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_groups_by_the_mounts() {
+        let v2 = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
+        let v1 = "cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\n";
+        assert_eq!(cgroups(v2), Cgroups::V2);
+        assert_eq!(cgroups(v1), Cgroups::V1);
+        assert_eq!(cgroups(&format!("{v2}{v1}")), Cgroups::V1);
+        assert_eq!(cgroups("proc /proc proc rw 0 0\n"), Cgroups::None);
+    }
+
+    #[test]
+    fn programs_by_path_and_by_name() {
+        assert_eq!(find("/x/runc"), Some("/x/runc".into()));
+        assert!(find("sh").is_some_and(|path| path.is_absolute()));
+        assert_eq!(find("no-such-program-here"), None);
+    }
+
+    #[test]
+    fn our_own_view_is_ours() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(seen_by(Some(own), Path::new("/bin/sh")), Path::new("/bin/sh"));
+        assert_eq!(seen_by(None, Path::new("/bin/sh")), Path::new("/bin/sh"));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("hangs");
+        fs::write(&script, "#!/bin/sh\nexec sleep 100\n").unwrap();
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert!(program::version(&script).unwrap_err().contains("took longer"));
+        fs::write(&script, "#!/bin/sh\necho runc version 1.1.15\necho more\n").unwrap();
+        assert_eq!(program::version(&script).unwrap(), "runc version 1.1.15");
+        fs::write(&script, "#!/bin/sh\nexit 3\n").unwrap();
+        assert!(program::version(&script).unwrap_err().contains("exit status: 3"));
+    }
+}

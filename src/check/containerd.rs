@@ -1,0 +1,140 @@
+//! containerd's handlers, as the running containerd says it has them: what it was started with, not what its
+//! files say by now.
+
+use std::{collections::BTreeMap, io};
+
+use serde::Deserialize;
+
+use super::{
+    facts::{Gate, Handler},
+    hooks,
+};
+use crate::{
+    node_config::containerd::{RUN_HOOKS, annotation_patterns},
+    static_gate::Runtime,
+};
+
+/// What containerd runs for a handler that names no program.
+const PROGRAM: &str = "runc";
+
+/// The CRI plugin's configuration in the verbose part of its status.
+#[derive(Deserialize)]
+struct Config {
+    containerd: Containerd,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Containerd {
+    #[serde(default)]
+    runtimes: Option<BTreeMap<String, Table>>,
+    #[serde(default)]
+    default_runtime: Option<Table>,
+    #[serde(default)]
+    untrusted_workload_runtime: Option<Table>,
+}
+
+/// A handler's table. containerd writes `null` for what is empty.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Table {
+    #[serde(default)]
+    runtime_type: String,
+    #[serde(default, rename = "PodAnnotations", alias = "podAnnotations")]
+    annotations: Option<Vec<String>>,
+    #[serde(default)]
+    base_runtime_spec: String,
+    #[serde(default)]
+    options: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// The handlers in `config`, JSON. `read` gives the text of a base spec.
+///
+/// # Errors
+/// The configuration is not understood; why.
+pub(super) fn handlers(
+    config: &str,
+    read: impl Fn(&str) -> io::Result<String>,
+) -> Result<Vec<Handler>, String> {
+    let Config { containerd } = serde_json::from_str(config)
+        .map_err(|error| format!("the configuration in containerd's status is not understood: {error}"))?;
+    let Containerd { runtimes, default_runtime, untrusted_workload_runtime } = containerd;
+    let more =
+        [("default_runtime", default_runtime), ("untrusted_workload_runtime", untrusted_workload_runtime)];
+    let more = more.into_iter().filter_map(|(name, table)| Some((name.to_owned(), table?)));
+    let handlers = runtimes.unwrap_or_default().into_iter().chain(more);
+    // The last two are there also when nobody uses them.
+    Ok(handlers
+        .filter(|(_, table)| !table.runtime_type.is_empty())
+        .map(|(name, table)| handler(name, table, &read))
+        .collect())
+}
+
+fn handler(name: String, table: Table, read: impl Fn(&str) -> io::Result<String>) -> Handler {
+    let Table { runtime_type, annotations, base_runtime_spec: spec, options } = table;
+    let gate = match spec.as_str() {
+        "" => Gate::None,
+        path => match read(path) {
+            Ok(text) => match hooks::in_spec(&text, Runtime::Containerd) {
+                Gate::Unreadable(why) => Gate::Unreadable(format!("{path}: {why}")),
+                known => known,
+            },
+            Err(error) => Gate::Unreadable(format!("{path}: {error}")),
+        },
+    };
+    let annotations = annotations.unwrap_or_default();
+    let program =
+        options.as_ref().and_then(|options| options.get("BinaryName")).and_then(|name| name.as_str());
+    Handler {
+        name,
+        without_hooks: (!RUN_HOOKS.contains(&runtime_type.as_str())).then_some(runtime_type),
+        gate,
+        annotations: annotation_patterns().iter().all(|pattern| annotations.contains(pattern)),
+        program: program.filter(|name| !name.is_empty()).unwrap_or(PROGRAM).to_owned(),
+        wrapped: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn look(config: &serde_json::Value) -> Vec<Handler> {
+        let spec = r#"{"hooks": {"createRuntime": [{"path": "/sg", "args": ["strict-groups", "hook", "--gate=static", "--runtime=containerd"]}]}}"#;
+        let read = |path: &str| match path {
+            "/ours.json" => Ok(spec.to_owned()),
+            "/other.json" => Ok("{}".to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        handlers(&config.to_string(), read).unwrap()
+    }
+
+    #[test]
+    fn what_a_handler_has_and_lacks() {
+        let [exact, below] = annotation_patterns();
+        let found = look(&json!({ "containerd": { "defaultRuntime": { "runtimeType": "" }, "runtimes": {
+            "bare": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": null, "options": null },
+            "crun": { "runtimeType": "io.containerd.runc.v2", "baseRuntimeSpec": "/other.json", "options": { "BinaryName": "/usr/bin/crun" } },
+            "gone": { "runtimeType": "io.containerd.runc.v2", "baseRuntimeSpec": "/gone.json" },
+            "kata": { "runtimeType": "io.containerd.kata.v2" },
+            "runc": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": [below, "x", exact], "baseRuntimeSpec": "/ours.json" },
+        } } }));
+        let [bare, crun, gone, kata, runc] = <[Handler; 5]>::try_from(found).unwrap();
+        assert_eq!((bare.gate, bare.annotations, bare.program), (Gate::None, false, "runc".to_owned()));
+        assert_eq!((crun.gate, crun.program), (Gate::None, "/usr/bin/crun".to_owned()));
+        assert!(matches!(gone.gate, Gate::Unreadable(why) if why.contains("/gone.json")));
+        assert_eq!(kata.without_hooks.as_deref(), Some("io.containerd.kata.v2"));
+        assert_eq!(runc.gate, Gate::Installed { hook: "/sg".into(), config: None });
+        assert!(runc.annotations && runc.without_hooks.is_none());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_said() {
+        for text in ["", "{}", "{\"containerd\": 7}"] {
+            assert!(handlers(text, |_| Ok(String::new())).unwrap_err().contains("not understood"), "{text}");
+        }
+        assert_eq!(look(&json!({ "containerd": { "runtimes": null } })), []);
+    }
+}

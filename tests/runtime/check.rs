@@ -1,0 +1,151 @@
+//! `strict-groups check` on real containerds in every state of being set up.
+
+use std::{collections::BTreeMap, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::support::{Containerd, Kind, Options, Plugin, node_config, plugin::binary, wait_for};
+use crate::world::{World, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("check::containerd_1_7_from_nothing_to_enforced_and_back", steps),
+        trial("check::containerd_2_has_it_itself", native),
+        trial("check::a_runtime_that_does_not_answer", no_answer),
+    ]
+}
+
+/// What the command said: the exit code, and the JSON, which keeps to the schema.
+struct Checked {
+    code: Option<i32>,
+    report: Value,
+}
+
+fn check(daemon: &Containerd, output: &str) -> Result<(Option<i32>, String)> {
+    let said = Command::new(binary(daemon.run())?)
+        .args(["check", "-o", output, "--runtime-endpoint"])
+        .arg(daemon.socket())
+        .arg("--nri-socket")
+        .arg(daemon.nri_socket())
+        .arg("--health-file")
+        .arg(daemon.dir().join("health"))
+        .arg("--node-config")
+        .arg(node_config::node_file(daemon))
+        .output()?;
+    ensure!(said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr));
+    Ok((said.status.code(), String::from_utf8(said.stdout)?))
+}
+
+impl Checked {
+    fn now(daemon: &Containerd) -> Result<Self> {
+        let (code, text) = check(daemon, "json")?;
+        let report: Value = serde_json::from_str(&text)?;
+        let schema: Value = serde_json::from_str(include_str!("../../docs/check.schema.json"))?;
+        let schema = jsonschema::validator_for(&schema).context("the schema")?;
+        let errors: Vec<String> = schema.iter_errors(&report).map(|error| error.to_string()).collect();
+        ensure!(errors.is_empty(), "{errors:?}\n{text}");
+        Ok(Self { code, report })
+    }
+
+    /// The worst state of each thing that was looked at.
+    fn states(&self) -> BTreeMap<&str, &str> {
+        let rank = |state: &str| ["Ok", "Warning", "Missing"].iter().position(|known| *known == state);
+        let mut states = BTreeMap::new();
+        for finding in self.report["findings"].as_array().into_iter().flatten() {
+            let (Some(check), Some(state)) = (finding["check"].as_str(), finding["state"].as_str()) else {
+                continue;
+            };
+            let worst = states.entry(check).or_insert(state);
+            if rank(worst) < rank(state) {
+                *worst = state;
+            }
+        }
+        states
+    }
+
+    fn is(self, verdict: &str, code: i32, missing: &[&str]) -> Result<Self> {
+        let states = self.states();
+        let found: Vec<&str> =
+            states.iter().filter(|(_, state)| **state == "Missing").map(|(check, _)| *check).collect();
+        ensure!(
+            self.report["verdict"] == verdict && self.code == Some(code) && found == missing,
+            "exit code {:?}, wanted {verdict} and {missing:?} missing: {:#}",
+            self.code,
+            self.report
+        );
+        Ok(self)
+    }
+}
+
+fn start_plugin(daemon: &Containerd) -> Result<Plugin> {
+    let health = daemon.dir().join("health");
+    let plugin = Plugin::start(daemon, None, &["--health-file", health.to_str().context("a path")?])?;
+    wait_for(std::time::Duration::from_secs(20), || {
+        std::fs::read_to_string(&health).ok().filter(|text| text.contains("containerd"))
+    })
+    .context("no sign of life that says registered")?;
+    Ok(plugin)
+}
+
+fn steps(world: &World) -> Result<()> {
+    // NRI comes with our drop-in.
+    let daemon = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default())?;
+    let bare = Checked::now(&daemon)?.is("NotEnforced", 1, &["nri", "plugin", "static-gate"])?;
+    ensure!(bare.report["runtime"]["name"] == "containerd", "{:#}", bare.report);
+    ensure!(bare.states().get("hook") == Some(&"Ok"), "{:#}", bare.report);
+
+    node_config::configure(&world.machine, &daemon)?;
+    Checked::now(&daemon)?.is("NotEnforced", 1, &["plugin"])?;
+
+    let plugin = start_plugin(&daemon)?;
+    let whole = Checked::now(&daemon)?.is("Enforced", 0, &[])?;
+    ensure!(whole.states().get("configuration") == Some(&"Ok"), "{:#}", whole.report);
+    let (code, table) = check(&daemon, "table")?;
+    ensure!(
+        code == Some(0) && table.contains("\nEnforced: ") && table.contains("registered with containerd"),
+        "{table}"
+    );
+
+    // What is wrong with the node's configuration, and what stands in it.
+    let node = node_config::node_file(&daemon);
+    std::fs::write(&node, "mode = \"off\"\n")?;
+    Checked::now(&daemon)?.is("NotEnforced", 1, &["configuration"])?;
+    std::fs::write(&node, "mode = \"audit\"\n")?;
+    let audit = Checked::now(&daemon)?.is("Enforced", 0, &[])?;
+    ensure!(audit.states().get("configuration") == Some(&"Warning"), "{:#}", audit.report);
+    std::fs::write(&node, "")?;
+
+    plugin.stop(Signal::SIGTERM)?;
+    Checked::now(&daemon)?.is("NotEnforced", 1, &["plugin"])?;
+
+    // The plugin alone: with NRI on by hand and no gate.
+    let plain = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default().nri())?;
+    let _plugin = start_plugin(&plain)?;
+    Checked::now(&plain)?.is("NotEnforced", 1, &["static-gate"])?;
+    plain.stop()?;
+    daemon.stop()
+}
+
+fn native(world: &World) -> Result<()> {
+    let daemon = node_config::start(&world.machine, &world.run, Kind::V2, Options::default())?;
+    let native = Checked::now(&daemon)?.is("Native", 0, &[])?;
+    ensure!(native.report["runtime"]["native"] == true, "{:#}", native.report);
+    daemon.stop()
+}
+
+fn no_answer(world: &World) -> Result<()> {
+    let daemon = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default())?;
+    node_config::configure(&world.machine, &daemon)?;
+    // A runtime that hangs is no reason to hang as well.
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.pid().context("no containerd")?)?);
+    nix::sys::signal::kill(pid, Signal::SIGSTOP)?;
+    let stopped = Checked::now(&daemon);
+    nix::sys::signal::kill(pid, Signal::SIGCONT)?;
+    let stopped = stopped?;
+    ensure!(stopped.code == Some(1) && stopped.report["runtime"].is_null(), "{:#}", stopped.report);
+    ensure!(stopped.states().get("runtime") == Some(&"Missing"), "{:#}", stopped.report);
+    daemon.stop()
+}
