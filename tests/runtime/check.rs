@@ -1,5 +1,7 @@
 //! `strict-groups check` on real containerds in every state of being set up.
 
+#![allow(clippy::indexing_slicing, reason = "serde_json gives null for what is not there")]
+
 use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context, Result, ensure};

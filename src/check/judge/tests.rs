@@ -19,14 +19,14 @@ fn handler(name: &str) -> Handler {
     }
 }
 
-fn runtime(name: &str, version: &str, native: bool) -> Result<Runtime, String> {
-    Ok(Runtime { name: name.to_owned(), version: version.to_owned(), native })
+fn runtime(name: &str, version: &str, native: bool) -> Runtime {
+    Runtime { name: name.to_owned(), version: version.to_owned(), native }
 }
 
 /// A node on which nothing is missing.
 fn good() -> Facts {
     Facts {
-        runtime: runtime("containerd", "1.7.24", false),
+        runtime: Ok(runtime("containerd", "1.7.24", false)),
         nri: Nri::Reachable,
         plugin: Plugin::Registered("containerd v1.7.24".to_owned()),
         handlers: Ok(vec![handler("runc")]),
@@ -52,7 +52,7 @@ fn good() -> Facts {
 fn crio() -> Facts {
     let wrapped = Handler { wrapped: true, ..handler("runc") };
     Facts {
-        runtime: runtime("cri-o", "1.30.14", false),
+        runtime: Ok(runtime("cri-o", "1.30.14", false)),
         plugin: Plugin::Registered("cri-o 1.30.14".to_owned()),
         handlers: Ok(vec![wrapped]),
         ..good()
@@ -90,7 +90,7 @@ fn nothing_is_missing() {
 #[test]
 fn a_runtime_that_has_it_needs_nothing_of_ours() {
     let facts = Facts {
-        runtime: runtime("containerd", "2.1.9", true),
+        runtime: Ok(runtime("containerd", "2.1.9", true)),
         nri: Nri::Missing("/x".into()),
         plugin: Plugin::Unknown("/x".into()),
         handlers: Ok(vec![]),
@@ -120,7 +120,7 @@ fn each_missing_thing_is_found() {
     for version in [Err("there is none".to_owned()), Ok("bash 5".to_owned())] {
         missing(&Facts { hooks: vec![Hook { path: "/x/y".into(), version }], ..good() }, "hook");
     }
-    missing(&Facts { runtime: runtime("containerd", "1.6.30", false), ..good() }, "runtime");
+    missing(&Facts { runtime: Ok(runtime("containerd", "1.6.30", false)), ..good() }, "runtime");
     missing(&Facts { runtime: Err("no answer".to_owned()), ..good() }, "runtime");
 }
 
@@ -174,7 +174,7 @@ fn what_is_to_be_known_does_not_change_the_verdict() {
     warning(&Facts { handlers: Ok(vec![Handler { gate, ..handler("runc") }]), ..good() }, "configuration");
     warning(
         &Facts {
-            runtime: runtime("frakti", "1.0", false),
+            runtime: Ok(runtime("frakti", "1.0", false)),
             handlers: Ok(vec![Handler { wrapped: true, ..handler("x") }]),
             plugin: Plugin::Registered("frakti 1.0".to_owned()),
             ..good()
