@@ -27,9 +27,13 @@ test: root runtimes build ## all tests, on real runtimes
 	cargo test --features kubernetes-api --test runtime -- pod_spec
 
 .PHONY: vm-test
-vm-test: root runtimes deb image ## a virtual Debian 13 machine: package, systemd, reboot, upgrade, removal
-	@cargo build --quiet --example cri_pod
+vm-test: vm-data ## a virtual Debian 13 machine: package, systemd, reboot, upgrade, removal
 	@vm-tests/run.sh
+
+.PHONY: vm-data
+vm-data: root runtimes deb image ## what the machines of vm-tests/ need, target/vm/data
+	@cargo build --quiet --example cri_pod
+	@vm-tests/data.sh target/vm/data
 
 .PHONY: chaos
 chaos: root runtimes build ## faults: 10,000 containers (CHAOS_CONTAINERS) while all is killed

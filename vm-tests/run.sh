@@ -16,38 +16,28 @@ flock 9
 # The tools must not inherit the lock: who is killed would leave it to them.
 vm-tests/rootfs.sh 9>&-
 
-data=$vm/data
 qemu=
 # shellcheck disable=SC2317 # called by the trap
 end() {
   [[ -z $qemu ]] || { kill "$qemu" 2>/dev/null && wait "$qemu" || true; }
-  rm -rf "$data"
 }
 trap end EXIT
 trap 'exit 130' INT TERM
 
-# The second disk: packages, images, the client, scenarios, and the documents that they take commands from.
-rm -rf "$data"
-mkdir -p "$data"/{packages/upgrade,images,docs}
-cp target/package/*.deb "$data/packages/"
-dpkg-deb -R target/package/*.deb "$data/higher"
-sed -i 's/^Version: .*/&+vm1/' "$data/higher/DEBIAN/control"
-dpkg-deb --root-owner-group -b "$data/higher" "$data/packages/upgrade/" >/dev/null
-rm -rf "$data/higher"
-cp target/debug/examples/cri_pod "$data/"
-"$data/cri_pod" images "$data/images"
-cp target/package/image.tar "$data/images/strict-groups.tar"
-cp docs/install.md "$data/docs/"
-cp -r vm-tests/guest "$data/"
 rm -f "$vm/data.img"
-mke2fs -q -t ext4 -O ^has_journal -d "$data" "$vm/data.img" 512M
+mke2fs -q -t ext4 -O ^has_journal -d "$vm/data" "$vm/data.img" 512M
 
+# What Debian does now and then, and the consoles, are not for here.
+masked=
+for unit in {apt-daily,apt-daily-upgrade,dpkg-db-backup,e2scrub_all,fstrim}.timer {getty@tty1,serial-getty@ttyS0}.service; do
+  masked+=" systemd.mask=$unit"
+done
 # Never KVM: where /dev/kvm exists and does not work, there is no way to tell.
 : >"$vm/results.txt"
 TMPDIR=$PWD/$vm timeout --foreground -k 5 "$limit" qemu-system-x86_64 \
   -accel tcg,thread=multi,tb-size=1024 -cpu Nehalem -M q35 -smp 2 -m 2048 -nodefaults -display none -nic none \
   -kernel "$vm/vmlinuz" -append "root=/dev/nvme0n1 rootfstype=ext4 rootwait rw console=ttyS0 panic=-1 loglevel=4 \
-systemd.show_status=0 mitigations=off nokaslr apparmor=1 security=apparmor" \
+systemd.show_status=0 mitigations=off nokaslr apparmor=1 security=apparmor$masked" \
   -drive "if=none,id=root,file=$vm/root.img,format=raw,cache=unsafe,snapshot=on" -device nvme,drive=root,serial=root \
   -drive "if=none,id=data,file=$vm/data.img,format=raw,snapshot=on" -device virtio-blk-pci,drive=data \
   -device virtio-serial-pci -chardev "file,id=out,path=$vm/results.txt" \

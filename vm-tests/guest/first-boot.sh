@@ -109,12 +109,12 @@ kubelet() {
 [Unit]
 Description=stands in for the kubelet
 Wants=containerd.service
-After=containerd.service mnt-vm.mount
+After=containerd.service
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStartPre=/bin/sh -c 'mountpoint -q /mnt/vm || { mkdir -p /mnt/vm && mount -o ro /dev/vda /mnt/vm; }'
+ExecStartPre=/bin/sh -c '[ -e /mnt/vm/cri_pod ] || { mkdir -p /mnt/vm && mount -o ro /dev/vda /mnt/vm; }'
 ExecStart=/mnt/vm/cri_pod run kubelet-first --policy Strict
 
 [Install]
