@@ -1,5 +1,5 @@
 //! What a kubelet would ask of the node's runtime, for the virtual machine's scenarios: the pod of the feature's
-//! announcement, and strict-groups' own DaemonSet. See vm-tests/.
+//! announcement, and strict-groups' own pod on a node. See vm-tests/.
 
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
@@ -32,7 +32,7 @@ enum Command {
     Exec { container: String },
     /// Removes all pods
     Clear,
-    /// strict-groups as the DaemonSet of packaging/kubernetes runs it
+    /// strict-groups in a pod, as packaging/kubernetes runs it
     #[command(subcommand)]
     Daemon(Daemon),
 }
@@ -122,7 +122,7 @@ fn start(cri: &Cri, args: &PodArgs) -> Result<(String, String)> {
     Ok((pod.id, container))
 }
 
-/// AppArmor's profile, which the kubelet asks for where the node has it.
+/// The profile of `AppArmor`, which the kubelet asks for where the node has it.
 fn confine(spec: &mut ContainerSpec) {
     if fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')) {
         "runtime/default".clone_into(&mut spec.security.apparmor_profile);

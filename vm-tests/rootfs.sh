@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the virtual machine's disk below target/vm: Debian 13 with its own containerd, runc, crun, AppArmor and kernel.
 # A second run finds it and does nothing; remove target/vm to fetch it again.
+# shellcheck disable=SC2016 # $(...) in single quotes is for apt and dpkg
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,4 +1,5 @@
-# The scenarios of the first boot, in their order. shellcheck shell=bash
+# shellcheck shell=bash
+# The scenarios of the first boot, in their order.
 
 # shellcheck disable=SC2034 # used by who reads this
 FIRST_BOOT=(before install announcement journal away crash watchdog apparmor crun kubelet)
@@ -15,7 +16,7 @@ before() {
 
 # As docs/install.md says.
 install() {
-  cd /mnt/vm/packages
+  cd /mnt/vm/packages || exit
   documented package
   systemctl is-enabled strict-groups
   cd /
@@ -60,7 +61,7 @@ crash() {
   local before after began=$SECONDS
   before=$(property MainPID)
   kill -KILL "$before"
-  # shellcheck disable=SC2317 # called by within
+  # shellcheck disable=SC2317,SC2329 # called by within
   again() { after=$(property MainPID); [[ $after != 0 && $after != "$before" ]] && registered; }
   within 60 again
   echo "figure: registered again after $((SECONDS - began)) s"
@@ -78,7 +79,7 @@ watchdog() {
   before=$(property MainPID)
   kill -STOP "$before"
   began=$SECONDS
-  # shellcheck disable=SC2317
+  # shellcheck disable=SC2317,SC2329
   again() { [[ $(property MainPID) != 0 && $(property MainPID) != "$before" ]] && registered; }
   within 90 again
   echo "figure: registered again after $((SECONDS - began)) s, with WatchdogSec=5"

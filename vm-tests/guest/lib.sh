@@ -1,4 +1,5 @@
-# What the scenarios share. shellcheck shell=bash
+# shellcheck shell=bash
+# What the scenarios share.
 
 STRICT=3000,4000
 MERGED=3000,4000,50000

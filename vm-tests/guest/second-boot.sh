@@ -1,4 +1,5 @@
-# The scenarios after the reboot, in their order. shellcheck shell=bash
+# shellcheck shell=bash
+# The scenarios after the reboot, in their order.
 
 # shellcheck disable=SC2034 # used by who reads this
 SECOND_BOOT=(rebooted ordering upgrade in_use removed purged daemonset)
