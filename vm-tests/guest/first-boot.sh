@@ -121,6 +121,9 @@ ExecStart=/mnt/vm/cri_pod run kubelet-first --policy Strict
 [Install]
 WantedBy=multi-user.target
 END
+  # A container that does not end on SIGTERM would hold the reboot up for 90 s.
+  mkdir -p /etc/systemd/system.conf.d
+  printf '[Manager]\nDefaultTimeoutStopSec=10s\n' >/etc/systemd/system.conf.d/stop.conf
   systemctl daemon-reload
   systemctl enable kubelet
   # What lives over the reboot.
