@@ -10,7 +10,7 @@ node=$name-control-plane
 for image in announcement strict-groups; do docker cp "target/vm/data/images/$image.tar" "$node:/$image.tar"; done
 docker exec "$node" ctr -n k8s.io images import /announcement.tar
 # By the name that the manifest has.
-docker exec "$node" ctr -n k8s.io images import --index-name docker.io/library/strict-groups:0.1.0 /strict-groups.tar
+docker exec "$node" ctr -n k8s.io images import --base-name docker.io/library/strict-groups /strict-groups.tar
 
 kubectl apply -k packaging/kubernetes/overlays/containerd
 kubectl -n kube-system rollout status daemonset/strict-groups --timeout=3m

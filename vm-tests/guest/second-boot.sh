@@ -65,8 +65,10 @@ purged() {
 
 # The image alone, with what the DaemonSet gives it. Then the node's own part, as packaging/README.md says.
 daemonset() {
-  local plugin image=localhost/strict-groups:test
-  ctr -n k8s.io images import --index-name "$image" /mnt/vm/images/strict-groups.tar
+  local plugin image
+  # The tag is the image's own.
+  ctr -n k8s.io images import --base-name localhost/strict-groups /mnt/vm/images/strict-groups.tar
+  image=$(ctr -n k8s.io images list --quiet | grep '^localhost/strict-groups:')
   plugin=$(cri daemon start "$image")
   /opt/strict-groups/strict-groups config containerd --write /etc/containerd/conf.d
   systemctl restart containerd
