@@ -36,7 +36,7 @@ scenario() {
   {
     tail -n 25 "$log"
     journalctl --boot --no-pager --lines 20 --unit strict-groups --unit containerd --output cat
-  } | sed 's/^/#   /' >"$port"
+  } | cut -c 1-300 | sed 's/^/#   /' >"$port"
 }
 
 finish() {
