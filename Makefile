@@ -26,6 +26,15 @@ test: root runtimes build ## all tests, on real runtimes
 	cargo test --features kubernetes-api --lib --test kubernetes
 	cargo test --features kubernetes-api --test runtime -- pod_spec
 
+.PHONY: vm-test
+vm-test: vm-data ## a virtual Debian 13 machine: package, systemd, reboot, upgrade, removal
+	@vm-tests/run.sh
+
+.PHONY: vm-data
+vm-data: root runtimes deb image ## what the machines of vm-tests/ need, target/vm/data
+	@cargo build --quiet --example cri_pod
+	@vm-tests/data.sh target/vm/data
+
 .PHONY: chaos
 chaos: root runtimes build ## faults: 10,000 containers (CHAOS_CONTAINERS) while all is killed
 	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" CHAOS_CONTAINERS=$${CHAOS_CONTAINERS:-10000} cargo test --test chaos -- killed

@@ -178,6 +178,7 @@ impl ContainerSpec {
             container_path: container.to_owned(),
             host_path: host.to_owned(),
             readonly: false,
+            ..Default::default()
         });
         self
     }

@@ -1,0 +1,193 @@
+//! What a kubelet would ask of the node's runtime, for the virtual machine's scenarios: the pod of the feature's
+//! announcement, and strict-groups' own pod on a node. See vm-tests/.
+
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use support::cri::v1;
+use support::{ContainerSpec, Cri, Identity, Image, Machine, Pod, wait_for};
+
+const SOCKET: &str = "/run/containerd/containerd.sock";
+/// The top cgroup of pods where systemd manages them.
+const SLICE: &str = "kubepods.slice";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pods through the CRI of this node's containerd.
+#[derive(Parser)]
+enum Command {
+    /// Writes the images into a folder; on the machine that has the test runtimes
+    Images { folder: PathBuf },
+    /// Runs the announcement's pod and prints the groups of its first process and of an exec
+    Run(PodArgs),
+    /// The same, and leaves it running; prints its container's id, too
+    Keep(PodArgs),
+    /// Prints the groups of an exec in a container that runs
+    Exec { container: String },
+    /// Removes all pods
+    Clear,
+    /// strict-groups in a pod, as packaging/kubernetes runs it
+    #[command(subcommand)]
+    Daemon(Daemon),
+}
+
+#[derive(Args)]
+struct PodArgs {
+    name: String,
+    /// The policy that the pod's annotation says
+    #[arg(long)]
+    policy: Option<String>,
+    /// The runtime handler
+    #[arg(long, default_value = "")]
+    handler: String,
+}
+
+#[derive(Subcommand)]
+enum Daemon {
+    /// The init container and the plugin
+    Start { image: String },
+    /// Whether the readiness probe succeeds within a minute
+    Ready { container: String },
+    /// Stops the plugin
+    Stop { container: String },
+}
+
+fn main() -> Result<()> {
+    match Command::parse() {
+        Command::Images { folder } => images(&folder),
+        Command::Run(args) => {
+            let cri = connect()?;
+            let (pod, _) = start(&cri, &args)?;
+            Ok(cri.remove_pod(&pod)?)
+        }
+        Command::Keep(args) => {
+            let (_, container) = start(&connect()?, &args)?;
+            println!("{container}");
+            Ok(())
+        }
+        Command::Exec { container } => {
+            println!("{}", exec(&connect()?, &container)?);
+            Ok(())
+        }
+        Command::Clear => Ok(connect()?.remove_all_pods()?),
+        Command::Daemon(Daemon::Start { image }) => daemon(&connect()?, &image),
+        Command::Daemon(Daemon::Ready { container }) => ready(&connect()?, &container),
+        Command::Daemon(Daemon::Stop { container }) => Ok(connect()?.stop(&container)?),
+    }
+}
+
+/// Waits for a containerd that was just started.
+fn connect() -> Result<Cri> {
+    let cri = Cri::new(Path::new(SOCKET), SLICE)?;
+    wait_for(PATIENCE, || cri.is_ready().then_some(())).context("the runtime is not ready")?;
+    Ok(cri)
+}
+
+fn images(folder: &Path) -> Result<()> {
+    let machine = Machine::check()?;
+    fs::write(folder.join("announcement.tar"), Image::announcement(&machine)?.archive())?;
+    fs::write(folder.join("sandbox.tar"), Image::sandbox(&machine)?.archive())?;
+    Ok(())
+}
+
+/// Gives the ids of the pod and its container. A pod whose container does not start is taken away.
+fn start(cri: &Cri, args: &PodArgs) -> Result<(String, String)> {
+    let mut pod = Pod::new(&args.name).handler(&args.handler);
+    if let Some(policy) = &args.policy {
+        pod = pod.annotation("supplemental-groups-policy.noderesource.dev", policy);
+    }
+    let mut spec = ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
+        .user(1000)
+        .group(3000)
+        .supplemental(&[4000]);
+    confine(&mut spec);
+    let pod = cri.run_pod(&pod)?;
+    let container = match cri.launch(&pod, &spec) {
+        Ok(container) => container,
+        Err(error) => {
+            cri.remove_pod(&pod.id)?;
+            return Err(error.into());
+        }
+    };
+    let pid = cri.status(&container)?.pid;
+    let first = shown(&Identity::of_process(pid)?);
+    let confined = fs::read_to_string(format!("/proc/{pid}/attr/current")).unwrap_or_default();
+    println!("first={first} exec={} apparmor={}", exec(cri, &container)?, confined.trim());
+    Ok((pod.id, container))
+}
+
+/// The profile of `AppArmor`, which the kubelet asks for where the node has it.
+fn confine(spec: &mut ContainerSpec) {
+    if fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')) {
+        "runtime/default".clone_into(&mut spec.security.apparmor_profile);
+    }
+}
+
+fn exec(cri: &Cri, container: &str) -> Result<String> {
+    let output = cri.exec(container, &["cat", "/proc/self/status"])?;
+    ensure!(output.code == 0, "exec: {}", output.stderr);
+    Ok(shown(&Identity::from_status(&output.stdout)?))
+}
+
+/// `3000,4000`
+fn shown(identity: &Identity) -> String {
+    let groups: Vec<String> = identity.groups().iter().map(ToString::to_string).collect();
+    groups.join(",")
+}
+
+/// The paths, capabilities and namespaces of packaging/kubernetes/base and overlays/containerd.
+fn daemon(cri: &Cri, image: &str) -> Result<()> {
+    for folder in ["/opt/strict-groups", "/etc/strict-groups", "/var/run/nri"] {
+        fs::create_dir_all(folder)?;
+    }
+    let mut pod = Pod::new("strict-groups").namespace("kube-system");
+    pod.namespaces.pid = v1::NamespaceMode::Node.into();
+    let pod = cri.run_pod(&pod)?;
+
+    let install = container("install", image, &["/strict-groups", "install", "--to", "/opt/strict-groups"])
+        .mount("/opt/strict-groups", "/opt/strict-groups");
+    let id = cri.launch(&pod, &install)?;
+    let code = cri.wait_exit(&id)?;
+    ensure!(code == 0, "the init container ended with {code}");
+
+    let health = "/run/strict-groups-health";
+    fs::create_dir_all(health)?;
+    let mut plugin =
+        container("plugin", image, &[INSTALLED, "plugin", "--health-file", "/run/strict-groups/health"])
+            .mount("/opt/strict-groups", "/opt/strict-groups")
+            .mount("/etc/strict-groups", "/etc/strict-groups")
+            .mount("/var/run/nri", "/var/run/nri")
+            .mount("/run/containerd", "/run/containerd");
+    for mount in &mut plugin.config.mounts {
+        mount.readonly = true;
+        if mount.container_path == "/run/containerd" {
+            mount.propagation = v1::MountPropagation::PropagationHostToContainer.into();
+        }
+    }
+    let plugin = plugin.mount(health, "/run/strict-groups").capability("SYS_PTRACE");
+    println!("{}", cri.launch(&pod, &plugin)?);
+    Ok(())
+}
+
+const INSTALLED: &str = "/opt/strict-groups/strict-groups";
+
+fn container(name: &str, image: &str, command: &[&str]) -> ContainerSpec {
+    let mut spec = ContainerSpec::new(name, image).user(0).group(0).command(command);
+    spec.security.no_new_privs = true;
+    spec.security.readonly_rootfs = true;
+    spec.security.capabilities.get_or_insert_default().drop_capabilities.push("ALL".to_owned());
+    confine(&mut spec);
+    spec
+}
+
+fn ready(cri: &Cri, container: &str) -> Result<()> {
+    let probe = [INSTALLED, "probe", "--health-file", "/run/strict-groups/health", "--ready"];
+    let succeeds = || cri.exec(container, &probe).is_ok_and(|output| output.code == 0).then_some(());
+    wait_for(PATIENCE, succeeds).context("the readiness probe fails")
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Collects what the scenarios need inside the machine: data.sh FOLDER. Packages, images, the client, the scenarios, and
+# the document that they take commands from.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+data=$1
+
+rm -rf "$data"
+mkdir -p "$data"/{packages/upgrade,images,docs}
+cp target/package/*.deb "$data/packages/"
+# The same package with a higher version.
+dpkg-deb -R target/package/*.deb "$data/higher"
+sed -i 's/^Version: .*/&+vm1/' "$data/higher/DEBIAN/control"
+dpkg-deb --root-owner-group -b "$data/higher" "$data/packages/upgrade/" >/dev/null
+rm -rf "$data/higher"
+cp target/debug/examples/cri_pod "$data/"
+"$data/cri_pod" images "$data/images"
+cp target/package/image.tar "$data/images/strict-groups.tar"
+cp docs/install.md "$data/docs/"
+cp -r vm-tests/guest "$data/"
