@@ -123,3 +123,65 @@ impl Drop for Proxy {
         let _ = child.wait();
     }
 }
+
+/// Stands in for systemd: holds a listening socket, hands it to a proxy (`sd_listen_fds(3)`), and starts the next
+/// proxy when one ends. The arguments: the socket, the file for the proxy's pid, its command line.
+const HOLDER: &str = r#"
+use Socket; use POSIX;
+my ($path, $pidfile, @command) = @ARGV;
+socket(my $socket, PF_UNIX, SOCK_STREAM, 0) && bind($socket, sockaddr_un($path)) && listen($socket, 128) or die $!;
+while (1) {
+    my $pid = fork();
+    if ($pid == 0) {
+        POSIX::dup2(fileno($socket), 3);
+        ($ENV{LISTEN_PID}, $ENV{LISTEN_FDS}) = ($$, 1);
+        exec(@command) or die $!;
+    }
+    open(my $file, '>', "$pidfile.new"); print $file $pid; close($file); rename("$pidfile.new", $pidfile);
+    waitpid($pid, 0);
+}
+"#;
+
+/// A socket that outlives the proxies behind it.
+pub(super) struct Held {
+    holder: Mutex<Child>,
+    pub(super) socket: PathBuf,
+    pid_file: PathBuf,
+    log: PathBuf,
+}
+
+impl Held {
+    pub(super) fn start(node: &Node) -> Result<Self> {
+        let dir = node.containerd.dir();
+        let (socket, pid_file, log) = (dir.join("held.sock"), dir.join("held.pid"), dir.join("held.log"));
+        let output = File::options().append(true).create(true).open(&log)?;
+        let mut command = Command::new("perl");
+        command.args(["-e", HOLDER]).arg(&socket).arg(&pid_file).arg(plugin::binary(node.containerd.run())?);
+        command.arg("cri-proxy").arg("--runtime-endpoint").arg(node.containerd.socket());
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let holder = Mutex::new(node.containerd.run().spawn(&mut command)?);
+        wait_for(PATIENCE, || pid_file.exists().then_some(())).context("nobody holds the socket")?;
+        Ok(Self { holder, socket, pid_file, log })
+    }
+
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends the proxy that is there, by SIGTERM, and gives its pid.
+    pub(super) fn stop_proxy(&self) -> Result<i32> {
+        let pid = std::fs::read_to_string(&self.pid_file)?.parse()?;
+        kill(Pid::from_raw(pid), Signal::SIGTERM).context("ending the proxy")?;
+        Ok(pid)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let holder = self.holder.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // First, or it starts another proxy.
+        let _ = holder.kill();
+        let _ = holder.wait();
+        let _ = self.stop_proxy();
+    }
+}

@@ -1,0 +1,159 @@
+//! What the proxy adds: the field, the status, `user.linux`.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use prost::Message;
+
+use super::{ANNOTATION, SERVICE, groups, node::Node, raw, refused, set, spec};
+use crate::{
+    support::{ContainerSpec, Cri, Kind, Pod, RunningPod, cri::v1},
+    world::World,
+};
+
+pub(super) fn field(world: &World) -> Result<()> {
+    let node = Node::start(world, Kind::V1_7)?;
+    node.plugin()?;
+    let proxy = node.proxy()?;
+    let cri = &proxy.cri;
+    let pod = cri.run_pod(&Pod::new("field").strict_field())?;
+    let container = cri.launch(&pod, &spec().strict_field())?;
+    ensure!(groups(cri, &container)? == set(&[3000, 4000]), "not strict");
+    let user = cri.status(&container)?.user.context("no user")?;
+    ensure!((user.uid, user.gid) == (1000, 3000), "{user:?}");
+    ensure!(user.supplemental_groups == [3000, 4000], "{user:?}");
+
+    let pod = cri.run_pod(&Pod::new("merge"))?;
+    let container = cri.launch(&pod, &spec())?;
+    ensure!(groups(cri, &container)? == set(&[3000, 4000, 50000]), "not merged");
+    // The annotation goes on working beside the field.
+    let pod = cri.run_pod(&Pod::new("annotated").annotation(ANNOTATION, "Strict"))?;
+    let container = cri.launch(&pod, &spec())?;
+    ensure!(groups(cri, &container)? == set(&[3000, 4000]), "the annotation has no effect");
+    cri.remove_all_pods()?;
+    Ok(())
+}
+
+/// The same requests to a 1.7 behind the proxy and to a 2.x without it.
+pub(super) fn user(world: &World) -> Result<()> {
+    let node = Node::start(world, Kind::V1_7)?;
+    node.plugin()?;
+    let proxy = node.proxy()?;
+    let made =
+        |cri: &Cri, pod: &Pod, spec: &ContainerSpec| -> Result<(v1::LinuxContainerUser, BTreeSet<u32>)> {
+            let pod = cri.run_pod(pod)?;
+            let container = cri.launch(&pod, spec)?;
+            let found = (cri.status(&container)?.user.context("no user")?, groups(cri, &container)?);
+            cri.remove_pod(&pod.id)?;
+            Ok(found)
+        };
+    let root = ContainerSpec::new("app", "localhost/strict-groups/announcement:1").user(0);
+    let specs = [
+        ("strict", Pod::new("a").strict_field(), spec().strict_field()),
+        ("merge", Pod::new("b"), spec()),
+        ("root", Pod::new("c"), root.clone()),
+        ("strict root", Pod::new("d").strict_field(), root.strict_field()),
+    ];
+    for (name, pod, spec) in specs {
+        let (ours, theirs) = (made(&proxy.cri, &pod, &spec)?, made(world.new.cri(), &pod, &spec)?);
+        let plain = |(user, groups): &(v1::LinuxContainerUser, BTreeSet<u32>)| {
+            let listed: BTreeSet<i64> = user.supplemental_groups.iter().copied().collect();
+            (user.uid, user.gid, listed, groups.clone())
+        };
+        ensure!(plain(&ours) == plain(&theirs), "{name}: ours {ours:?}, native {theirs:?}");
+    }
+    Ok(())
+}
+
+pub(super) fn refusals(world: &World) -> Result<()> {
+    let node = Node::start(world, Kind::V1_7)?;
+    node.plugin()?;
+    let proxy = node.proxy()?;
+    let cri = &proxy.cri;
+    let contradicting = Pod::new("web").strict_field().annotation(ANNOTATION, "Merge");
+    refused(
+        cri.run_pod(&contradicting),
+        tonic::Code::InvalidArgument,
+        &["default/web", "Merge", "remove the annotation"],
+    )?;
+    refused(
+        cri.run_pod(&Pod::new("web").policy(7)),
+        tonic::Code::InvalidArgument,
+        &["default/web", "supplementalGroupsPolicy 7"],
+    )?;
+
+    let pod = cri.run_pod(&Pod::new("web").strict_field())?;
+    let mut unknown = spec();
+    unknown.security.supplemental_groups_policy = 7;
+    refused(cri.create(&pod, &unknown), tonic::Code::InvalidArgument, &["default/web", "7"])?;
+
+    // A pod whose sandbox was made without the proxy.
+    let old = node.containerd.cri().run_pod(&Pod::new("old").strict_field())?;
+    refused(
+        cri.create(&old, &spec().strict_field()),
+        tonic::Code::FailedPrecondition,
+        &["default/old", "app", "delete the pod"],
+    )?;
+
+    node.stop_plugin()?;
+    let away = cri.create(&pod, &spec().strict_field());
+    refused(away, tonic::Code::FailedPrecondition, &["default/web", "cannot be enforced", "plugin"])?;
+    let merge = cri.run_pod(&Pod::new("merge"))?;
+    cri.launch(&merge, &spec()).context("Merge pays")?;
+    cri.remove_all_pods()?;
+    Ok(())
+}
+
+pub(super) fn honest(world: &World) -> Result<()> {
+    let node = Node::start(world, Kind::V1_7)?;
+    let proxy = node.proxy()?;
+    let has = || {
+        Ok::<_, anyhow::Error>(
+            proxy.cri.features()?.is_some_and(|features| features.supplemental_groups_policy),
+        )
+    };
+    ensure!(!has()?, "without a plugin");
+    node.plugin()?;
+    ensure!(has()?, "with a plugin");
+    node.stop_plugin()?;
+    ensure!(!has()?, "after the plugin's end");
+    ensure!(proxy.log().contains("does not support supplementalGroupsPolicy"), "{}", proxy.log());
+    Ok(())
+}
+
+/// `ContainerEventResponse`, as far as it is looked at.
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    #[prost(string, tag = "1")]
+    container: String,
+    #[prost(message, repeated, tag = "5")]
+    statuses: Vec<v1::ContainerStatus>,
+}
+
+pub(super) fn events(world: &World) -> Result<()> {
+    let node = Node::start(world, Kind::V1_7)?;
+    node.plugin()?;
+    let proxy = node.proxy()?;
+    let client = raw::Client::new(&proxy.socket)?;
+    let mut container = String::new();
+    let mut user = None;
+    let pod: RunningPod = proxy.cri.run_pod(&Pod::new("events").strict_field())?;
+    let id = proxy.cri.create(&pod, &spec().strict_field())?;
+    client.stream(
+        &format!("{SERVICE}GetContainerEvents"),
+        || {
+            container.clone_from(&id);
+            Ok(proxy.cri.start(&id)?)
+        },
+        |message| {
+            let Ok(event) = Event::decode(message) else { return false };
+            let status = event.statuses.into_iter().find(|status| event.container == id && status.id == id);
+            user = status.and_then(|status| status.user).and_then(|user| user.linux);
+            user.is_some()
+        },
+    )?;
+    let user = user.context("no user")?;
+    ensure!(user.supplemental_groups == [3000, 4000], "{user:?}");
+    proxy.cri.remove_all_pods()?;
+    Ok(())
+}
