@@ -158,8 +158,14 @@ fn a_static_gate_that_others_can_replace_is_not_installed() {
     let dir = tempfile::tempdir().unwrap();
     mode(dir.path(), 0o755);
     let program = copy(&dir.path().join("strict-groups"));
-    let config = || Command::new(&program).args(["config", "crio"]).output().unwrap();
-    assert!(config().status.success());
+    std::os::unix::fs::symlink(&program, dir.path().join("strict-groups-runtime")).unwrap();
+    let (runc, node) = (dir.path().join("runc"), dir.path().join("node.toml"));
+    fs::write(&runc, "").unwrap();
+    fs::write(&node, format!("[runtime]\npath = {runc:?}\n")).unwrap();
+    mode(&node, 0o644);
+    let config = || Command::new(&program).args(["config", "crio", "--config"]).arg(&node).output().unwrap();
+    let output = config();
+    assert!(output.status.success(), "{output:?}");
     mode(&program, 0o777);
     let output = config();
     let text = String::from_utf8(output.stderr).unwrap();

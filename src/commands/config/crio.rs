@@ -64,8 +64,8 @@ pub(super) fn run(args: &CrioArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let plan = args.plan()?;
     let hook = [crio::hook_file(&target.hook(Runtime::CriO)?)];
+    let plan = args.plan()?;
     args.comment(&plan);
     let drop_in = [plan.file];
     if let Some(path) = &target.diff {

@@ -129,7 +129,9 @@ impl Drop for Proxy {
 const HOLDER: &str = r#"
 use Socket; use POSIX;
 my ($path, $pidfile, @command) = @ARGV;
-socket(my $socket, PF_UNIX, SOCK_STREAM, 0) && bind($socket, sockaddr_un($path)) && listen($socket, 128) or die $!;
+$^F = 9;
+my $socket;
+socket($socket, PF_UNIX, SOCK_STREAM, 0) && bind($socket, sockaddr_un($path)) && listen($socket, 128) or die $!;
 while (1) {
     my $pid = fork();
     if ($pid == 0) {
