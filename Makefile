@@ -21,7 +21,7 @@ demo: root runtimes build ## the announcement's pod on a real containerd 1.7, be
 
 .PHONY: test
 test: root runtimes build ## all tests, on real runtimes
-	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test --no-fail-fast
 	@# What is only there with the feature; the binary is cargo's own.
 	cargo test --features kubernetes-api --lib --test kubernetes
 	cargo test --features kubernetes-api --test runtime -- pod_spec
