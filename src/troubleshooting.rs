@@ -35,6 +35,7 @@ fn bare(text: &str) -> String {
     let text = text.strip_prefix("strict-groups: ").unwrap_or(text);
     let named = format!("pod {}, container {}: ", samples::POD, samples::CONTAINER);
     let text = text.strip_prefix(&named).unwrap_or(text);
+    let text = text.strip_prefix(&format!("pod {}: ", samples::POD)).unwrap_or(text);
     text.strip_prefix("container ID: ").unwrap_or(text).to_owned()
 }
 

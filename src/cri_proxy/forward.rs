@@ -155,14 +155,12 @@ impl Connection {
         }))
     }
 
+    /// Whether the runtime has the feature itself; a Strict pod must not go on without an answer.
     async fn is_native(&self) -> Result<bool, Failed> {
         let runtime = &self.shared.runtime;
         runtime.is_native().await.map_err(|error| {
-            Refused::NotEnforced {
-                pod: "(any)".to_owned(),
-                reason: format!("the runtime does not tell whether it can do it itself ({error})"),
-            }
-            .into()
+            let reason = format!("the runtime does not tell whether it is Strict itself: {error}");
+            Failed::from(reply::Unavailable::broken(&reason))
         })
     }
 }

@@ -13,6 +13,8 @@ mod edit;
 mod forward;
 mod grpc_frame;
 mod listener;
+#[cfg(test)]
+pub(crate) mod messages;
 mod reply;
 mod runtime;
 mod upstream;

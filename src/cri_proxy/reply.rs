@@ -75,7 +75,7 @@ impl Failed {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Unavailable(Unavailable(reason)) => reason.clone(),
             Self::Refused(refused) => refused.to_string(),

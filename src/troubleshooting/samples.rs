@@ -7,6 +7,7 @@ use crate::{
     commands::hook::{HookError, InputError},
     config::ConfigError,
     containerd::ContainerdError,
+    cri_proxy,
     declared::DeclaredError,
     gate::{Cause, GateError, Refusal},
     groups::Alias,
@@ -47,6 +48,7 @@ pub(super) fn all() -> Vec<String> {
     all.extend(configuration());
     all.extend(hook());
     all.extend(runtime());
+    all.extend(cri_proxy::messages::all());
     all
 }
 
