@@ -62,8 +62,10 @@ works() {
 }
 # A plugin that runs while its package is worked on.
 start_plugin() {
-  within /usr/bin/strict-groups plugin --nri-socket /nonexistent/nri.sock 2>/dev/null &
+  # Without the function, whose shell would be what is ended, and not the plugin.
+  chroot "$root" /usr/bin/strict-groups plugin --nri-socket /nonexistent/nri.sock 2>/dev/null &
   plugin=$!
+  trap 'kill "$plugin" 2>/dev/null || true' EXIT
   sleep 0.5
 }
 stop_plugin() {
