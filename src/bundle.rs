@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     os::{
         fd::OwnedFd,
         unix::fs::{MetadataExt, PermissionsExt},
@@ -18,6 +18,8 @@ use nix::{
     sys::stat::Mode,
     unistd::{Gid, Uid},
 };
+
+use crate::place;
 
 /// The spec of the bundle's container.
 pub(crate) const CONFIG: &str = "config.json";
@@ -68,11 +70,10 @@ fn read_into(mut bytes: Vec<u8>, from: impl Read) -> io::Result<Vec<u8>> {
 pub(crate) fn replace(directory: &Path, name: &Path, content: &[u8]) -> io::Result<()> {
     let path = directory.join(name);
     let old = std::fs::symlink_metadata(&path)?;
-    let mut new = tempfile::Builder::new().prefix(".strict-groups-").tempfile_in(directory)?;
-    new.write_all(content)?;
-    nix::unistd::fchown(new.as_file(), Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
-    new.as_file().set_permissions(std::fs::Permissions::from_mode(old.mode()))?;
-    new.persist(path).map(drop).map_err(|error| error.error)
+    place::replace(&path, content, |new| {
+        nix::unistd::fchown(new, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
+        new.set_permissions(std::fs::Permissions::from_mode(old.mode()))
+    })
 }
 
 /// Opens `name` in `directory`, and has the kernel see to it that nothing leads

@@ -69,6 +69,11 @@ pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
     gids.iter().map(|gid| wanted.get(gid).cloned().flatten()).collect()
 }
 
+/// The groups as one word for logs and tables: `3000,4000`.
+pub(crate) fn list(gids: &[u32]) -> String {
+    gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// A line of `/etc/group` that gives another group the number of one of ours as its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {

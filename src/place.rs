@@ -25,14 +25,30 @@ pub fn put(target: &Path, content: &[u8], mode: u32) -> io::Result<Outcome> {
     if is_there(target, content, mode)? {
         return Ok(Outcome::UpToDate);
     }
+    replace(target, content, |file| {
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()
+    })?;
+    File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+    Ok(Outcome::Written)
+}
+
+/// Puts a file with this content in the place of `target`, whatever that is. `finish` gets the new file before it
+/// is moved there: its mode is 0600 until then, and nothing is synced to disk.
+///
+/// # Errors
+/// The file system's, or those of `finish`. `target` is unchanged then.
+pub(crate) fn replace(
+    target: &Path,
+    content: &[u8],
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = target.parent().unwrap_or(Path::new("/"));
+    // Hidden and without an ending, so that nobody takes it for one of the files of the folder.
     let mut file = tempfile::Builder::new().prefix(".strict-groups-").tempfile_in(folder)?;
     file.write_all(content)?;
-    file.as_file().set_permissions(Permissions::from_mode(mode))?;
-    file.as_file().sync_all()?;
-    file.persist(target).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()?;
-    Ok(Outcome::Written)
+    finish(file.as_file())?;
+    file.persist(target).map(drop).map_err(|error| error.error)
 }
 
 /// Makes `target` a symbolic link to `to`, unless it is one already.

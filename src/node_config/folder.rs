@@ -1,13 +1,14 @@
 //! The folder that our files lie in: written whole or not at all, and nothing else is touched.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::{File, diff, seal};
+use crate::place;
 
 /// No configuration is larger.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -145,31 +146,12 @@ struct Change<'f> {
 impl Change<'_> {
     fn apply(&self) -> Result<(), FolderError> {
         let done = match self.new {
-            Some(content) => replace(&self.path, content),
+            // containerd may not be root's only reader.
+            Some(content) => place::put(&self.path, content.as_bytes(), 0o644).map(drop),
             None => fs::remove_file(&self.path),
         };
         done.map_err(|source| FolderError::Io { path: self.path.clone(), source })
     }
-}
-
-/// Writes a file beside its place and moves it there.
-fn replace(path: &Path, content: &str) -> io::Result<()> {
-    // Hidden and with another ending, so that nobody imports it.
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
-        file.write_all(content.as_bytes())?;
-        // The mode of a new file is subject to the umask; containerd may not be root's only reader.
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    })();
-    if written.is_err() {
-        // Ours, and of no use to anyone; the error that counts is the one above.
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use super::{
     names::Names,
     resolver::{Resolved, Resolver},
     settings::Settings,
-    witness::join,
 };
 use crate::{
     containerd::Containers,
+    groups,
     metrics::{Audited, Metrics},
     policy::{self, Applied},
 };
@@ -79,7 +79,7 @@ impl Audit {
                     container = container.name,
                     policy,
                     source,
-                    groups = join(&groups),
+                    groups = groups::list(&groups),
                     would_remove_groups,
                     "audit"
                 );

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     containerd::Containers,
     gate::{Gate, State},
+    groups,
     identity::{self, IdentityError},
     metrics::{Metrics, Refusal},
     nri::api::ContainerState,
@@ -153,7 +154,7 @@ impl Survey {
                 pod = pod.name,
                 namespace = pod.namespace,
                 container = container.name,
-                extra_groups = witness::join(&extra),
+                extra_groups = groups::list(&extra),
                 uid = process.uid,
                 "VIOLATED: runs with groups that Strict forbids, since it was started while the plugin was \
                  away or took them itself (CAP_SETGID); delete the pod to have it enforced"

@@ -7,6 +7,7 @@ use tracing::{debug, error, info};
 
 use super::{Container, Pod, names::Names};
 use crate::{
+    groups,
     identity::{self, Identity, IdentityError},
     metrics::{Metrics, Started},
 };
@@ -29,7 +30,7 @@ impl Witness {
             pod: pod.name.clone(),
             namespace: pod.namespace.clone(),
             container: container.name.clone(),
-            groups: join(groups),
+            groups: groups::list(groups),
         };
         match identity::of_process(container.pid) {
             Ok(process) => {
@@ -89,7 +90,7 @@ impl Line {
             namespace,
             container,
             groups,
-            extra_groups = join(extra),
+            extra_groups = groups::list(extra),
             uid = process.uid,
             "VIOLATED: the first process holds groups that it must not have (it may have taken them \
              itself, if it may change its groups: CAP_SETGID)"
@@ -100,10 +101,6 @@ impl Line {
         let Self { pod, namespace, container, groups } = self;
         error!(pod, namespace, container, groups, "the first process could not be looked at: {reason}");
     }
-}
-
-pub(super) fn join(gids: &[u32]) -> String {
-    gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

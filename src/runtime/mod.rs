@@ -13,16 +13,12 @@ mod real;
 mod report;
 mod state;
 
-use std::{
-    convert::Infallible,
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{convert::Infallible, ffi::OsString, path::Path};
 
 use crate::config::Config;
 use argv::Action;
 pub use error::{Fault, RuntimeError, Subject};
-pub use real::RealError;
+pub use real::{RealError, find as real, is_same};
 
 /// The name (`argv[0]`) by which our binary is this runtime.
 pub const NAME: &str = "strict-groups-runtime";
@@ -40,21 +36,6 @@ pub fn run(args: &[OsString], config: Option<&Path>) -> RuntimeError {
             error
         }
     }
-}
-
-/// The real runtime that the wrapper becomes: `configured`, else the first in a usual place.
-///
-/// # Errors
-/// There is none, or it is strict-groups itself.
-pub fn real(configured: Option<&Path>) -> Result<PathBuf, RealError> {
-    real::find(configured)
-}
-
-/// Whether an engine that has `path` configured runs `real`: it is the same file, or a bare name that
-/// is looked up.
-#[must_use]
-pub fn is_same(path: &Path, real: &Path) -> bool {
-    real::is_same(path, real)
 }
 
 fn prepare_and_become(

@@ -53,7 +53,7 @@ pub enum RealError {
 ///
 /// # Errors
 /// There is none, or it is ourselves.
-pub(super) fn find(configured: Option<&Path>) -> Result<PathBuf, RealError> {
+pub fn find(configured: Option<&Path>) -> Result<PathBuf, RealError> {
     let own = fs::metadata("/proc/self/exe").ok();
     if let Some(path) = configured {
         return if is_ours(path, own.as_ref()) {
@@ -76,7 +76,8 @@ fn is_ours(path: &Path, own: Option<&Metadata>) -> bool {
 }
 
 /// Whether a handler's `runtime_path` is the runtime `real`: the same file, or its name in the PATH.
-pub(super) fn is_same(path: &Path, real: &Path) -> bool {
+#[must_use]
+pub fn is_same(path: &Path, real: &Path) -> bool {
     if path.components().count() == 1 {
         return real.file_name() == path.file_name();
     }

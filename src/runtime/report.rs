@@ -1,9 +1,7 @@
 //! What the wrapper has to say. Its output belongs to the real runtime, so nothing is printed unless
 //! that one does not run; the journal is told which groups were removed.
 
-use std::{
-    ffi::OsStr, fmt::Write as _, fs::OpenOptions, io::Write as _, os::unix::ffi::OsStrExt, path::Path,
-};
+use std::{ffi::OsStr, fs::OpenOptions, io::Write as _, os::unix::ffi::OsStrExt, path::Path};
 
 use tracing::info;
 use tracing_subscriber::{
@@ -18,13 +16,13 @@ use super::{
     argv::Call,
     error::{RuntimeError, Subject},
 };
-use crate::json;
+use crate::{groups, json};
 
 /// Tells the journal, if there is one, what a container was resolved to.
 pub(super) fn resolved(subject: &Subject, id: &str, groups: &[u32], removed: &[u32]) {
     let Ok(journal) = tracing_journald::layer() else { return };
     let journal = journal.with_field_prefix(None).with_syslog_identifier(super::NAME.to_owned());
-    let (groups, removed_groups) = (join(groups), join(removed));
+    let (groups, removed_groups) = (groups::list(groups), groups::list(removed));
     tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || match subject {
         Subject::Named { pod, container } => {
             let (namespace, pod) = pod.split_once('/').unwrap_or(("", pod));
@@ -59,14 +57,6 @@ fn log_file(log: &Path) -> Option<&Path> {
         return None;
     }
     Some(text.strip_prefix(b"file:").map_or(log, |path| Path::new(OsStr::from_bytes(path))))
-}
-
-fn join(gids: &[u32]) -> String {
-    gids.iter().fold(String::new(), |mut list, gid| {
-        // Writing to a String cannot fail.
-        let _ = write!(list, "{}{gid}", if list.is_empty() { "" } else { "," });
-        list
-    })
 }
 
 #[cfg(test)]

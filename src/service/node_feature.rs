@@ -5,8 +5,8 @@
 //! documentation under "Local feature source"; it leaves out files whose names begin with a dot.
 
 use std::{
-    fs::{self, Permissions},
-    io::{self, Write},
+    fs::{self, File, Permissions},
+    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -14,6 +14,8 @@ use std::{
 
 use prost_types::Timestamp;
 use tracing::{info, warn};
+
+use crate::place;
 
 /// The label, with its value.
 const LABEL: &str = "strict-groups.noderesource.dev/enforced=true";
@@ -100,12 +102,9 @@ fn text(now: SystemTime) -> String {
 
 /// A reader finds the file before or after, whole. It need not survive a crash of the node.
 fn write(path: &Path, now: SystemTime) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new().prefix(".strict-groups-").tempfile_in(folder)?;
-    file.write_all(text(now).as_bytes())?;
     // Node Feature Discovery does not run as root.
-    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
-    file.persist(path).map(drop).map_err(|error| error.error)
+    let readable = |file: &File| file.set_permissions(Permissions::from_mode(0o644));
+    place::replace(path, text(now).as_bytes(), readable)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

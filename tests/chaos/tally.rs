@@ -149,11 +149,6 @@ impl Tally {
         counts.refused.iter().filter(|((of, _), _)| *of == policy).map(|(_, count)| count).sum()
     }
 
-    /// Whether a container was refused for this reason.
-    pub(crate) fn has(&self, reason: &Reason) -> bool {
-        self.counts().refused.keys().any(|(_, found)| found == reason)
-    }
-
     /// Calls that found containerd away.
     pub(crate) fn away_count(&self) -> usize {
         self.counts().away

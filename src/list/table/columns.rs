@@ -144,7 +144,7 @@ fn joined(gids: &[u32]) -> String {
     if gids.is_empty() {
         return NONE.to_owned();
     }
-    gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+    crate::groups::list(gids)
 }
 
 fn groups(groups: &[Group]) -> String {
