@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod containerd;
+mod cri;
 pub mod cri_proxy;
 pub mod declared;
 pub mod exempt;

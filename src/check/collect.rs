@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Ungated},
-    list::cri::{Cri, has_strict},
+    cri::{Cri, has_strict},
     service::{Health, HealthError},
     trust::{self, Kind, Untrusted},
 };
@@ -86,11 +86,8 @@ async fn ask(socket: &Path) -> Result<Said, String> {
         .map_err(|error| format!("{}: {error}", socket.display()))?;
     trust::check_peer(socket, &stream).map_err(|untrusted| untrusted.to_string())?;
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-    let cri = Cri::new(socket);
-    let answers = async { Ok((cri.version().await?, cri.status(true).await?)) };
-    let answers: Result<_, crate::list::CallError> = timeout(LIMIT, answers)
-        .await
-        .map_err(|_| format!("{}: no answer within {} s", socket.display(), LIMIT.as_secs()))?;
+    let cri = Cri::new(socket, LIMIT);
+    let answers = tokio::try_join!(cri.version(), cri.status(true));
     let (version, mut status) = answers.map_err(|error| error.to_string())?;
     let runtime =
         Runtime { name: version.runtime_name, version: version.runtime_version, native: has_strict(&status) };

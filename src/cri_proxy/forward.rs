@@ -20,7 +20,7 @@ use super::{
 use crate::service::Health;
 
 /// The service whose calls are looked at.
-pub(super) const SERVICE: &str = "/runtime.v1.RuntimeService/";
+const SERVICE: &str = "/runtime.v1.RuntimeService/";
 
 /// No message of these calls is larger: gRPC's own limit is 4 MiB, that of the kubelet and containerd 16.
 const LARGEST: usize = 64 * 1024 * 1024;
@@ -83,28 +83,50 @@ impl Connection {
     }
 
     async fn create_container(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
-        let (head, message) = take(request).await?;
-        if let Some(strict) = container::read(&message)?
-            && !self.is_native().await?
-        {
-            self.check(strict).await?;
-        }
-        Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer))
+        let (mut head, message) = take(request).await?;
+        let strict = match container::read(&message)? {
+            Some(strict) if !self.is_native().await? => strict,
+            _ => return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer)),
+        };
+        self.may_be_created(&strict).await?;
+        // The answer has to be read.
+        head.headers.remove("grpc-accept-encoding");
+        let response = self.upstream.send(with_message(head, &message)).await?;
+        let Taken { head, message, trailers } = match Taken::from(response).await {
+            Ok(taken) => taken,
+            Err(failed) => return Ok(*failed),
+        };
+        self.must_be_gated(container::created(&message).unwrap_or_default(), strict).await?;
+        Ok(Response::from_parts(head, body::whole(grpc_frame::frame(&message), trailers)))
     }
 
     /// Lets a container whose pod's spec says Strict through only if it is going to be.
-    async fn check(&self, strict: container::Strict) -> Result<(), Failed> {
+    async fn may_be_created(&self, strict: &container::Strict) -> Result<(), Refused> {
+        let pod = strict.pod.clone();
         if let Err(reason) = self.shared.enforced() {
-            return Err(Refused::NotEnforced { pod: strict.pod, reason }.into());
+            return Err(Refused::NotEnforced { pod, reason });
         }
-        match self.shared.runtime.sandbox_is_strict(&strict).await {
+        match self.shared.runtime.sandbox_is_strict(strict).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Refused::OldSandbox { pod: strict.pod, container: strict.container }.into()),
+            Ok(false) => Err(Refused::OldSandbox { pod, container: strict.container.clone() }),
             Err(error) => {
                 let reason = format!("the runtime does not tell of the pod's sandbox ({error})");
-                Err(Refused::NotEnforced { pod: strict.pod, reason }.into())
+                Err(Refused::NotEnforced { pod, reason })
             }
         }
+    }
+
+    /// Gives container `id`, which was just created, away only with a gate of the plugin's. That the plugin lived just
+    /// before says little: the runtime goes on without one that ends or is late, and there may be no static gate.
+    async fn must_be_gated(&self, id: &str, strict: container::Strict) -> Result<(), Refused> {
+        let container::Strict { pod, container, .. } = strict;
+        let refused = match self.shared.runtime.is_gated(id).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => Refused::NotSeen { pod, container },
+            Err(reason) => Refused::NotEnforced { pod, reason },
+        };
+        self.shared.runtime.remove(id).await;
+        Err(refused)
     }
 
     async fn status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {

@@ -20,7 +20,10 @@ pub(crate) fn all() -> Vec<String> {
         Refused::OldSandbox { .. } => {
             Refused::OldSandbox { pod: pod(), container: samples::CONTAINER.to_owned() }
         },
-        Refused::NotUnderstood(_) => Refused::NotUnderstood("WHY"),
+        Refused::NotSeen { .. } => {
+            Refused::NotSeen { pod: pod(), container: samples::CONTAINER.to_owned() }
+        },
+        Refused::NotUnderstood => Refused::NotUnderstood,
     );
     let body = every!(FrameError;
         FrameError::Compressed => FrameError::Compressed,
@@ -31,7 +34,7 @@ pub(crate) fn all() -> Vec<String> {
         Failed::Unavailable(_) => Unavailable::new(Path::new("/SOCKET"), "WHY").into(),
         Failed::Cut => Failed::Cut,
         // Their own texts are above.
-        Failed::Refused(_) => Failed::Refused(Refused::NotUnderstood("WHY")),
+        Failed::Refused(_) => Failed::Refused(Refused::NotUnderstood),
         Failed::Body(_) => Failed::Body(FrameError::NotOne),
     );
     let refused = refused.into_iter().map(Failed::from);

@@ -138,6 +138,6 @@ async fn serve(stream: UnixStream, shared: Arc<Shared>, socket: PathBuf, mut sto
 }
 
 fn connection(shared: Arc<Shared>, socket: &Path) -> Connection {
-    let upstream = Upstream::new(socket, Box::new(Arc::clone(&shared.runtime)));
+    let upstream = Upstream::new(socket, Arc::clone(&shared.runtime));
     Connection { shared, upstream }
 }

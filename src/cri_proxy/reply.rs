@@ -64,9 +64,9 @@ impl Failed {
     fn code(&self) -> Code {
         match self {
             Self::Unavailable(_) => Code::Unavailable,
-            Self::Refused(Refused::NotEnforced { .. } | Refused::OldSandbox { .. }) => {
-                Code::FailedPrecondition
-            }
+            Self::Refused(
+                Refused::NotEnforced { .. } | Refused::OldSandbox { .. } | Refused::NotSeen { .. },
+            ) => Code::FailedPrecondition,
             Self::Refused(_) => Code::InvalidArgument,
             Self::Body(FrameError::Compressed) => Code::Unimplemented,
             Self::Body(FrameError::TooLarge) => Code::ResourceExhausted,

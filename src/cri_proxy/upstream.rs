@@ -1,6 +1,9 @@
 //! The connection to the runtime. Each of the kubelet's connections has one of its own, as without us.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hyper::{
     Request, Response,
@@ -10,7 +13,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Mutex;
 
-use super::{body::Body, reply::Unavailable};
+use super::{body::Body, reply::Unavailable, runtime::Runtime};
 use crate::grpc;
 
 /// Bytes that may be on their way to us, of one call and of all.
@@ -22,17 +25,13 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 pub(super) struct Upstream {
     socket: PathBuf,
     sender: Mutex<Option<SendRequest<Body>>>,
-    on_connect: Box<dyn OnConnect>,
-}
-
-/// Is told whenever a connection was made: the runtime may be another one than before.
-pub(super) trait OnConnect: Send + Sync + std::fmt::Debug {
-    fn connected(&self);
+    /// Is told whenever a connection was made.
+    runtime: Arc<Runtime>,
 }
 
 impl Upstream {
-    pub(super) fn new(socket: &Path, on_connect: Box<dyn OnConnect>) -> Self {
-        Self { socket: socket.to_owned(), sender: Mutex::new(None), on_connect }
+    pub(super) fn new(socket: &Path, runtime: Arc<Runtime>) -> Self {
+        Self { socket: socket.to_owned(), sender: Mutex::new(None), runtime }
     }
 
     /// Passes a call on. It is tried again on a new connection only if nothing of it was sent.
@@ -61,7 +60,7 @@ impl Upstream {
             return Ok(sender.clone());
         }
         let sender = self.connect().await?;
-        self.on_connect.connected();
+        self.runtime.may_be_another();
         *current = Some(sender.clone());
         Ok(sender)
     }

@@ -7,12 +7,12 @@ use thiserror::Error;
 use super::{
     abilities::Abilities,
     containerd::{self, Status, Task},
-    cri::{CallError, Cri, v1},
     crio, image,
     seen::{Made, Owner, Process, RunState, Seen},
 };
 use crate::{
     containerd::{ContainerdError, Containers},
+    cri::{self, CallError, Cri, v1},
     gate::State,
     identity::{self, IdentityError},
 };
@@ -58,7 +58,7 @@ struct Details {
 /// # Errors
 /// The runtime does not answer.
 pub async fn collect(socket: &Path, filter: &Filter) -> Result<(Runtime, Vec<Seen>), CollectError> {
-    let cri = Cri::new(socket);
+    let cri = Cri::new(socket, cri::LIMIT);
     let version = cri.version().await?;
     let runtime = Runtime { name: version.runtime_name, version: version.runtime_version };
     let (containers, mut details) = if runtime.name == "containerd" {
@@ -83,7 +83,7 @@ fn key(seen: &Seen) -> (&str, &str, &str, &str, u32, &str) {
 type Found = (Vec<(v1::Container, Owner)>, HashMap<String, Details>);
 
 async fn from_containerd(cri: &Cri, filter: &Filter) -> Result<Found, CollectError> {
-    let api = Containers::new(cri.client().socket());
+    let api = Containers::new(cri.socket());
     let records = async { containerd::records(&api).await.map_err(CollectError::from) };
     let (native, pods, containers, tasks, records) = tokio::try_join!(
         async { Ok(cri.enforces_natively().await?) },

@@ -7,12 +7,10 @@
 
 use std::collections::HashMap;
 
-use super::{
-    cri::{self, CallError, Cri},
-    seen::Made,
-};
+use super::seen::Made;
 use crate::{
     containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
+    cri::{self, CallError, Cri},
     declared,
     grpc::{self, Code},
     spec,
@@ -47,7 +45,7 @@ pub(super) struct Task {
 pub(super) async fn tasks(cri: &Cri) -> Result<HashMap<String, Task>, CallError> {
     let method = "/containerd.services.tasks.v1.Tasks/List";
     let request = tasks::ListTasksRequest {};
-    let answer: tasks::ListTasksResponse = cri::call(cri.client(), method, &request, NAMESPACE).await?;
+    let answer: tasks::ListTasksResponse = cri.call(method, &request, NAMESPACE).await?;
     let task = |task: tasks::Process| {
         let status = task.status();
         (task.id, Task { pid: task.pid, status })

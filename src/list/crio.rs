@@ -7,30 +7,17 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
-use super::{
-    cri::{CallError, Cri},
-    seen::Made,
-};
+use super::seen::Made;
 use crate::{
+    cri::{CallError, Cri, Info},
     gate::State,
     spec::{self, View},
 };
 
 /// Calls that are on their way at the same time.
 const AT_ONCE: usize = 32;
-
-/// The part of the verbose status that is of use.
-#[derive(Deserialize)]
-struct Info<'a> {
-    #[serde(default)]
-    pid: u32,
-    #[serde(rename = "runtimeSpec", borrow)]
-    spec: &'a RawValue,
-}
 
 /// What the verbose status says.
 #[derive(Debug)]
@@ -48,13 +35,14 @@ pub(super) async fn details(cri: &Cri, ids: &[String]) -> Result<HashMap<String,
         for id in ids.iter().cloned() {
             let cri = cri.clone();
             calls.spawn(async move {
-                let info = cri.info(id.clone()).await;
-                (id, info)
+                let status = cri.container(id.clone()).await;
+                (id, status)
             });
         }
-        for (id, info) in calls.join_all().await {
-            if let Some(info) = info? {
-                found.insert(id, understand(&info));
+        for (id, status) in calls.join_all().await {
+            if let Some(status) = status? {
+                let info = status.info.get(Info::KEY).map_or("", String::as_str);
+                found.insert(id, understand(info));
             }
         }
     }
@@ -62,7 +50,7 @@ pub(super) async fn details(cri: &Cri, ids: &[String]) -> Result<HashMap<String,
 }
 
 fn understand(info: &str) -> Details {
-    let Ok(Info { pid, spec }) = serde_json::from_str(info) else {
+    let Some(Info { pid, spec }) = Info::read(info) else {
         return Details { pid: 0, made: Err("the runtime's verbose status has no runtimeSpec".to_owned()) };
     };
     let made = spec::read(spec.get().as_bytes()).map(made).map_err(|error| error.to_string());

@@ -8,7 +8,6 @@ use std::path::Path;
 pub mod abilities;
 pub mod collect;
 mod containerd;
-pub(crate) mod cri;
 mod crio;
 pub mod endpoint;
 mod image;
@@ -20,8 +19,7 @@ pub mod verdict;
 pub mod wanted;
 mod yaml;
 
-pub use cri::CallError;
-
+pub use crate::cri::CallError;
 use crate::policy::NodePolicy;
 use collect::{CollectError, Filter};
 use report::Report;

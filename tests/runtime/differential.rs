@@ -1,5 +1,6 @@
 //! Random images and security contexts: what the plugin makes of them on
-//! containerd 1.7 is what containerd 2.x, which knows Strict itself, makes.
+//! containerd 1.7 is what containerd 2.x, which knows Strict itself, makes. Also
+//! when the pods ask by the field, through the CRI proxy: the same requests then.
 //!
 //! The cases follow from a seed, the same one unless `STRICT_GROUPS_SEED` says
 //! another; `STRICT_GROUPS_CASES` says how many.
@@ -17,7 +18,8 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::support::cri::RunningPod;
+use crate::cri_proxy::Proxy;
+use crate::support::cri::{RunningPod, v1};
 use crate::support::{ContainerSpec, Containerd, Cri, Identity, Pod};
 use crate::world::{World, trial};
 use generate::{CASES_PER_IMAGE, ImageCase, Security};
@@ -47,9 +49,9 @@ fn setting<T: FromStr>(variable: &str, default: T) -> Result<T> {
     text.parse().ok().with_context(|| format!("{variable}={text:?} is no number"))
 }
 
-/// One way to run all cases: a containerd, and how it is told to be strict.
+/// One way to run all cases: a CRI, and how it is told to be strict.
 struct Side<'a> {
-    daemon: &'a Containerd,
+    cri: &'a Cri,
     pod: Pod,
     by_field: bool,
 }
@@ -63,16 +65,19 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
         .map(|(image, number)| (image, Security::new(seed, number, image)))
         .collect();
 
+    let proxy = Proxy::start(&world.old, &world.old_health(), &world.old.dir().join("differential.sock"))?;
     let strict = |name| Pod::new(name).annotation(ANNOTATION, "Strict");
-    let ours = Side { daemon: &world.old, pod: strict("differential-ours"), by_field: false };
-    let native = Side { daemon: &world.new, pod: Pod::new("differential-native"), by_field: true };
-    let both = Side { daemon: &world.new, pod: strict("differential-both"), by_field: false };
+    let field = |name| Pod::new(name).strict_field();
+    let ours = Side { cri: world.old.cri(), pod: strict("differential-ours"), by_field: false };
+    let through = Side { cri: &proxy.cri, pod: field("differential-field"), by_field: true };
+    let native = Side { cri: world.new.cri(), pod: field("differential-native"), by_field: true };
+    let both = Side { cri: world.new.cri(), pod: strict("differential-both"), by_field: false };
     let every: Vec<_> = cases.iter().collect();
     let sample: Vec<_> = cases.iter().step_by(SAMPLE).collect();
-    let (ours, merged, native, both) = std::thread::scope(|scope| {
+    let (ours, through, merged, native, both) = std::thread::scope(|scope| {
         let old = scope.spawn(|| -> Result<_> {
             import(world, &world.old, &images)?;
-            Ok((run_all(&ours, &every)?, merge_all(&world.old, &cases)?))
+            Ok((run_all(&ours, &every)?, run_all(&through, &every)?, merge_all(&world.old, &cases)?))
         });
         let new = scope.spawn(|| -> Result<_> {
             import(world, &world.new, &images)?;
@@ -80,19 +85,23 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
             let both = run_all(&both, &sample)?;
             Ok((joined(native.join())?, both))
         });
-        let (ours, merged) = joined(old.join())?;
+        let (ours, through, merged) = joined(old.join())?;
         let (native, both) = joined(new.join())?;
-        anyhow::Ok((ours, merged, native, both))
+        anyhow::Ok((ours, through, merged, native, both))
     })?;
 
     let mut shares = Shares::default();
     let mut wrong = Vec::new();
     for (number, (image, security)) in cases.iter().enumerate() {
-        let (ours, merged, native) = (&ours[number], &merged[number], &native[number]);
+        let (ours, through, merged, native) =
+            (&ours[number], &through[number], &merged[number], &native[number]);
         let both = (number % SAMPLE == 0).then(|| &both[number / SAMPLE]);
         let mut problems = Vec::new();
         if !ours.same(native) {
             problems.push("the plugin on 1.7 differs from native Strict");
+        }
+        if !through.same(native) {
+            problems.push("the field through the proxy on 1.7 differs from native Strict");
         }
         if both.is_some_and(|both| !both.same(native)) {
             problems.push("the plugin on 2.x differs from native Strict");
@@ -103,7 +112,7 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
         if !problems.is_empty() {
             wrong.push(format!(
                 "case {number} of seed {seed}: {}\n{}\n{security:?}\n1.7 with the plugin: {ours}\n\
-                 2.x native: {native}\n2.x with the plugin: {}\n1.7 Merge: {merged:?}\n",
+                 1.7 through the proxy: {through}\n2.x native: {native}\n2.x with the plugin: {}\n1.7 Merge: {merged:?}\n",
                 problems.join(", "),
                 image.describe(),
                 both.map_or_else(|| "(not run)".to_owned(), ToString::to_string),
@@ -125,7 +134,12 @@ fn import(world: &World, daemon: &Containerd, images: &[ImageCase]) -> Result<()
 
 /// How a container came out.
 enum Outcome {
-    Runs { first: Identity, exec: Identity },
+    /// `user`: what the status says, where the side has it.
+    Runs {
+        first: Identity,
+        exec: Identity,
+        user: Option<v1::LinuxContainerUser>,
+    },
     Refused(String),
 }
 
@@ -133,9 +147,21 @@ impl Outcome {
     /// Equal in everything that decides about access. The words of a refusal are each runtime's own.
     fn same(&self, other: &Self) -> bool {
         let key = |identity: &Identity| (identity.uid, identity.gid, identity.groups());
+        // Without a user in image and pod, a native Strict leaves the primary group out of the list.
+        let user_key = |user: &v1::LinuxContainerUser| {
+            let groups: BTreeSet<_> = user.supplemental_groups.iter().copied().chain([user.gid]).collect();
+            (user.uid, user.gid, groups)
+        };
         match (self, other) {
-            (Self::Runs { first, exec }, Self::Runs { first: other_first, exec: other_exec }) => {
-                key(first) == key(other_first) && key(exec) == key(other_exec) && key(first) == key(exec)
+            (
+                Self::Runs { first, exec, user },
+                Self::Runs { first: other_first, exec: other_exec, user: other_user },
+            ) => {
+                let told = user.as_ref().zip(other_user.as_ref());
+                key(first) == key(other_first)
+                    && key(exec) == key(other_exec)
+                    && key(first) == key(exec)
+                    && told.is_none_or(|(user, other)| user_key(user) == user_key(other))
             }
             (Self::Refused(_), Self::Refused(_)) => true,
             _ => false,
@@ -146,7 +172,9 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Runs { first, exec } => write!(out, "first process {first}, exec {exec}"),
+            Self::Runs { first, exec, user } => {
+                write!(out, "first process {first}, exec {exec}, status {user:?}")
+            }
             Self::Refused(reason) => write!(out, "refused: {reason}"),
         }
     }
@@ -154,7 +182,7 @@ impl fmt::Display for Outcome {
 
 /// All cases as containers of one pod, by two threads that share the work.
 fn run_all(side: &Side<'_>, cases: &[&(&ImageCase, Security)]) -> Result<Vec<Outcome>> {
-    let cri = side.daemon.cri();
+    let cri = side.cri;
     let pod = cri.run_pod(&side.pod)?;
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<(usize, Outcome)>> {
@@ -167,7 +195,8 @@ fn run_all(side: &Side<'_>, cases: &[&(&ImageCase, Security)]) -> Result<Vec<Out
                 spec = spec.strict_field();
             }
             let outcome = run_one(cri, &pod, &spec).with_context(|| {
-                format!("case {number}, {:?}: {security:?}, {}", side.daemon.kind(), image.describe())
+                let pod = side.pod.config.metadata.as_ref().map_or("", |pod| &pod.name);
+                format!("case {number}, {pod}: {security:?}, {}", image.describe())
             })?;
             outcomes.push((number, outcome));
         }
@@ -188,9 +217,10 @@ fn run_one(cri: &Cri, pod: &RunningPod, spec: &ContainerSpec) -> Result<Outcome>
         Ok(container) => container,
         Err(error) => return Ok(Outcome::Refused(error.to_string())),
     };
-    let first = Identity::of_process(cri.status(&container)?.pid)?;
+    let status = cri.status(&container)?;
+    let first = Identity::of_process(status.pid)?;
     let output = cri.exec(&container, &["cat", "/proc/self/status"])?;
-    Ok(Outcome::Runs { first, exec: Identity::from_status(&output.stdout)? })
+    Ok(Outcome::Runs { first, exec: Identity::from_status(&output.stdout)?, user: status.user })
 }
 
 /// The groups that 1.7 gives without the plugin. They are in the spec as soon

@@ -1,5 +1,6 @@
 //! What all trials share.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -21,6 +22,17 @@ pub(crate) struct World {
     pub(crate) run: Arc<Run>,
 }
 
+fn health_file(containerd: &Containerd) -> PathBuf {
+    containerd.dir().join("health")
+}
+
+impl World {
+    /// Where the plugin on `old` says that it is registered.
+    pub(crate) fn old_health(&self) -> PathBuf {
+        health_file(&self.old)
+    }
+}
+
 /// With this variable set the test binary starts the world, and no trial.
 pub(crate) const HOLD: &str = "STRICT_GROUPS_TEST_HOLD";
 
@@ -40,7 +52,10 @@ pub(crate) fn start() -> Result<()> {
     for daemon in [&old, &new] {
         daemon.import(&Image::announcement(&machine)?)?;
     }
-    let (old_plugin, new_plugin) = (Plugin::start(&old, None, &[])?, Plugin::start(&new, None, &[])?);
+    let health = health_file(&old);
+    let health = health.to_str().context("the health file's path")?;
+    let old_plugin = Plugin::start(&old, None, &["--health-file", health])?;
+    let new_plugin = Plugin::start(&new, None, &[])?;
     *WORLD.lock().unwrap_or_else(PoisonError::into_inner) =
         Some(Arc::new(World { old, old_plugin, new, new_plugin, machine, run }));
     Ok(())

@@ -1,7 +1,7 @@
 //! `CreateContainer`: which policy it asks for. The request itself is passed on as it is.
 
 use super::{Refused, is_strict, pod_of};
-use crate::cri_proxy::wire;
+use crate::cri_proxy::wire::{self, NotAMessage};
 
 /// `CreateContainerRequest.pod_sandbox_id`
 const SANDBOX: &[u32] = &[1];
@@ -11,6 +11,9 @@ const NAME: &[u32] = &[2, 1, 1];
 const POLICY: &[u32] = &[2, 15, 2, 17];
 /// `CreateContainerRequest.sandbox_config.metadata`
 const POD: &[u32] = &[3, 1];
+
+/// `CreateContainerResponse.container_id`
+const CREATED: &[u32] = &[1];
 
 /// A container whose pod's spec says Strict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,11 @@ pub(in crate::cri_proxy) fn read(request: &[u8]) -> Result<Option<Strict>, Refus
     Ok(Some(Strict { sandbox: text(SANDBOX)?, container: text(NAME)?, pod }))
 }
 
+/// The id of the container that was created.
+pub(in crate::cri_proxy) fn created(response: &[u8]) -> Result<&str, NotAMessage> {
+    wire::text(response, CREATED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +63,6 @@ mod tests {
         let strict = Strict { sandbox: "s1".into(), pod: "default/web".into(), container: "app".into() };
         assert_eq!(read(&request(1)), Ok(Some(strict)));
         assert_eq!(read(&request(7)), Err(Refused::UnknownPolicy { pod: "default/web".into(), number: 7 }));
-        assert!(matches!(read(&[0x12, 9]), Err(Refused::NotUnderstood(_))));
+        assert!(matches!(read(&[0x12, 9]), Err(Refused::NotUnderstood)));
     }
 }

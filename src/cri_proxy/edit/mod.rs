@@ -13,7 +13,7 @@ use super::wire::NotAMessage;
 use crate::text;
 
 /// `SupplementalGroupsPolicy`
-pub(super) const MERGE: u64 = 0;
+const MERGE: u64 = 0;
 const STRICT: u64 = 1;
 
 /// Why a request is not passed on. The text is what `kubectl describe pod` shows.
@@ -39,14 +39,20 @@ pub(super) enum Refused {
     )]
     OldSandbox { pod: String, container: String },
     #[error(
-        "strict-groups: the request is not understood, so its supplementalGroupsPolicy cannot be told: {0}"
+        "strict-groups: pod {pod}, container {container}: the pod's spec says supplementalGroupsPolicy: Strict, and the \
+         strict-groups plugin did not see this container (it was not running, or answered too late); see to the plugin \
+         on this node; the kubelet tries again"
     )]
-    NotUnderstood(&'static str),
+    NotSeen { pod: String, container: String },
+    #[error(
+        "strict-groups: the request is no protobuf message, so its supplementalGroupsPolicy cannot be told"
+    )]
+    NotUnderstood,
 }
 
 impl From<NotAMessage> for Refused {
     fn from(_: NotAMessage) -> Self {
-        Self::NotUnderstood("it is no protobuf message")
+        Self::NotUnderstood
     }
 }
 

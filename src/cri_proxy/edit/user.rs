@@ -1,11 +1,12 @@
 //! `user.linux` in the status of containers, from the spec that the runtime tells with a verbose status:
 //! runtimes that have the field take it from there as well.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
 
-use crate::cri_proxy::wire::{self, NotAMessage};
+use crate::{
+    cri::Info,
+    cri_proxy::wire::{self, NotAMessage},
+};
 
 /// `ContainerStatusRequest.verbose`
 const VERBOSE: u32 = 2;
@@ -32,13 +33,8 @@ pub(in crate::cri_proxy) struct User {
 }
 
 impl User {
-    /// The user in a verbose status's `info`, whose one entry is JSON with the OCI spec.
-    pub(in crate::cri_proxy) fn of(info: &HashMap<&str, &str>) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Info {
-            #[serde(rename = "runtimeSpec")]
-            spec: Spec,
-        }
+    /// The user in the `info` of a verbose status.
+    pub(in crate::cri_proxy) fn of(info: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Spec {
             process: Process,
@@ -47,7 +43,8 @@ impl User {
         struct Process {
             user: User,
         }
-        serde_json::from_str::<Info>(info.get("info")?).ok().map(|info| info.spec.process.user)
+        let spec: Spec = serde_json::from_str(Info::read(info)?.spec.get()).ok()?;
+        Some(spec.process.user)
     }
 
     /// As `ContainerUser`: uid 1, gid 2, supplementary groups 3 (packed). Numbers that are 0 are left out.
@@ -81,7 +78,8 @@ pub(in crate::cri_proxy) fn verbose(request: &[u8]) -> Result<Vec<u8>, NotAMessa
 
 /// The user that a verbose `ContainerStatusResponse` tells, in `info`.
 pub(in crate::cri_proxy) fn of_response(response: &[u8]) -> Result<Option<User>, NotAMessage> {
-    Ok(User::of(&wire::map(response, &[INFO])?.into_iter().collect()))
+    let info = wire::map(response, &[INFO])?.into_iter().rfind(|(key, _)| *key == Info::KEY);
+    Ok(info.and_then(|(_, info)| User::of(info)))
 }
 
 /// A verbose `ContainerStatusResponse` with the user in its status, unless it has one; and without `info` if

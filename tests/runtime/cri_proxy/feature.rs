@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use prost::Message;
 
 use super::{ANNOTATION, SERVICE, groups, node::Node, raw, refused, set, spec};
@@ -101,6 +102,32 @@ pub(super) fn refusals(world: &World) -> Result<()> {
     let merge = cri.run_pod(&Pod::new("merge"))?;
     cri.launch(&merge, &spec()).context("Merge pays")?;
     cri.remove_all_pods()?;
+    Ok(())
+}
+
+/// The plugin is gone or hangs, and what it said last still counts: without a static gate, the runtime makes the
+/// container as if there were no policy.
+pub(super) fn missed(world: &World) -> Result<()> {
+    for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
+        let node = Node::start(world, Kind::V1_7)?;
+        node.plugin()?;
+        let proxy = node.proxy()?;
+        let pod = proxy.cri.run_pod(&Pod::new("web").strict_field())?;
+        node.lose_plugin(signal)?;
+        refused(
+            proxy.cri.create(&pod, &spec().strict_field()),
+            tonic::Code::FailedPrecondition,
+            &["pod default/web, container app: ", "did not see this container", "the kubelet tries again"],
+        )
+        .with_context(|| signal.to_string())?;
+        let left = raw::ids(&node.containerd.socket())?;
+        ensure!(left.is_empty(), "{signal}: it stayed: {left:?}");
+
+        node.plugin()?;
+        let container = proxy.cri.launch(&pod, &spec().strict_field())?;
+        ensure!(groups(&proxy.cri, &container)? == set(&[3000, 4000]), "{signal}: not strict afterwards");
+        proxy.cri.remove_all_pods()?;
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     PATIENCE, SERVICE, groups,
-    node::{Held, Node, Proxy},
+    node::{Held, Node},
     raw, refused, set, spec,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) fn lives(world: &World) -> Result<()> {
 
     // Killed: the next one takes the socket, and all is there.
     proxy.stop(Signal::SIGKILL)?;
-    let next = Proxy::start(&node, &proxy.socket)?;
+    let next = node.proxy_on(&proxy.socket)?;
     ensure!(groups(&next.cri, &container)? == set(&[3000, 4000]), "after the proxy's restart");
     next.stop(Signal::SIGTERM)?;
     ensure!(next.log().contains("stopped"), "{}", next.log());

@@ -1,15 +1,21 @@
 //! The CRI proxy before real containerds.
 
+mod ended;
 mod feature;
+mod killed;
 mod life;
 mod node;
 mod raw;
+mod streaming;
 mod transparent;
+mod unknown;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
+
+pub(crate) use node::Proxy;
 
 use crate::{
     support::{ContainerSpec, Cri, Identity},
@@ -25,11 +31,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("cri_proxy::the_field_works_without_an_annotation", feature::field),
         trial("cri_proxy::user_linux_is_as_native", feature::user),
         trial("cri_proxy::refuses_what_it_cannot_keep", feature::refusals),
+        trial("cri_proxy::takes_back_what_the_plugin_missed", feature::missed),
         trial("cri_proxy::says_that_the_feature_is_there_while_it_is", feature::honest),
         trial("cri_proxy::answers_as_without_it", transparent::alike),
         trial("cri_proxy::changes_nothing_on_a_native_runtime", transparent::native),
         trial("cri_proxy::events_have_the_user", feature::events),
         trial("cri_proxy::survives_the_runtime_and_may_be_killed", life::lives),
+        trial("cri_proxy::loses_nothing_when_killed_under_load", killed::under_load),
+        trial("cri_proxy::exec_attach_and_port_forward_work", streaming::work),
+        trial("cri_proxy::passes_cancellation_and_deadlines", ended::calls),
+        trial("cri_proxy::passes_streams_that_nobody_knows", unknown::calls),
         trial("cri_proxy::passes_large_answers", transparent::large),
         trial("cri_proxy::loses_no_call_when_systemd_holds_the_socket", life::activated),
     ]

@@ -18,7 +18,7 @@ use nix::{
 };
 
 use crate::{
-    support::{Containerd, Cri, Handler, Image, Kind, Options, Plugin, plugin, wait_for},
+    support::{Containerd, Cri, Handler, Image, Kind, Options, Plugin, Run, plugin, wait_for},
     world::World,
 };
 
@@ -67,36 +67,49 @@ impl Node {
     pub(super) fn proxy(&self) -> Result<Proxy> {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let socket = self.containerd.dir().join(format!("p{number}.sock"));
-        Proxy::start(self, &socket)
+        self.proxy_on(&socket)
+    }
+
+    /// A proxy on this socket, which one that was killed may have left.
+    pub(super) fn proxy_on(&self, socket: &Path) -> Result<Proxy> {
+        Proxy::start(&self.containerd, &self.health, socket)
+    }
+
+    /// Ends or stops the plugin in a way that it cannot tell: what it said last goes on to count.
+    pub(super) fn lose_plugin(&self, signal: Signal) -> Result<()> {
+        let plugin = self.plugin.lock().unwrap_or_else(PoisonError::into_inner);
+        plugin.as_ref().context("there is no plugin")?.signal(signal)
     }
 }
 
-pub(super) struct Proxy {
+/// `strict-groups cri-proxy`.
+pub(crate) struct Proxy {
     child: Mutex<Child>,
     pub(super) socket: PathBuf,
-    pub(super) cri: Cri,
+    /// What a kubelet that is pointed at it has.
+    pub(crate) cri: Cri,
     log: PathBuf,
 }
 
 impl Proxy {
-    pub(super) fn start(node: &Node, socket: &Path) -> Result<Self> {
-        let run = node.containerd.run();
+    /// Starts one on `socket`, for a plugin that says how it is in the file `health`, and waits until it answers.
+    pub(crate) fn start(containerd: &Containerd, health: &Path, socket: &Path) -> Result<Self> {
+        let proxy = Self::launch(containerd.run(), &containerd.socket(), health, socket)?;
+        let ready = wait_for(PATIENCE, || proxy.cri.is_ready().then_some(()));
+        ready.with_context(|| format!("the proxy does not answer; its log:\n{}", proxy.log()))?;
+        Ok(proxy)
+    }
+
+    /// The same for whatever listens on `endpoint`, without waiting.
+    pub(super) fn launch(run: &Run, endpoint: &Path, health: &Path, socket: &Path) -> Result<Self> {
         let log = socket.with_extension("log");
         let output = File::options().append(true).create(true).open(&log)?;
         let mut command = Command::new(plugin::binary(run)?);
         command.arg("cri-proxy").arg("--listen").arg(socket);
-        command
-            .arg("--runtime-endpoint")
-            .arg(node.containerd.socket())
-            .arg("--health-file")
-            .arg(&node.health);
+        command.arg("--runtime-endpoint").arg(endpoint).arg("--health-file").arg(health);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = Mutex::new(run.spawn(&mut command)?);
-        let cri = Cri::new(socket, run.name())?;
-        let proxy = Self { child, socket: socket.to_owned(), cri, log };
-        let ready = wait_for(PATIENCE, || proxy.cri.is_ready().then_some(()));
-        ready.with_context(|| format!("the proxy does not answer; its log:\n{}", proxy.log()))?;
-        Ok(proxy)
+        Ok(Self { child, socket: socket.to_owned(), cri: Cri::new(socket, run.name())?, log })
     }
 
     pub(super) fn log(&self) -> String {

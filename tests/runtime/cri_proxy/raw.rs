@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use prost::Message;
 use tokio::runtime::Runtime;
 use tonic::codegen::{StdError, tokio_stream::StreamExt as _};
 use tonic::{
@@ -12,6 +13,8 @@ use tonic::{
     codegen::{Bytes, http::uri::PathAndQuery},
     transport::{Channel, Endpoint},
 };
+
+use crate::support::cri::v1;
 
 /// Takes and gives messages as they are.
 #[derive(Clone, Copy, Default)]
@@ -51,6 +54,14 @@ impl Decoder for Raw {
         let bytes: Bytes = bytes::Buf::copy_to_bytes(from, length);
         Ok(Some(bytes.to_vec()))
     }
+}
+
+/// The containers that the runtime on `socket` has.
+pub(super) fn ids(socket: &Path) -> Result<Vec<String>> {
+    let answer = Client::new(socket)?.call("/runtime.v1.RuntimeService/ListContainers", b"")?;
+    let answer = answer.map_err(|(code, text)| anyhow::anyhow!("{code:?}: {text}"))?;
+    let list = v1::ListContainersResponse::decode(answer.as_slice())?;
+    Ok(list.containers.into_iter().map(|container| container.id).collect())
 }
 
 /// What a call gave: the message, or code and text of the error.

@@ -59,7 +59,7 @@ pub(super) fn alike(world: &World) -> Result<()> {
             let same = match (&without, &with) {
                 (Ok(_), Ok(_)) if method.contains("Stats") || method.contains("Metrics") => true,
                 (Err(_), Err((_, ours)))
-                    if ours.starts_with("strict-groups: the request is not understood") =>
+                    if ours.starts_with("strict-groups: the request is no protobuf message") =>
                 {
                     true
                 }

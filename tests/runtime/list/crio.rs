@@ -269,6 +269,7 @@ impl RuntimeService for Crio {
     not_asked! {
         status(StatusRequest) -> StatusResponse;
         run_pod_sandbox(RunPodSandboxRequest) -> RunPodSandboxResponse;
+        pod_sandbox_status(PodSandboxStatusRequest) -> PodSandboxStatusResponse;
         stop_pod_sandbox(StopPodSandboxRequest) -> StopPodSandboxResponse;
         remove_pod_sandbox(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
         create_container(CreateContainerRequest) -> CreateContainerResponse;
