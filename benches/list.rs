@@ -5,6 +5,9 @@
 
 #![allow(clippy::indexing_slicing, missing_docs, reason = "a bench may panic, and counts little")]
 
+#[path = "common/mod.rs"]
+#[allow(dead_code, reason = "shared with other benches: each uses a part")]
+mod common;
 #[path = "../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
@@ -13,7 +16,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use support::{ContainerSpec, Containerd, Cri, Image, Kind, Machine, Options, Plugin, Pod, Run, plugin, run};
 
@@ -23,29 +26,11 @@ const CONTAINERS_OF_A_POD: usize = 10;
 const ROUNDS: usize = 20;
 
 fn main() -> ExitCode {
-    // `cargo test --all-targets` starts benches too, without this argument.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        println!("nothing is measured: run it by cargo bench");
-        return ExitCode::SUCCESS;
-    }
-    match bench() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // After a signal, the thread that cleans up ends the process.
-            if run::interrupted() {
-                std::thread::park();
-            }
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main(bench)
 }
 
 fn bench() -> Result<()> {
-    let count = match std::env::var("STRICT_GROUPS_BENCH_LIST") {
-        Ok(text) => text.parse().context("STRICT_GROUPS_BENCH_LIST is no number")?,
-        Err(_) => 500,
-    };
+    let count = common::setting("LIST", 500)?;
     let machine = Machine::check()?;
     run::clean_up_on_signals()?;
     let run = Arc::new(Run::start()?);

@@ -19,7 +19,7 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 const SLICE: &str = "kubepods.slice";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Pods through the CRI of this node's containerd.
+/// Pods through the CRI of this node's containerd, or of the socket in `CONTAINER_RUNTIME_ENDPOINT`.
 #[derive(Parser)]
 enum Command {
     /// Writes the images into a folder; on the machine that has the test runtimes
@@ -32,6 +32,8 @@ enum Command {
     Exec { container: String },
     /// Removes all pods
     Clear,
+    /// Whether the runtime says that it has the feature
+    Feature,
     /// strict-groups in a pod, as packaging/kubernetes runs it
     #[command(subcommand)]
     Daemon(Daemon),
@@ -43,6 +45,9 @@ struct PodArgs {
     /// The policy that the pod's annotation says
     #[arg(long)]
     policy: Option<String>,
+    /// The pod's spec says supplementalGroupsPolicy: Strict
+    #[arg(long)]
+    field: bool,
     /// The runtime handler
     #[arg(long, default_value = "")]
     handler: String,
@@ -76,6 +81,11 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Clear => Ok(connect()?.remove_all_pods()?),
+        Command::Feature => {
+            let features = connect()?.features()?.unwrap_or_default();
+            println!("{}", features.supplemental_groups_policy);
+            Ok(())
+        }
         Command::Daemon(Daemon::Start { image }) => daemon(&connect()?, &image),
         Command::Daemon(Daemon::Ready { container }) => ready(&connect()?, &container),
         Command::Daemon(Daemon::Stop { container }) => Ok(connect()?.stop(&container)?),
@@ -84,7 +94,9 @@ fn main() -> Result<()> {
 
 /// Waits for a containerd that was just started.
 fn connect() -> Result<Cri> {
-    let cri = Cri::new(Path::new(SOCKET), SLICE)?;
+    let socket = std::env::var("CONTAINER_RUNTIME_ENDPOINT").unwrap_or_default();
+    let socket = if socket.is_empty() { SOCKET } else { &socket };
+    let cri = Cri::new(Path::new(socket), SLICE)?;
     wait_for(PATIENCE, || cri.is_ready().then_some(())).context("the runtime is not ready")?;
     Ok(cri)
 }
@@ -106,6 +118,9 @@ fn start(cri: &Cri, args: &PodArgs) -> Result<(String, String)> {
         .user(1000)
         .group(3000)
         .supplemental(&[4000]);
+    if args.field {
+        (pod, spec) = (pod.strict_field(), spec.strict_field());
+    }
     confine(&mut spec);
     let pod = cri.run_pod(&pod)?;
     let container = match cri.launch(&pod, &spec) {
@@ -115,10 +130,16 @@ fn start(cri: &Cri, args: &PodArgs) -> Result<(String, String)> {
             return Err(error.into());
         }
     };
-    let pid = cri.status(&container)?.pid;
+    let status = cri.status(&container)?;
+    let pid = status.pid;
     let first = shown(&Identity::of_process(pid)?);
     let confined = fs::read_to_string(format!("/proc/{pid}/attr/current")).unwrap_or_default();
-    println!("first={first} exec={} apparmor={}", exec(cri, &container)?, confined.trim());
+    let user = status.user.map(|user| {
+        let groups: Vec<String> = user.supplemental_groups.iter().map(ToString::to_string).collect();
+        format!(" user={}:{}:{}", user.uid, user.gid, groups.join(","))
+    });
+    let user = user.unwrap_or_default();
+    println!("first={first} exec={} apparmor={}{user}", exec(cri, &container)?, confined.trim());
     Ok((pod.id, container))
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::statistics::Sample;
+use crate::common::statistics::Sample;
 use crate::support::{Containerd, Machine};
 
 /// Microseconds.

@@ -17,41 +17,27 @@
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
 
+#[path = "../common/mod.rs"]
+mod common;
 mod hook;
 mod load;
 mod process;
-mod statistics;
-mod table;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use common::setting;
+use common::statistics::{Sample, differences};
+use common::table::Table;
 use load::Arm;
-use statistics::{Sample, differences};
 use support::{Containerd, Image, Kind, Machine, Options, Plugin, Pod, Run, plugin, run};
-use table::Table;
 
 const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 
 fn main() -> ExitCode {
-    // `cargo test --all-targets` starts benches too, without this argument.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        println!("nothing is measured: run it by cargo bench");
-        return ExitCode::SUCCESS;
-    }
-    match bench() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // After a signal, the thread that cleans up ends the process.
-            if run::interrupted() {
-                std::thread::park();
-            }
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main(bench)
 }
 
 fn bench() -> Result<()> {
@@ -160,10 +146,4 @@ fn report_times(table: &mut Table, [strict, merge, again, without]: &[Vec<f64>; 
         extra.median() <= 4.0 || percent <= 5.0,
     );
     table.row("Merge minus no plugin", interval(&differences(merge, without)), String::new());
-}
-
-fn setting(name: &str, default: usize) -> Result<usize> {
-    let variable = format!("STRICT_GROUPS_BENCH_{name}");
-    let Ok(text) = std::env::var(&variable) else { return Ok(default) };
-    text.parse().ok().filter(|&count| count > 0).with_context(|| format!("{variable}={text:?} is no count"))
 }

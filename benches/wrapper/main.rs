@@ -12,14 +12,12 @@ mod bundle;
 #[path = "../../tests/wrapper/command.rs"]
 #[allow(dead_code, reason = "shared with the tests: each uses a part")]
 mod command;
-#[path = "../containers/statistics.rs"]
-mod statistics;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "shared with other benches: each uses a part")]
+mod common;
 #[path = "../../tests/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
-#[path = "../containers/table.rs"]
-#[allow(dead_code, reason = "shared with another bench: each uses a part")]
-mod table;
 #[path = "../../tests/wrapper/world.rs"]
 #[allow(dead_code, reason = "shared with the tests: each uses a part")]
 mod world;
@@ -34,29 +32,15 @@ use strict_groups::gate::State;
 
 use bundle::{Bundle, STRICT};
 use command::{Real, Wrapper};
-use statistics::{Sample, differences};
+use common::setting;
+use common::statistics::{Sample, differences};
+use common::table::Table;
 use support::random::Random;
 use support::{Machine, Run, run};
-use table::Table;
 use world::World;
 
 fn main() -> ExitCode {
-    // `cargo test --all-targets` starts benches too, without this argument.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        println!("nothing is measured: run it by cargo bench");
-        return ExitCode::SUCCESS;
-    }
-    match bench() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // After a signal, the thread that cleans up ends the process.
-            if run::interrupted() {
-                std::thread::park();
-            }
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main(bench)
 }
 
 fn bench() -> Result<()> {
@@ -160,10 +144,4 @@ fn report(table: &mut Table, what: &str, [with, without]: &[Vec<f64>; 2], budget
         &format!("{budget} ms"),
         added.median() < budget,
     );
-}
-
-fn setting(name: &str, default: usize) -> Result<usize> {
-    let variable = format!("STRICT_GROUPS_BENCH_{name}");
-    let Ok(text) = std::env::var(&variable) else { return Ok(default) };
-    text.parse().ok().filter(|&count| count > 0).with_context(|| format!("{variable}={text:?} is no count"))
 }

@@ -143,11 +143,22 @@ impl Connection {
             return self.pass(request).await;
         }
         let (head, message) = take(request).await?;
+        let runtime = &self.shared.runtime;
+        if let Some(user) = user::id_of_request(&message).ok().and_then(|id| runtime.known_user(id)) {
+            let response = self.upstream.send(with_message(head, &message)).await?;
+            return edited(response, |message| user::put(message, &user).map(Some)).await;
+        }
         let (Ok(verbose), Ok(new)) = (user::is_verbose(&message), user::verbose(&message)) else {
             return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
         };
         let response = self.upstream.send(with_message(head, &new)).await?;
-        edited(response, |message| user::answer(message, verbose).map(Some)).await
+        edited(response, |message| {
+            if let Some((id, user)) = user::of_started(message)? {
+                runtime.remember(id, user);
+            }
+            user::answer(message, verbose).map(Some)
+        })
+        .await
     }
 
     async fn pod_sandbox_status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {

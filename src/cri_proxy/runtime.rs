@@ -97,8 +97,8 @@ impl Runtime {
 
     /// The user of the first process of container `id`, where the runtime tells it.
     pub(super) async fn user_of(&self, id: &str) -> Option<User> {
-        if let Some(user) = self.known().users.get(id) {
-            return Some(user.clone());
+        if let Some(user) = self.known_user(id) {
+            return Some(user);
         }
         let answer = match self.cri.container(id.to_owned()).await {
             Ok(answer) => answer?,
@@ -110,13 +110,23 @@ impl Runtime {
         let user = User::of(answer.info.get(Info::KEY)?)?;
         // Until it is started, its spec may change.
         if answer.status.is_some_and(|status| status.state() != ContainerState::ContainerCreated) {
-            let mut known = self.known();
-            if known.users.len() >= KEPT {
-                known.users.clear();
-            }
-            known.users.insert(id.to_owned(), user.clone());
+            self.remember(id.to_owned(), user.clone());
         }
         Some(user)
+    }
+
+    /// The same, where it was told before.
+    pub(super) fn known_user(&self, id: &str) -> Option<User> {
+        self.known().users.get(id).cloned()
+    }
+
+    /// Keeps the user of container `id`, which was started.
+    pub(super) fn remember(&self, id: String, user: User) {
+        let mut known = self.known();
+        if known.users.len() >= KEPT {
+            known.users.clear();
+        }
+        known.users.insert(id, user);
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

@@ -205,6 +205,12 @@ impl Cri {
         })
     }
 
+    /// `ContainerStatus`, as a kubelet asks for it.
+    pub(crate) fn plain_status(&self, container: &str) -> Result<v1::ContainerStatusResponse, CriError> {
+        let request = v1::ContainerStatusRequest { container_id: container.to_owned(), verbose: false };
+        self.wait(self.runtime().container_status(request))
+    }
+
     /// `ContainerStatus`, with the verbose part.
     pub(crate) fn status(&self, container: &str) -> Result<Status> {
         let request = v1::ContainerStatusRequest { container_id: container.to_owned(), verbose: true };

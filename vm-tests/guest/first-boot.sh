@@ -2,7 +2,7 @@
 # The scenarios of the first boot, in their order.
 
 # shellcheck disable=SC2034 # used by who reads this
-FIRST_BOOT=(before install announcement journal away crash watchdog apparmor crun kubelet)
+FIRST_BOOT=(before install announcement journal away crash watchdog apparmor crun field kubelet)
 
 # The node before: it merges.
 before() {
@@ -104,6 +104,38 @@ crun() {
   strict crun-strict --handler crun
   merged crun-merge --handler crun
   echo "figure: $(/usr/bin/crun --version | head -n 1)"
+}
+
+# The field itself, through the CRI proxy: cri_pod makes the calls that a kubelet makes, without an annotation.
+field() {
+  export CONTAINER_RUNTIME_ENDPOINT=/run/strict-groups-cri/cri.sock
+  # What an old runtime makes of it by itself.
+  CONTAINER_RUNTIME_ENDPOINT='' groups field-without "$MERGED" --field
+  [[ $(CONTAINER_RUNTIME_ENDPOINT='' cri feature) == false ]]
+  documented proxy
+  [[ $(cri feature) == true ]]
+  groups field-strict "$STRICT" --field | tee /tmp/field
+  grep -F ' user=1000:3000:3000,4000' /tmp/field
+  merged field-merge
+  # Killed: systemd holds the socket and starts it again.
+  local before
+  before=$(systemctl show -P MainPID strict-groups-cri-proxy)
+  kill -KILL "$before"
+  groups field-killed "$STRICT" --field
+  [[ $(systemctl show -P MainPID strict-groups-cri-proxy) != "$before" ]]
+  # The feature is there while it is enforced.
+  systemctl stop strict-groups
+  [[ $(cri feature) == false ]]
+  if cri run field-away --field 2>/tmp/away; then die 'it started'; fi
+  grep -F 'cannot be enforced at the moment' /tmp/away
+  merged field-away-merge
+  systemctl start strict-groups
+  within 60 registered
+  groups field-back "$STRICT" --field
+  unset CONTAINER_RUNTIME_ENDPOINT
+  documented proxy-off
+  [[ ! -S /run/strict-groups-cri/cri.sock ]]
+  strict field-over
 }
 
 # A stand-in that does at once what a kubelet may do: it starts a pod. Looked at after the reboot.

@@ -8,14 +8,14 @@ documents=/mnt/vm/docs
 die() { echo "$*"; return 1; }
 cri() { /mnt/vm/cri_pod "$@"; }
 
-# documented NAME: runs the commands of docs/install.md that stand below the mark `vm: NAME`, as they are written there.
+# documented NAME: runs the commands of the documents that stand below the mark `vm: NAME`, as they are written there.
 documented() {
   local commands
   commands=$(awk -v mark="<!-- vm: $1 -->" '
     $0 == mark { found = 1; next }
     found && /^```/ { if (inside) exit; inside = 1; next }
-    inside' "$documents/install.md")
-  [[ -n $commands ]] || die "docs/install.md has no commands $1"
+    inside' "$documents"/*.md)
+  [[ -n $commands ]] || die "the documents have no commands $1"
   echo "$commands"
   bash -euo pipefail -c "$commands"
 }

@@ -14,8 +14,12 @@ const VERBOSE: u32 = 2;
 const STATUS: u32 = 1;
 /// `ContainerStatusResponse.info`
 const INFO: u32 = 2;
-/// `ContainerStatus.id`
+/// `ContainerStatus.id`, and `ContainerStatusRequest.container_id`
 const ID: u32 = 1;
+/// `ContainerStatus.state`
+const STATE: u32 = 3;
+/// `ContainerState`
+const CREATED: u64 = 0;
 /// `ContainerStatus.user`
 const USER: u32 = 18;
 /// `ContainerUser.linux`
@@ -85,15 +89,34 @@ pub(in crate::cri_proxy) fn of_response(response: &[u8]) -> Result<Option<User>,
 /// A verbose `ContainerStatusResponse` with the user in its status, unless it has one; and without `info` if
 /// nobody asked for that.
 pub(in crate::cri_proxy) fn answer(response: &[u8], keep_info: bool) -> Result<Vec<u8>, NotAMessage> {
-    let mut new = if keep_info { response.to_vec() } else { wire::without(response, INFO)? };
-    let has_status = !wire::all(response, &[STATUS])?.is_empty();
-    if has_status
-        && wire::all(response, &[STATUS, USER])?.is_empty()
-        && let Some(user) = of_response(response)?
-    {
-        new = wire::append(&new, &[STATUS], &wire::bytes_field(USER, &user.to_message()))?;
+    let new = if keep_info { response.to_vec() } else { wire::without(response, INFO)? };
+    match of_response(response)? {
+        Some(user) => put(&new, &user),
+        None => Ok(new),
     }
-    Ok(new)
+}
+
+/// A `ContainerStatusResponse` with this user in its status, unless it has one.
+pub(in crate::cri_proxy) fn put(response: &[u8], user: &User) -> Result<Vec<u8>, NotAMessage> {
+    let has_status = !wire::all(response, &[STATUS])?.is_empty();
+    if !has_status || !wire::all(response, &[STATUS, USER])?.is_empty() {
+        return Ok(response.to_vec());
+    }
+    wire::append(response, &[STATUS], &wire::bytes_field(USER, &user.to_message()))
+}
+
+/// The container of a verbose `ContainerStatusResponse` and its user, once that cannot change any more: after the start.
+pub(in crate::cri_proxy) fn of_started(response: &[u8]) -> Result<Option<(String, User)>, NotAMessage> {
+    if wire::number(response, &[STATUS, STATE])? == CREATED {
+        return Ok(None);
+    }
+    let id = wire::text(response, &[STATUS, ID])?;
+    Ok(of_response(response)?.filter(|_| !id.is_empty()).map(|user| (id.to_owned(), user)))
+}
+
+/// The id in a `ContainerStatusRequest`.
+pub(in crate::cri_proxy) fn id_of_request(request: &[u8]) -> Result<&str, NotAMessage> {
+    wire::text(request, &[ID])
 }
 
 /// The ids of the containers whose statuses stand in `message` as fields `number`, and which have no user; None
@@ -162,6 +185,18 @@ mod tests {
             assert_eq!(answer(&old, true), Ok(old.clone()), "{info}");
         }
         assert_eq!(answer(&[], false), Ok(vec![]), "no status, no user");
+    }
+
+    #[test]
+    fn a_user_is_final_after_the_start() {
+        let status = |state| response(REAL, &[bytes_field(ID, b"c1"), number_field(STATE, state)].concat());
+        assert_eq!(of_started(&status(CREATED)), Ok(None));
+        let (id, user) = of_started(&status(1)).unwrap().unwrap();
+        assert_eq!((id.as_str(), user.uid), ("c1", 1000));
+        let plain = bytes_field(STATUS, &[bytes_field(ID, b"c1"), number_field(STATE, 1)].concat());
+        assert_eq!(of_started(&plain), Ok(None), "no info");
+        assert_eq!(wire::number(&put(&plain, &user).unwrap(), &[STATUS, USER, LINUX, 1]), Ok(1000));
+        assert_eq!(id_of_request(&bytes_field(1, b"c1")), Ok("c1"));
     }
 
     #[test]

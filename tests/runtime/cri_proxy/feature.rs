@@ -44,7 +44,13 @@ pub(super) fn user(world: &World) -> Result<()> {
         |cri: &Cri, pod: &Pod, spec: &ContainerSpec| -> Result<(v1::LinuxContainerUser, BTreeSet<u32>)> {
             let pod = cri.run_pod(pod)?;
             let container = cri.launch(&pod, spec)?;
-            let found = (cri.status(&container)?.user.context("no user")?, groups(cri, &container)?);
+            let user = cri.status(&container)?.user.context("no user")?;
+            // The first answer with it is remembered; a kubelet does not ask for the verbose part.
+            let again = cri.plain_status(&container)?;
+            ensure!(again.info.is_empty(), "nobody asked for info");
+            let again = again.status.and_then(|status| status.user).and_then(|user| user.linux);
+            ensure!(again.as_ref() == Some(&user), "the second time {again:?}");
+            let found = (user, groups(cri, &container)?);
             cri.remove_pod(&pod.id)?;
             Ok(found)
         };

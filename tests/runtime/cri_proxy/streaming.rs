@@ -117,7 +117,7 @@ pub(super) fn work(world: &World) -> Result<()> {
         stream.write_all(b"hello from the pod's port")?;
         // Until the other side has read it.
         stream.shutdown(Shutdown::Write)?;
-        stream.read(&mut [0])?;
+        let _ = stream.read(&mut [0])?;
         Ok(())
     });
     let forward = PortForwardRequest { sandbox: pod.id, ports: vec![port.into()] };

@@ -1,0 +1,141 @@
+//! What the CRI proxy adds to a call of a kubelet, beside the same call made directly, in one run. A measurement, not
+//! a test.
+//!
+//! `cargo bench --bench cri_proxy`, as root. `STRICT_GROUPS_BIN` names the release binary,
+//! `STRICT_GROUPS_BENCH_CALLS` (2000) says how many pairs of each call.
+
+#![allow(clippy::indexing_slicing, missing_docs, reason = "a bench may panic, and counts little")]
+
+#[path = "common/mod.rs"]
+#[allow(dead_code, reason = "shared with other benches: each uses a part")]
+mod common;
+#[path = "containers/process.rs"]
+#[allow(dead_code, reason = "shared with another bench: each uses a part")]
+mod process;
+#[path = "../tests/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
+mod support;
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use common::setting;
+use common::statistics::{Sample, differences};
+use common::table::Table;
+use support::random::Random;
+use support::{
+    ContainerSpec, Containerd, Cri, Image, Kind, Machine, Options, Plugin, Pod, Run, plugin, run, wait_for,
+};
+
+const CONTAINERS: usize = 30;
+const PATIENCE: Duration = Duration::from_secs(20);
+const BUDGET_MICROSECONDS: f64 = 150.0;
+const BUDGET_KIB: u64 = 10 * 1024;
+
+fn main() -> ExitCode {
+    common::main(bench)
+}
+
+fn bench() -> Result<()> {
+    let calls = setting("CALLS", 2000)?;
+    let machine = Machine::check()?;
+    run::clean_up_on_signals()?;
+    let run = Arc::new(Run::start()?);
+    let daemon = Containerd::start(&machine, &run, Kind::V1_7, Options::default().nri())?;
+    daemon.import(&Image::announcement(&machine)?)?;
+    let health = daemon.dir().join("health");
+    let _plugin = Plugin::start(&daemon, None, &["--health-file", health.to_str().context("a path")?])?;
+    let socket = daemon.dir().join("cri.sock");
+    let mut proxy = run.spawn(
+        Command::new(plugin::binary(&run)?)
+            .arg("cri-proxy")
+            .arg("--listen")
+            .arg(&socket)
+            .arg("--runtime-endpoint")
+            .arg(daemon.socket())
+            .arg("--health-file")
+            .arg(&health)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null()),
+    )?;
+    let result = measure(&daemon, &socket, proxy.id(), calls);
+    // It may have ended by itself, which the calls have told.
+    let _ = proxy.kill();
+    proxy.wait()?;
+    result?;
+    daemon.stop()
+}
+
+fn measure(daemon: &Containerd, socket: &Path, pid: u32, calls: usize) -> Result<()> {
+    let (direct, through) = (daemon.cri(), Cri::new(socket, daemon.run().name())?);
+    wait_for(PATIENCE, || through.is_ready().then_some(())).context("the proxy does not answer")?;
+    let features = through.features()?.unwrap_or_default();
+    ensure!(features.supplemental_groups_policy, "the proxy does not do its work");
+    let pod = through.run_pod(&Pod::new("bench").strict_field())?;
+    let ids = (0..CONTAINERS).map(|number| {
+        let spec = ContainerSpec::new(&format!("app-{number}"), "localhost/strict-groups/announcement:1");
+        Ok(through.launch(&pod, &spec.user(1000).group(3000).supplemental(&[4000]).strict_field())?)
+    });
+    let ids: Vec<String> = ids.collect::<Result<_>>()?;
+    let mut table = Table::new();
+    let start = process::memory(pid)?;
+
+    pairs(&mut table, "Version", calls, [direct, &through], |cri, _| Ok(cri.version().map(drop)?))?;
+    pairs(&mut table, "Status", calls, [direct, &through], |cri, _| Ok(cri.features().map(drop)?))?;
+    let name = format!("ListPodSandbox, {CONTAINERS} containers");
+    pairs(&mut table, &name, calls, [direct, &through], |cri, _| Ok(cri.pods().map(drop)?))?;
+    pairs(&mut table, "ContainerStatus", calls, [direct, &through], |cri, number| {
+        Ok(cri.plain_status(&ids[number % ids.len()]).map(drop)?)
+    })?;
+
+    let (resident, anonymous) = process::memory(pid)?;
+    table.budget(
+        &format!("the proxy's resident memory after {} calls", 4 * calls),
+        format!("{resident} KiB, {anonymous} of it anonymous"),
+        format!("before {} KiB, {} of it anonymous", start.0, start.1),
+        "10 MiB",
+        resident < BUDGET_KIB,
+    );
+    table.print();
+    through.remove_all_pods()?;
+    Ok(())
+}
+
+/// The same call both ways, in random order.
+fn pairs(
+    table: &mut Table,
+    what: &str,
+    calls: usize,
+    ways: [&Cri; 2],
+    call: impl Fn(&Cri, usize) -> Result<()>,
+) -> Result<()> {
+    let mut random = Random::new(1, 1);
+    let mut times = [Vec::with_capacity(calls), Vec::with_capacity(calls)];
+    // The first ones warm up and do not count.
+    for number in 0..calls + 50 {
+        let first = random.below(2);
+        for way in [first, 1 - first] {
+            let start = Instant::now();
+            call(ways[way], number)?;
+            let took = start.elapsed().as_secs_f64() * 1e6;
+            if number >= 50 {
+                times[way].push(took);
+            }
+        }
+    }
+    let added = differences(&times[1], &times[0]);
+    let (low, high) = added.median_interval();
+    let [direct, through] = times.map(|times| Sample::new(times).median());
+    table.budget(
+        &format!("added to {what}"),
+        format!("{:+.0} µs (95 %: {low:+.0} to {high:+.0})", added.median()),
+        format!("{direct:.0} µs direct, {through:.0} µs through it"),
+        "150 µs",
+        added.median() < BUDGET_MICROSECONDS,
+    );
+    Ok(())
+}
