@@ -21,7 +21,7 @@ package-files: build man
 
 .PHONY: packagers
 packagers: linker
-	@scripts/get-packagers.sh $(TOOLS)
+	@scripts/get-packagers.sh $(TOOLS) cargo-deb@3.8.0 cargo-generate-rpm@0.21.1
 
 # cargo-deb's work folder has the name of the package, which is that of our binary in target/.
 .PHONY: deb
@@ -38,6 +38,20 @@ rpm: package-files packagers ## the RPM package, target/package/*.rpm
 .PHONY: image
 image: build ## the container image, an OCI layout: target/package/image
 	@packaging/image.sh $(BIN) $(PACKAGE)/image
+
+# What goes into the binary for this target. cargo-cyclonedx writes beside Cargo.toml.
+.PHONY: sbom
+sbom: linker
+	@scripts/get-packagers.sh $(TOOLS) cargo-cyclonedx@0.5.9
+	@mkdir -p $(PACKAGE)
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
+	  --target $(TARGET) --override-filename sbom.cdx
+	@mv sbom.cdx.json $(PACKAGE)/
+
+.PHONY: dist
+dist: root deb rpm image sbom ## a release: tarball, packages, image, SBOM and checksums, target/dist
+	@packaging/dist.sh $(PACKAGE) target/dist
+	@scripts/check-dist.sh target/dist
 
 .PHONY: manifests
 manifests: ## check the Kubernetes manifests and the chart, offline

@@ -26,8 +26,14 @@ pub struct Health {
 /// Why a probe fails.
 #[derive(Debug, Error)]
 pub enum HealthError {
-    /// There is no such file, or it cannot be read.
-    #[error("cannot read {}: {source}; does the plugin run with --health-file?", path.display())]
+    /// There is no such file: the plugin takes it away when it ends.
+    #[error("the strict-groups plugin does not run here, or not with --health-file {}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -70,7 +76,10 @@ impl Health {
     /// # Errors
     /// It is not there or not understood.
     pub fn read(file: &Path) -> Result<Self, HealthError> {
-        let text = fs::read(file).map_err(|source| HealthError::Read { path: file.to_owned(), source })?;
+        let text = fs::read(file).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => HealthError::Missing { path: file.to_owned() },
+            _ => HealthError::Read { path: file.to_owned(), source },
+        })?;
         serde_json::from_slice(&text).map_err(|source| HealthError::Content { path: file.to_owned(), source })
     }
 
@@ -124,6 +133,8 @@ mod tests {
         health.write(&file).unwrap();
         assert_eq!(Health::read(&file).unwrap(), health);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let missing = Health::read(&dir.path().join("gone")).unwrap_err();
+        assert!(matches!(missing, HealthError::Missing { .. }), "{missing}");
         fs::write(&file, "registered").unwrap();
         let text = Health::read(&file).unwrap_err().to_string();
         assert!(text.contains(file.to_str().unwrap()), "{text}");

@@ -70,8 +70,7 @@ daemonset() {
   ctr -n k8s.io images import --base-name localhost/strict-groups /mnt/vm/images/strict-groups.tar
   image=$(ctr -n k8s.io images list --quiet | grep '^localhost/strict-groups:')
   plugin=$(cri daemon start "$image")
-  /opt/strict-groups/strict-groups config containerd --write /etc/containerd/conf.d
-  systemctl restart containerd
+  documented kubernetes-node
   cri daemon ready "$plugin"
   strict daemonset-strict
   merged daemonset-merge
