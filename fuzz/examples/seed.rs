@@ -29,6 +29,7 @@ fn main() -> Result<()> {
     annotations()?;
     configurations()?;
     requests()?;
+    cri_messages()?;
     metadata()?;
     gates()?;
     group_files()?;
@@ -149,6 +150,43 @@ fn requests() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A field of a protobuf message that is a message or a string itself.
+fn field(number: u8, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let content = content.as_ref();
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(content.len() as u64, &mut field);
+    [field, content.to_vec()].concat()
+}
+
+/// What passes the CRI proxy, written by the field numbers of `proto/cri.proto`.
+fn cri_messages() -> Result<()> {
+    let pod = [field(1, "web"), field(2, "uid"), field(3, "default")].concat();
+    let annotation = |key: &str, value: &str| field(7, [field(1, key), field(2, value)].concat());
+    for (name, policy, annotations) in [
+        ("merge", 0, vec![]),
+        ("strict", 1, annotation("other", "x")),
+        ("both", 1, annotation(ANNOTATION, "Strict")),
+        ("against", 1, annotation(&format!("{ANNOTATION}/pod"), "Merge")),
+        ("unknown", 2, vec![]),
+    ] {
+        let linux = field(8, field(2, [6 << 3, 0, 11 << 3, policy]));
+        let sandbox = field(1, [field(1, &pod), annotations, linux].concat());
+        seed("cri", &format!("sandbox-{name}"), [vec![0], sandbox].concat())?;
+        // supplemental_groups_policy is field 17: a key of two bytes.
+        let linux = field(15, field(2, [11 << 3, 1, 0x88, 1, policy]));
+        let config = [field(1, field(1, "app")), linux].concat();
+        let container = [field(1, "s1"), field(2, config), field(3, field(1, &pod))].concat();
+        seed("cri", &format!("container-{name}"), [vec![1], container].concat())?;
+    }
+    seed("cri", "runtime", [vec![2], field(1, ""), field(4, [2 << 3, 1])].concat())?;
+    let info =
+        [field(1, "info"), field(2, fixture("containerd-1.7.24/container-status-info.json")?)].concat();
+    let status = [field(1, "c1"), vec![3 << 3, 1]].concat();
+    seed("cri", "status", [vec![3], field(1, &status), field(2, &info)].concat())?;
+    let user = vec![0x92, 1, 2, 10, 0];
+    seed("cri", "status-user", [vec![3], field(1, [status, user].concat()), field(2, info)].concat())
 }
 
 fn metadata() -> Result<()> {

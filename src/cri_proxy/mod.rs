@@ -11,6 +11,9 @@
 mod body;
 mod edit;
 mod forward;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a failed assertion is the result")]
+pub(crate) mod fuzzing;
 mod grpc_frame;
 mod listener;
 #[cfg(test)]

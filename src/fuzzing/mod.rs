@@ -32,8 +32,13 @@ pub fn mux(data: &[u8]) {
     crate::nri::fuzzing::stream(data);
 }
 
+/// Messages of the CRI that the proxy looks at: see `src/cri_proxy/fuzzing.rs`.
+pub fn cri(data: &[u8]) {
+    crate::cri_proxy::fuzzing::message(data);
+}
+
 /// A reason to refuse, as it is shown to users: one line of bounded length.
-fn presentable(error: &impl std::fmt::Display) {
+pub(crate) fn presentable(error: &impl std::fmt::Display) {
     let text = error.to_string();
     assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
     assert!(text.len() < 8 * 1024, "{} bytes", text.len());
@@ -57,9 +62,10 @@ mod tests {
     /// A target's name, which is that of its file and of its corpus, and its body.
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 10] = [
+    const TARGETS: [Target; 11] = [
         ("annotation", super::annotation),
         ("config", super::config),
+        ("cri", super::cri),
         ("decide", super::decide),
         ("declared", super::declared),
         ("gate", super::gate),

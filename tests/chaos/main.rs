@@ -44,13 +44,10 @@ mod valve;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
-
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
     // They wait for time-outs more than they work.
-    arguments.test_threads = arguments.test_threads.or(Some(4));
-    let trials: Vec<Trial> = [
+    let threads = Some(4);
+    let trials = [
         plugin_killed::trials(),
         runtime_killed::trials(),
         load::trials(),
@@ -60,28 +57,6 @@ fn main() -> ExitCode {
         disk_full::trials(),
         clock::trials(),
         synchronize::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-
-    let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
-    if arguments.list || !selected {
-        return libtest_mimic::run(&arguments, trials).exit_code();
-    }
-    if let Err(error) = bench::start() {
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    // After a signal, the thread that cleans up ends the process.
-    if support::run::interrupted() {
-        std::thread::park();
-    }
-    let left = bench::end();
-    if !left.is_empty() {
-        eprintln!("error: left behind:\n{}", left.join("\n"));
-        return ExitCode::FAILURE;
-    }
-    conclusion.exit_code()
+    ];
+    support::trials::run(trials, threads, bench::start, bench::end)
 }

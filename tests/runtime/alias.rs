@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::identities::{ANNOTATION, IMAGE, announced, expect, launched};
+use crate::steps::{ANNOTATION, IMAGE, has_groups, launched, named};
 use crate::support::image::Draft;
 use crate::support::{ContainerSpec, Pod};
 use crate::world::{World, trial};
@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             let file = world.run.dir().join("alias-group");
             fs::write(&file, TRICK)?;
             let path = file.to_str().context("a path of text")?;
-            check(world, "alias-mount", &announced("app").mount(path, "/etc/group"))
+            check(world, "alias-mount", &named("app").mount(path, "/etc/group"))
         }),
         trial("alias::of_itself_is_none", |world| {
             let file = world.run.dir().join("alias-same");
@@ -35,7 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             let path = file.to_str().context("a path of text")?;
             let spec = ContainerSpec::new("app", IMAGE).user(1000).group(3000).supplemental(&[4000]);
             let pod = world.old.cri().run_pod(&Pod::new("alias-same").annotation(ANNOTATION, "Strict"))?;
-            expect(&launched(world.old.cri(), &pod, &spec.mount(path, "/etc/group"))?, &[3000, 4000])?;
+            has_groups(&launched(world.old.cri(), &pod, &spec.mount(path, "/etc/group"))?, &[3000, 4000])?;
             Ok(world.old.cri().remove_pod(&pod.id)?)
         }),
     ]

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::identities::{ANNOTATION, MERGED, STRICT, all, announced, expect, launched};
+use crate::steps::{ANNOTATION, MERGED, STRICT, all, has_groups, launched, named};
 use crate::support::{Containerd, Identity, Pod};
 use crate::world::{World, trial};
 
@@ -89,7 +89,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 .annotation("supplemental-groups-policy.noderesource", "Strict")
                 .annotation("noderesource.dev/supplemental-groups-policy", "Strict");
             let pod = world.old.cri().run_pod(&pod)?;
-            expect(&launched(world.old.cri(), &pod, &announced("app"))?, &MERGED)?;
+            has_groups(&launched(world.old.cri(), &pod, &named("app"))?, &MERGED)?;
             Ok(world.old.cri().remove_pod(&pod.id)?)
         }),
     ]
@@ -103,8 +103,8 @@ fn check(daemon: &Containerd, handler: &str, case: &Case) -> Result<()> {
     }
     let pod = cri.run_pod(&pod)?;
     for (name, strict) in case.containers {
-        let identity = launched(cri, &pod, &announced(name))?;
-        expect(&identity, if *strict { &STRICT } else { &MERGED })
+        let identity = launched(cri, &pod, &named(name))?;
+        has_groups(&identity, if *strict { &STRICT } else { &MERGED })
             .with_context(|| format!("container {name}"))?;
     }
     Ok(cri.remove_pod(&pod.id)?)
@@ -124,16 +124,16 @@ fn init_and_ephemeral(world: &World) -> Result<()> {
     fs::set_permissions(&out, fs::Permissions::from_mode(0o777))?;
     for (name, groups) in [("init", &STRICT[..]), ("init-merge", &MERGED)] {
         let script = format!("cat /proc/self/status > /out/{name}");
-        let spec = announced(name).mount(&out.to_string_lossy(), "/out").command(&["sh", "-c", &script]);
+        let spec = named(name).mount(&out.to_string_lossy(), "/out").command(&["sh", "-c", &script]);
         let container = cri.launch(&pod, &spec)?;
         let code = cri.wait_exit(&container)?;
         ensure!(code == 0, "{name} ended with {code}");
         let identity = Identity::from_status(&fs::read_to_string(out.join(name))?)?;
-        expect(&identity, groups).with_context(|| format!("container {name}"))?;
+        has_groups(&identity, groups).with_context(|| format!("container {name}"))?;
     }
     for name in ["app", "debugger"] {
-        let identity = launched(cri, &pod, &announced(name))?;
-        expect(&identity, &STRICT).with_context(|| format!("container {name}"))?;
+        let identity = launched(cri, &pod, &named(name))?;
+        has_groups(&identity, &STRICT).with_context(|| format!("container {name}"))?;
     }
     Ok(cri.remove_pod(&pod.id)?)
 }

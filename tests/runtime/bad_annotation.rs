@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::identities::{ANNOTATION, MERGED, STRICT, all, announced, expect, launched};
+use crate::steps::{ANNOTATION, MERGED, STRICT, all, has_groups, launched, named};
 use crate::support::cri::RunningPod;
 use crate::support::{Cri, Pod};
 use crate::world::{World, trial};
@@ -42,7 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 (name, refused(cri, &pod, name, &[&key, shown, "write Strict or Merge"]))
             }))?;
             // The other containers' keys, all of them wrong, do not concern this one.
-            expect(&launched(cri, &pod, &announced("app"))?, &MERGED)?;
+            has_groups(&launched(cri, &pod, &named("app"))?, &MERGED)?;
             Ok(cri.remove_pod(&pod.id)?)
         }),
         trial("bad_annotation::value_for_the_whole_pod", |world| {
@@ -97,7 +97,7 @@ fn whole_pod(world: &World, name: &str, form: &str) -> Result<()> {
     for (policy, groups) in [("Merge", &MERGED[..]), ("Strict", &STRICT)] {
         let other = Pod::new(&format!("bad-whole-{name}-other")).annotation(ANNOTATION, policy);
         let other = cri.run_pod(&other)?;
-        expect(&launched(cri, &other, &announced("app"))?, groups)?;
+        has_groups(&launched(cri, &other, &named("app"))?, groups)?;
         cri.remove_pod(&other.id)?;
     }
     Ok(cri.remove_pod(&pod.id)?)
@@ -115,7 +115,7 @@ fn unknown_key(world: &World, form: &str) -> Result<()> {
 
 /// Creating the container must fail with a text that a person can use.
 fn refused(cri: &Cri, pod: &RunningPod, container: &str, wanted: &[&str]) -> Result<()> {
-    let error = cri.create(pod, &announced(container)).err().context("the container was created")?;
+    let error = cri.create(pod, &named(container)).err().context("the container was created")?;
     let text = error.message;
     for part in wanted.iter().copied().chain([&*format!("pod default/{}", pod.name()), container]) {
         ensure!(text.contains(part), "no {part:?} in {text:?}");

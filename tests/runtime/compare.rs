@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::identities::{ANNOTATION, identity};
+use crate::steps::{ANNOTATION, identity};
 use crate::support::cri::RunningPod;
 use crate::support::{ContainerSpec, Cri, Identity, Pod};
 

@@ -195,7 +195,7 @@ fn run_all(side: &Side<'_>, cases: &[&(&ImageCase, Security)]) -> Result<Vec<Out
                 spec = spec.strict_field();
             }
             let outcome = run_one(cri, &pod, &spec).with_context(|| {
-                let pod = side.pod.config.metadata.as_ref().map_or("", |pod| &pod.name);
+                let pod = side.pod.name();
                 format!("case {number}, {pod}: {security:?}, {}", image.describe())
             })?;
             outcomes.push((number, outcome));

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::identities::{ANNOTATION, announced};
+use crate::steps::{ANNOTATION, named};
 use crate::support::plugin::binary;
 use crate::support::{Containerd, Image, Kind, Options, Pod};
 use crate::world::{World, trial};
@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn config(daemon: &Containerd, pod: &Pod) -> Result<Value> {
     let cri = daemon.cri();
     let pod = cri.run_pod(pod)?;
-    let container = cri.launch(&pod, &announced("app"))?;
+    let container = cri.launch(&pod, &named("app"))?;
     let path = daemon.bundle(&container).join("config.json");
     let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     cri.remove_pod(&pod.id)?;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::compare::{Compared, Pair};
-use crate::identities::{IMAGE, all};
+use crate::steps::{IMAGE, all};
 use crate::support::image::Draft;
 use crate::support::{ContainerSpec, Cri};
 use crate::world::trial;

@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow, ensure};
 use libtest_mimic::Trial;
 
 use crate::compare::{Compared, Pair};
-use crate::identities::all;
+use crate::steps::all;
 use crate::support::ContainerSpec;
 use crate::support::image::Draft;
 use crate::world::{World, trial};

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::identities::{ANNOTATION, announced, expect, launched};
+use crate::steps::{ANNOTATION, has_groups, launched, named};
 use crate::support::image::Draft;
 use crate::support::{ContainerSpec, Containerd, Plugin, Pod};
 use crate::world::{World, trial};
@@ -16,7 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("log_line::one_for_a_strict_container", |world| {
             let pod = Pod::new("log-one").namespace("team-a");
-            let line = logged(&world.old, &world.old_plugin, pod, &announced("app"))?;
+            let line = logged(&world.old, &world.old_plugin, pod, &named("app"))?;
             ensure!(line.contains("namespace=\"team-a\" container=\"app\""), "{line}");
             ensure!(line.contains(ANNOUNCED), "{line}");
             Ok(())
@@ -24,27 +24,27 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("log_line::none_for_a_merge_container", none_for_merge),
         trial("log_line::one_in_a_user_namespace_without_a_violation", |world| {
             let pod = Pod::new("log-userns").user_namespace(400_000, 65536);
-            let line = logged(&world.old, &world.old_plugin, pod, &announced("app"))?;
+            let line = logged(&world.old, &world.old_plugin, pod, &named("app"))?;
             ensure!(line.contains(ANNOUNCED), "{line}");
             Ok(())
         }),
         trial("log_line::one_in_a_user_namespace_that_maps_little", |world| {
             // 50000 has no id on the host there; the declared ones have.
             let pod = Pod::new("log-userns-small").user_namespace(500_000, 5000);
-            let line = logged(&world.old, &world.old_plugin, pod, &announced("app"))?;
+            let line = logged(&world.old, &world.old_plugin, pod, &named("app"))?;
             ensure!(line.contains(ANNOUNCED), "{line}");
             Ok(())
         }),
         trial("log_line::names_of_the_image_are_made_harmless", harmless_names),
         trial("log_line::one_for_a_process_that_ends_at_once", |world| {
-            let spec = announced("app").command(&["true"]);
+            let spec = named("app").command(&["true"]);
             let line = logged(&world.old, &world.old_plugin, Pod::new("log-true"), &spec)?;
             // Where it was too late for the names, the numbers are there.
             ensure!(line.contains("groups=\"3000,4000\" removed_groups=\"50000"), "{line}");
             Ok(())
         }),
         trial("log_line::nothing_removed", |world| {
-            let spec = announced("app").supplemental(&[4000, 50000]);
+            let spec = named("app").supplemental(&[4000, 50000]);
             let line = logged(&world.old, &world.old_plugin, Pod::new("log-nothing"), &spec)?;
             ensure!(line.contains("groups=\"3000,4000,50000\" removed_groups=\"\""), "{line}");
             Ok(())
@@ -54,13 +54,13 @@ pub(crate) fn trials() -> Vec<Trial> {
                 &world.old,
                 &world.old_plugin,
                 Pod::new("log-privileged").privileged(),
-                &announced("app").privileged(),
+                &named("app").privileged(),
             )?;
             ensure!(line.contains(ANNOUNCED), "{line}");
             Ok(())
         }),
         trial("log_line::a_container_that_may_change_its_groups_starts_strict", |world| {
-            let spec = announced("app").capability("SETGID");
+            let spec = named("app").capability("SETGID");
             let line = logged(&world.old, &world.old_plugin, Pod::new("log-setgid"), &spec)?;
             ensure!(line.contains(ANNOUNCED), "{line}");
             Ok(())
@@ -84,7 +84,7 @@ fn logged(daemon: &Containerd, plugin: &Plugin, pod: Pod, spec: &ContainerSpec) 
             .iter()
             .map(|gid| u32::try_from(*gid))
             .collect::<Result<_, _>>()?;
-        expect(&launched(cri, &pod, spec)?, &[&[3000], &wanted[..]].concat())?;
+        has_groups(&launched(cri, &pod, spec)?, &[&[3000], &wanted[..]].concat())?;
     }
     cri.remove_pod(&pod.id)?;
     flush(daemon, plugin, &pod.name())?;
@@ -103,7 +103,7 @@ fn flush(daemon: &Containerd, plugin: &Plugin, name: &str) -> Result<()> {
     let cri = daemon.cri();
     let name = format!("{name}-after");
     let pod = cri.run_pod(&Pod::new(&name).annotation(ANNOTATION, "Strict"))?;
-    cri.launch(&pod, &announced("app"))?;
+    cri.launch(&pod, &named("app"))?;
     plugin.wait_log(|line| line.contains(&format!("pod=\"{name}\"")))?;
     Ok(cri.remove_pod(&pod.id)?)
 }
@@ -114,7 +114,7 @@ fn none_for_merge(world: &World) -> Result<()> {
         let pod = Pod::new(name);
         let pod = if let Some(policy) = policy { pod.annotation(ANNOTATION, policy) } else { pod };
         let pod = cri.run_pod(&pod)?;
-        cri.launch(&pod, &announced("app"))?;
+        cri.launch(&pod, &named("app"))?;
         cri.remove_pod(&pod.id)?;
         flush(&world.old, &world.old_plugin, name)?;
         let log = world.old_plugin.log();

@@ -26,7 +26,6 @@ mod gate;
 mod gid_range;
 mod group_file;
 mod harness;
-mod identities;
 mod journal;
 mod launched;
 mod lifecycle;
@@ -57,11 +56,8 @@ mod world;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
-
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [
+    let trials = [
         alias::trials(),
         annotation::trials(),
         announcement::trials(),
@@ -101,34 +97,13 @@ fn main() -> ExitCode {
         volume::trials(),
         waiting::trials(),
         witness::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-
-    let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
-    if arguments.list || !selected {
-        return libtest_mimic::run(&arguments, trials).exit_code();
-    }
-    if let Err(error) = world::start() {
-        // After a signal, the thread that cleans up ends the process.
-        if support::run::interrupted() {
-            std::thread::park();
+    ];
+    let start = || {
+        world::start()?;
+        if std::env::var_os(world::HOLD).is_some() {
+            world::hold();
         }
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    if std::env::var_os(world::HOLD).is_some() {
-        world::hold();
-    }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if support::run::interrupted() {
-        std::thread::park();
-    }
-    let left = world::end();
-    if !left.is_empty() {
-        eprintln!("error: left behind:\n{}", left.join("\n"));
-        return ExitCode::FAILURE;
-    }
-    conclusion.exit_code()
+        Ok(())
+    };
+    support::trials::run(trials, None, start, world::end)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
-use crate::identities::{ANNOTATION, MERGED, STRICT, announced, expect, launched};
+use crate::steps::{ANNOTATION, MERGED, STRICT, has_groups, launched, named};
 use crate::support::{Containerd, Image, Kind, Options, Plugin, Pod};
 use crate::world::{World, trial};
 
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn groups(daemon: &Containerd, name: &str, forms: &[(&str, &str)], wanted: &[u32]) -> Result<()> {
     let pod = annotated(name, forms);
     let pod = daemon.cri().run_pod(&pod)?;
-    expect(&launched(daemon.cri(), &pod, &announced("app"))?, wanted).with_context(|| name.to_owned())?;
+    has_groups(&launched(daemon.cri(), &pod, &named("app"))?, wanted).with_context(|| name.to_owned())?;
     Ok(daemon.cri().remove_pod(&pod.id)?)
 }
 
@@ -55,7 +55,7 @@ fn merge_is_refused(daemon: &Containerd) -> Result<()> {
     groups(daemon, "overruled", &[("", "Merge"), ("/container.app", "Strict")], &STRICT)?;
     for form in ["", "/pod", "/container.app"] {
         let pod = daemon.cri().run_pod(&annotated("asks-for-merge", &[(form, "Merge")]))?;
-        let error = daemon.cri().create(&pod, &announced("app")).err();
+        let error = daemon.cri().create(&pod, &named("app")).err();
         let text = error.context("Merge was allowed")?.message;
         for wanted in [
             &format!("annotation {ANNOTATION}{form} "),

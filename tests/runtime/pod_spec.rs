@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
-use crate::identities::{ANNOTATION, MERGED, STRICT, announced, expect, launched};
+use crate::steps::{ANNOTATION, MERGED, STRICT, has_groups, launched, named};
 use crate::support::kube_api::{KubeApi, Reply, pod};
 use crate::support::{Containerd, Image, Kind, Options, Plugin, Pod};
 use crate::world::{World, trial};
@@ -43,13 +43,13 @@ fn enforced(daemon: &Containerd) -> Result<()> {
     let cri = daemon.cri();
     for (pod, wanted) in [(&strict, &STRICT[..]), (&silent, &MERGED), (&unknown, &MERGED)] {
         let pod = cri.run_pod(pod)?;
-        expect(&launched(cri, &pod, &announced("app"))?, wanted).with_context(|| pod.name())?;
+        has_groups(&launched(cri, &pod, &named("app"))?, wanted).with_context(|| pod.name())?;
         cri.remove_pod(&pod.id)?;
     }
     plugin.wait_log(|line| line.contains("pod=\"unknown\"") && line.contains("no such pod (404)"))?;
 
     let pod = cri.run_pod(&contradicts.annotation(ANNOTATION, "Merge"))?;
-    let error = cri.create(&pod, &announced("app")).err().context("the contradiction was accepted")?.message;
+    let error = cri.create(&pod, &named("app")).err().context("the contradiction was accepted")?.message;
     ensure!(error.contains("pod default/contradicts, container app: annotation"), "{error}");
     ensure!(error.contains("in the pod's spec says Strict"), "{error}");
     cri.remove_pod(&pod.id)?;
@@ -57,12 +57,12 @@ fn enforced(daemon: &Containerd) -> Result<()> {
     // The sandbox runs and the plugin is new: it asks when it registers, or when the container comes.
     let pod = cri.run_pod(&strict)?;
     plugin.stop(Signal::SIGTERM)?;
-    let created = cri.create(&pod, &announced("created"))?;
+    let created = cri.create(&pod, &named("created"))?;
     let plugin = Plugin::start(daemon, Some(&config), &[])?;
     plugin.wait_log(|line| line.contains("enforced before its start"))?;
     cri.start(&created)?;
-    expect(&crate::identities::identity(cri, &created)?, &STRICT)?;
-    expect(&launched(cri, &pod, &announced("later"))?, &STRICT)?;
+    has_groups(&crate::steps::identity(cri, &created)?, &STRICT)?;
+    has_groups(&launched(cri, &pod, &named("later"))?, &STRICT)?;
     cri.remove_pod(&pod.id)?;
     let code = plugin.stop(Signal::SIGTERM)?;
     ensure!(code == Some(0), "the plugin ended with {code:?}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 
-use crate::steps::{ANNOTATION, MERGED, STRICT};
+use crate::steps::{ANNOTATION, MERGED, STRICT, app, has_groups, strict};
 use crate::support::{
     ContainerSpec, Containerd, Handler, Identity, Image, Kind, Options, Plugin, Pod, node_config,
 };
@@ -35,24 +35,12 @@ fn start(world: &World, kind: Kind) -> Result<Containerd> {
     Ok(daemon)
 }
 
-fn spec() -> ContainerSpec {
-    ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
-        .user(1000)
-        .group(3000)
-        .supplemental(&[4000])
-}
-
-fn strict(name: &str) -> Pod {
-    Pod::new(name).annotation(ANNOTATION, "Strict")
-}
-
 /// Runs the pod; its first process has these groups.
 fn runs(daemon: &Containerd, pod: &Pod, spec: &ContainerSpec, groups: &[u32]) -> Result<()> {
     let pod = daemon.cri().run_pod(pod)?;
     let container = daemon.cri().launch(&pod, spec).with_context(|| format!("pod {}", pod.name()))?;
     let first = Identity::of_process(daemon.cri().status(&container)?.pid)?;
-    let wanted = groups.iter().copied().collect();
-    ensure!(first.groups() == wanted, "pod {}: {first}", pod.name());
+    has_groups(&first, groups).with_context(|| format!("pod {}", pod.name()))?;
     daemon.cri().remove_pod(&pod.id)?;
     Ok(())
 }
@@ -80,7 +68,7 @@ const UNSEEN: &str = "the strict-groups plugin did not see this container";
 fn without_plugin(world: &World, kind: Kind) -> Result<()> {
     let daemon = start(world, kind)?;
     node_config::configure(&world.machine, &daemon)?;
-    let app = spec();
+    let app = app();
 
     refused(&daemon, &strict("strict-runc"), &app, UNSEEN)?;
     // crun 1.8 keeps what a hook prints to itself.
@@ -159,7 +147,7 @@ fn with_plugin(world: &World, kind: Kind) -> Result<()> {
     let daemon = start(world, kind)?;
     node_config::configure(&world.machine, &daemon)?;
     let plugin = Plugin::start(&daemon, None, &[])?;
-    let app = spec();
+    let app = app();
     for handler in ["runc", "crun"] {
         runs(&daemon, &strict(&format!("strict-{handler}")).handler(handler), &app, &STRICT)?;
     }
@@ -171,7 +159,7 @@ fn with_plugin(world: &World, kind: Kind) -> Result<()> {
 /// A container's config.json is the same with the base spec as without, except for what is ours.
 fn same(world: &World, kind: Kind) -> Result<()> {
     let daemon = start(world, kind)?;
-    let specs = [spec(), spec().privileged()];
+    let specs = [app(), app().privileged()];
     let before: Vec<_> = specs.iter().map(|spec| config_json(&daemon, spec)).collect::<Result<_>>()?;
     node_config::configure(&world.machine, &daemon)?;
     for (spec, before) in specs.iter().zip(before) {

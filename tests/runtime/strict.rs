@@ -4,10 +4,9 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::support::{ContainerSpec, Containerd, Identity, Plugin, Pod};
+use crate::steps::{ANNOTATION, STRICT, app, check};
+use crate::support::{Containerd, Plugin, Pod};
 use crate::world::{World, trial};
-
-const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -28,21 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn announcement(daemon: &Containerd, plugin: &Plugin, pod: &Pod) -> Result<()> {
-    let cri = daemon.cri();
-    let pod = cri.run_pod(&pod.clone().annotation(ANNOTATION, "Strict"))?;
-    let spec = ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
-        .user(1000)
-        .group(3000)
-        .supplemental(&[4000]);
-    let container = cri.launch(&pod, &spec)?;
-    let wanted = [3000, 4000].into_iter().collect();
-    let first = Identity::of_process(cri.status(&container)?.pid)?;
-    ensure!((first.uid, first.gid) == (1000, 3000) && first.groups() == wanted, "first process: {first}");
-    let output = cri.exec(&container, &["cat", "/proc/self/status"])?;
-    let exec = Identity::from_status(&output.stdout)?;
-    ensure!((exec.uid, exec.gid) == (1000, 3000) && exec.groups() == wanted, "exec: {exec}");
-    cri.remove_pod(&pod.id)?;
-
+    check(daemon, &pod.clone().annotation(ANNOTATION, "Strict"), &app(), &STRICT)?;
     let name = pod.name();
     let line = plugin.wait_log(|line| line.contains(&format!("pod=\"{name}\""))).context("no log line")?;
     ensure!(line.contains("groups=\"3000,4000\" removed_groups=\"50000(group-in-image)\""), "{line}");

@@ -1,15 +1,12 @@
 //! Containers that came while the plugin was away: what is not started yet is
 //! enforced when it comes back, what runs with too much is reported.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::support::{ContainerSpec, Containerd, Cri, Identity, Image, Kind, Options, Plugin, Pod};
+use crate::steps::{ANNOTATION, MERGED, STRICT, app, expect, fresh};
+use crate::support::{Kind, Plugin, Pod};
 use crate::world::{World, trial};
-
-const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -23,65 +20,42 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn start(world: &World, kind: Kind) -> Result<Containerd> {
-    let daemon = Containerd::start(&world.machine, &world.run, kind, Options::default().nri())?;
-    daemon.import(&Image::announcement(&world.machine)?)?;
-    Ok(daemon)
-}
-
-fn spec() -> ContainerSpec {
-    ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
-        .user(1000)
-        .group(3000)
-        .supplemental(&[4000])
-}
-
-/// The groups of the first process and of an exec, which must agree.
-fn groups(cri: &Cri, container: &str) -> Result<BTreeSet<u32>> {
-    let first = Identity::of_process(cri.status(container)?.pid)?.groups();
-    let exec = Identity::from_status(&cri.exec(container, &["cat", "/proc/self/status"])?.stdout)?.groups();
-    ensure!(first == exec, "first process {first:?}, exec {exec:?}");
-    Ok(first)
-}
-
 fn created(world: &World, kind: Kind) -> Result<()> {
-    let daemon = start(world, kind)?;
+    let daemon = fresh(world, kind)?;
     let cri = daemon.cri();
     let strict = cri.run_pod(&Pod::new("away-strict").annotation(ANNOTATION, "Strict"))?;
-    let strict = cri.create(&strict, &spec())?;
+    let strict = cri.create(&strict, &app())?;
     let wrong = cri.run_pod(&Pod::new("away-wrong").annotation(ANNOTATION, "strict"))?;
-    let wrong = cri.create(&wrong, &spec())?;
+    let wrong = cri.create(&wrong, &app())?;
     let merge = cri.run_pod(&Pod::new("away-merge"))?;
-    let merge = cri.create(&merge, &spec())?;
+    let merge = cri.create(&merge, &app())?;
 
     let plugin = Plugin::start(&daemon, None, &[])?;
     plugin.wait_log(|line| line.contains("enforced before its start") && line.contains("away-strict"))?;
     cri.start(&strict)?;
-    let seen = groups(cri, &strict)?;
-    ensure!(seen == BTreeSet::from([3000, 4000]), "{seen:?}");
+    expect(&daemon, &strict, &STRICT)?;
 
     let error = cri.start(&wrong).err().map(|error| error.message).unwrap_or_default();
     ensure!(error.contains("pod default/away-wrong, container app"), "{error}");
     ensure!(error.contains("write Strict or Merge"), "{error}");
 
     cri.start(&merge)?;
-    let seen = groups(cri, &merge)?;
-    ensure!(seen == BTreeSet::from([3000, 4000, 50000]), "{seen:?}");
+    expect(&daemon, &merge, &MERGED)?;
     let config = std::fs::read_to_string(daemon.bundle(&merge).join("config.json"))?;
     ensure!(!config.contains("strict-groups\",\"hook"), "a Merge container was changed: {config}");
     Ok(())
 }
 
 fn running(world: &World) -> Result<()> {
-    let daemon = start(world, Kind::V1_7)?;
+    let daemon = fresh(world, Kind::V1_7)?;
     let cri = daemon.cri();
     for (name, policy) in [("run-strict", "Strict"), ("run-merge", "Merge")] {
         let pod = cri.run_pod(&Pod::new(name).annotation(ANNOTATION, policy))?;
-        cri.launch(&pod, &spec())?;
+        cri.launch(&pod, &app())?;
     }
     // It has nothing that Strict would take.
     let pod = cri.run_pod(&Pod::new("run-harmless").annotation(ANNOTATION, "Strict"))?;
-    cri.launch(&pod, &spec().user(4242))?;
+    cri.launch(&pod, &app().user(4242))?;
 
     let plugin = Plugin::start(&daemon, None, &[])?;
     let line = plugin.wait_log(|line| line.contains("VIOLATED"))?;
@@ -89,7 +63,7 @@ fn running(world: &World) -> Result<()> {
 
     // A container that is enforced while the plugin is there is none to report later.
     let pod = cri.run_pod(&Pod::new("run-enforced").annotation(ANNOTATION, "Strict"))?;
-    cri.launch(&pod, &spec())?;
+    cri.launch(&pod, &app())?;
     drop(plugin);
     let plugin = Plugin::start(&daemon, None, &[])?;
     plugin.wait_log(|line| line.contains("VIOLATED"))?;

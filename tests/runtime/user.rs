@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::compare::{Compared, Pair};
-use crate::identities::all;
+use crate::steps::all;
 use crate::support::image::Draft;
 use crate::support::{ContainerSpec, Cri};
 use crate::world::{World, trial};

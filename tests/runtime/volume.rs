@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::identities::{ANNOTATION, announced};
+use crate::steps::{ANNOTATION, named};
 use crate::support::{Containerd, Pod};
 use crate::world::{World, trial};
 
@@ -62,18 +62,18 @@ fn check(
         spec.mount(&data.to_string_lossy(), "/data").mount(&out.to_string_lossy(), "/out")
     };
     let script = "cat /data/secret > /out/read 2>&1";
-    let first = cri.launch(&pod, &volume(announced("first")).command(&["sh", "-c", script]))?;
+    let first = cri.launch(&pod, &volume(named("first")).command(&["sh", "-c", script]))?;
     let code = cri.wait_exit(&first)?;
     let read = fs::read_to_string(out.join("read")).context("what the first process wrote")?;
-    expect(code, &read, readable).context("first process")?;
+    has_groups(code, &read, readable).context("first process")?;
 
-    let app = cri.launch(&pod, &volume(announced("app")))?;
+    let app = cri.launch(&pod, &volume(named("app")))?;
     let output = cri.exec(&app, &["cat", "/data/secret"])?;
-    expect(output.code, &(output.stdout + &output.stderr), readable).context("exec")?;
+    has_groups(output.code, &(output.stdout + &output.stderr), readable).context("exec")?;
     Ok(cri.remove_pod(&pod.id)?)
 }
 
-fn expect(code: i32, text: &str, readable: bool) -> Result<()> {
+fn has_groups(code: i32, text: &str, readable: bool) -> Result<()> {
     if readable {
         ensure!(code == 0 && text == CONTENT, "code {code}: {text}");
     } else {

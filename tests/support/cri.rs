@@ -56,7 +56,7 @@ pub(crate) struct RunningPod {
 impl RunningPod {
     /// The pod's name, as Kubernetes has it.
     pub(crate) fn name(&self) -> String {
-        self.pod.config.metadata.clone().unwrap_or_default().name
+        self.pod.name()
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod pod;
 pub(crate) mod random;
 pub(crate) mod run;
 pub(crate) mod scrape;
+pub(crate) mod trials;
 
 pub(crate) use containerd::{Containerd, Handler, Kind, Options};
 pub(crate) use cri::{Cri, RunningPod};

@@ -36,6 +36,11 @@ impl Pod {
         Self { config, handler: String::new(), namespaces, privileged: false, policy: 0 }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> String {
+        self.config.metadata.clone().unwrap_or_default().name
+    }
+
     /// Adds an annotation.
     pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
         self.config.annotations.insert(key.to_owned(), value.to_owned());

@@ -25,11 +25,8 @@ mod world;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
-
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [
+    let trials = [
         conmon::trials(),
         containerd::trials(),
         crio::trials(),
@@ -40,31 +37,6 @@ fn main() -> ExitCode {
         membership::trials(),
         podman::trials(),
         unreadable::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-
-    let selected = trials.iter().any(|trial| !arguments.is_filtered_out(trial));
-    if arguments.list || !selected {
-        return libtest_mimic::run(&arguments, trials).exit_code();
-    }
-    if let Err(error) = world::start() {
-        // After a signal, the thread that cleans up ends the process.
-        if support::run::interrupted() {
-            std::thread::park();
-        }
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if support::run::interrupted() {
-        std::thread::park();
-    }
-    let left = world::end();
-    if !left.is_empty() {
-        eprintln!("error: left behind:\n{}", left.join("\n"));
-        return ExitCode::FAILURE;
-    }
-    conclusion.exit_code()
+    ];
+    support::trials::run(trials, None, world::start, world::end)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use strict_groups::grpc::{Client, Code, Error};
 use tokio::time::timeout;
 
-use super::{SERVICE, node::Node, spec};
+use super::{SERVICE, app, node::Node};
 use crate::{
     support::{Kind, Pod, cri::v1, wait_for},
     world::World,
@@ -83,7 +83,7 @@ pub(super) fn calls(world: &World) -> Result<()> {
     node.plugin()?;
     let proxy = node.proxy()?;
     let pod = proxy.cri.run_pod(&Pod::new("web").strict_field())?;
-    let container = proxy.cri.launch(&pod, &spec().strict_field())?;
+    let container = proxy.cri.launch(&pod, &app().strict_field())?;
     let direct = node.containerd.socket();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

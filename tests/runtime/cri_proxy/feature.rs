@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use prost::Message;
 
-use super::{ANNOTATION, SERVICE, groups, node::Node, raw, refused, set, spec};
+use super::{ANNOTATION, SERVICE, app, groups, node::Node, raw, refused, set};
 use crate::{
     support::{ContainerSpec, Cri, Kind, Pod, RunningPod, cri::v1},
     world::World,
@@ -18,18 +18,18 @@ pub(super) fn field(world: &World) -> Result<()> {
     let proxy = node.proxy()?;
     let cri = &proxy.cri;
     let pod = cri.run_pod(&Pod::new("field").strict_field())?;
-    let container = cri.launch(&pod, &spec().strict_field())?;
+    let container = cri.launch(&pod, &app().strict_field())?;
     ensure!(groups(cri, &container)? == set(&[3000, 4000]), "not strict");
     let user = cri.status(&container)?.user.context("no user")?;
     ensure!((user.uid, user.gid) == (1000, 3000), "{user:?}");
     ensure!(user.supplemental_groups == [3000, 4000], "{user:?}");
 
     let pod = cri.run_pod(&Pod::new("merge"))?;
-    let container = cri.launch(&pod, &spec())?;
+    let container = cri.launch(&pod, &app())?;
     ensure!(groups(cri, &container)? == set(&[3000, 4000, 50000]), "not merged");
     // The annotation goes on working beside the field.
     let pod = cri.run_pod(&Pod::new("annotated").annotation(ANNOTATION, "Strict"))?;
-    let container = cri.launch(&pod, &spec())?;
+    let container = cri.launch(&pod, &app())?;
     ensure!(groups(cri, &container)? == set(&[3000, 4000]), "the annotation has no effect");
     cri.remove_all_pods()?;
     Ok(())
@@ -56,8 +56,8 @@ pub(super) fn user(world: &World) -> Result<()> {
         };
     let root = ContainerSpec::new("app", "localhost/strict-groups/announcement:1").user(0);
     let specs = [
-        ("strict", Pod::new("a").strict_field(), spec().strict_field()),
-        ("merge", Pod::new("b"), spec()),
+        ("strict", Pod::new("a").strict_field(), app().strict_field()),
+        ("merge", Pod::new("b"), app()),
         ("root", Pod::new("c"), root.clone()),
         ("strict root", Pod::new("d").strict_field(), root.strict_field()),
     ];
@@ -90,23 +90,23 @@ pub(super) fn refusals(world: &World) -> Result<()> {
     )?;
 
     let pod = cri.run_pod(&Pod::new("web").strict_field())?;
-    let mut unknown = spec();
+    let mut unknown = app();
     unknown.security.supplemental_groups_policy = 7;
     refused(cri.create(&pod, &unknown), tonic::Code::InvalidArgument, &["default/web", "7"])?;
 
     // A pod whose sandbox was made without the proxy.
     let old = node.containerd.cri().run_pod(&Pod::new("old").strict_field())?;
     refused(
-        cri.create(&old, &spec().strict_field()),
+        cri.create(&old, &app().strict_field()),
         tonic::Code::FailedPrecondition,
         &["default/old", "app", "delete the pod"],
     )?;
 
     node.stop_plugin()?;
-    let away = cri.create(&pod, &spec().strict_field());
+    let away = cri.create(&pod, &app().strict_field());
     refused(away, tonic::Code::FailedPrecondition, &["default/web", "cannot be enforced", "plugin"])?;
     let merge = cri.run_pod(&Pod::new("merge"))?;
-    cri.launch(&merge, &spec()).context("Merge pays")?;
+    cri.launch(&merge, &app()).context("Merge pays")?;
     cri.remove_all_pods()?;
     Ok(())
 }
@@ -121,7 +121,7 @@ pub(super) fn missed(world: &World) -> Result<()> {
         let pod = proxy.cri.run_pod(&Pod::new("web").strict_field())?;
         node.lose_plugin(signal)?;
         refused(
-            proxy.cri.create(&pod, &spec().strict_field()),
+            proxy.cri.create(&pod, &app().strict_field()),
             tonic::Code::FailedPrecondition,
             &["pod default/web, container app: ", "did not see this container", "the kubelet tries again"],
         )
@@ -130,7 +130,7 @@ pub(super) fn missed(world: &World) -> Result<()> {
         ensure!(left.is_empty(), "{signal}: it stayed: {left:?}");
 
         node.plugin()?;
-        let container = proxy.cri.launch(&pod, &spec().strict_field())?;
+        let container = proxy.cri.launch(&pod, &app().strict_field())?;
         ensure!(groups(&proxy.cri, &container)? == set(&[3000, 4000]), "{signal}: not strict afterwards");
         proxy.cri.remove_all_pods()?;
     }
@@ -171,7 +171,7 @@ pub(super) fn events(world: &World) -> Result<()> {
     let mut container = String::new();
     let mut user = None;
     let pod: RunningPod = proxy.cri.run_pod(&Pod::new("events").strict_field())?;
-    let id = proxy.cri.create(&pod, &spec().strict_field())?;
+    let id = proxy.cri.create(&pod, &app().strict_field())?;
     client.stream(
         &format!("{SERVICE}GetContainerEvents"),
         || {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use tonic::Code;
 
-use super::{groups, node::Node, raw, set, spec};
+use super::{app, groups, node::Node, raw, set};
 use crate::{
     support::{Cri, Identity, Kind, Pod, cri::CriError, random::Random},
     world::World,
@@ -62,7 +62,7 @@ fn work(node: &Node, socket: &Path, worker: usize, made: &Made) -> Result<()> {
         if left == 0 {
             return Ok(());
         }
-        let mut spec = spec().strict_field();
+        let mut spec = app().strict_field();
         if let Some(metadata) = spec.config.metadata.as_mut() {
             metadata.name = format!("c{number}");
         }

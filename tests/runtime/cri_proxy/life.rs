@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::{
-    PATIENCE, SERVICE, groups,
+    PATIENCE, SERVICE, app, groups,
     node::{Held, Node},
-    raw, refused, set, spec,
+    raw, refused, set,
 };
 use crate::{
     support::{Kind, Pod, wait_for},
@@ -20,7 +20,7 @@ pub(super) fn lives(world: &World) -> Result<()> {
     node.plugin()?;
     let proxy = node.proxy()?;
     let pod = proxy.cri.run_pod(&Pod::new("web").strict_field())?;
-    let container = proxy.cri.launch(&pod, &spec().strict_field())?;
+    let container = proxy.cri.launch(&pod, &app().strict_field())?;
 
     node.containerd.halt(Signal::SIGKILL)?;
     refused(proxy.cri.version(), tonic::Code::Unavailable, &["cannot be reached"])?;

@@ -18,12 +18,12 @@ use libtest_mimic::Trial;
 pub(crate) use node::Proxy;
 
 use crate::{
-    support::{ContainerSpec, Cri, Identity},
+    steps::{ANNOTATION, app, identity},
+    support::Cri,
     world::trial,
 };
 
 const SERVICE: &str = "/runtime.v1.RuntimeService/";
-const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -46,19 +46,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn spec() -> ContainerSpec {
-    ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
-        .user(1000)
-        .group(3000)
-        .supplemental(&[4000])
-}
-
 /// Groups of the first process and of an exec, which must be the same.
 fn groups(cri: &Cri, container: &str) -> Result<BTreeSet<u32>> {
-    let first = Identity::of_process(cri.status(container)?.pid)?.groups();
-    let exec = Identity::from_status(&cri.exec(container, &["cat", "/proc/self/status"])?.stdout)?.groups();
-    ensure!(first == exec, "first process {first:?}, exec {exec:?}");
-    Ok(first)
+    Ok(identity(cri, container)?.groups())
 }
 
 fn set(groups: &[u32]) -> BTreeSet<u32> {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
 
-use super::{SERVICE, node::Node, raw, spec};
+use super::{SERVICE, app, node::Node, raw};
 use crate::{
     support::{Kind, Pod},
     world::World,
@@ -96,7 +96,7 @@ pub(super) fn work(world: &World) -> Result<()> {
     let proxy = node.proxy()?;
     let pod = proxy.cri.run_pod(&Pod::new("web").strict_field())?;
     let script = "while :; do echo over and over; sleep 1; done";
-    let spec = spec().strict_field().command(&["/bin/sh", "-c", script]);
+    let spec = app().strict_field().command(&["/bin/sh", "-c", script]);
     let container = proxy.cri.launch(&pod, &spec)?;
 
     let command = ["cat", "/proc/self/status"].map(str::to_owned).to_vec();

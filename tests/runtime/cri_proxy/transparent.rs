@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{ANNOTATION, SERVICE, groups, node::Node, raw, set, spec};
+use super::{ANNOTATION, SERVICE, app, groups, node::Node, raw, set};
 use crate::{
     support::{Kind, Pod, cri::v1},
     world::World,
@@ -45,7 +45,7 @@ pub(super) fn alike(world: &World) -> Result<()> {
     const IMAGES: &[&str] = &["ListImages", "ImageStatus", "PullImage", "RemoveImage", "NoSuchMethod"];
     let node = Node::start(world, Kind::V1_7)?;
     let pod = node.containerd.cri().run_pod(&Pod::new("here"))?;
-    node.containerd.cri().launch(&pod, &spec())?;
+    node.containerd.cri().launch(&pod, &app())?;
     let proxy = node.proxy()?;
     let (direct, through) = (raw::Client::new(&node.containerd.socket())?, raw::Client::new(&proxy.socket)?);
     // Field 1, "nothing": an id in most requests.
@@ -82,7 +82,7 @@ pub(super) fn native(world: &World) -> Result<()> {
     let node = Node::start(world, Kind::V2)?;
     let proxy = node.proxy()?;
     let pod = proxy.cri.run_pod(&Pod::new("strict").strict_field())?;
-    let container = proxy.cri.launch(&pod, &spec().strict_field())?;
+    let container = proxy.cri.launch(&pod, &app().strict_field())?;
     ensure!(groups(&proxy.cri, &container)? == set(&[3000, 4000]), "not strict");
     let (direct, through) = (raw::Client::new(&node.containerd.socket())?, raw::Client::new(&proxy.socket)?);
     let by_id = |id: &str| [&[0x0a, u8::try_from(id.len()).unwrap_or_default()], id.as_bytes()].concat();
@@ -121,7 +121,7 @@ pub(super) fn large(world: &World) -> Result<()> {
     let cri = node.containerd.cri();
     let pod = cri.run_pod(&Pod::new("large"))?;
     for number in 0..60 {
-        let mut spec = spec().annotation("large", &"x".repeat(250_000));
+        let mut spec = app().annotation("large", &"x".repeat(250_000));
         spec.config.metadata = Some(v1::ContainerMetadata { name: format!("c{number}"), attempt: 0 });
         cri.create(&pod, &spec)?;
     }

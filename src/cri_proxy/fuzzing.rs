@@ -1,0 +1,111 @@
+//! The body of the fuzz target `cri`: messages of the CRI, against another reader of them.
+
+use prost::Message;
+
+use super::edit::{container, sandbox, status, user};
+use crate::{
+    cri::{Info, has_strict, v1},
+    fuzzing::presentable,
+    policy::{self, ANNOTATION, Policy, Setting},
+};
+
+/// `supplementalGroupsPolicy: Strict`
+const STRICT: i32 = 1;
+
+/// The first byte says which message the others are: a request to make a sandbox or a container, or the answer to a
+/// request for the runtime's or a container's status.
+///
+/// - What any reader takes for a Strict pod gets the annotation or is refused; what it takes for a Merge one stays.
+/// - A Strict container is seen as one, with the sandbox and the names that another reader finds.
+/// - An edited answer differs in nothing else that is known.
+pub(crate) fn message(data: &[u8]) {
+    let Some((kind, message)) = data.split_first() else { return };
+    match kind % 4 {
+        0 => sandbox(message),
+        1 => container(message),
+        2 => runtime_status(message),
+        _ => container_status(message),
+    }
+}
+
+fn sandbox(message: &[u8]) {
+    let result = sandbox::annotate(message);
+    if let Err(refused) = &result {
+        presentable(refused);
+    }
+    let Ok(old) = v1::RunPodSandboxRequest::decode(message) else { return };
+    let config = old.config.clone().unwrap_or_default();
+    let security = config.linux.and_then(|linux| linux.security_context).unwrap_or_default();
+    match result {
+        Ok(None) => assert_ne!(security.supplemental_groups_policy, STRICT, "Strict without a decision"),
+        Ok(Some(new)) => {
+            assert_eq!(security.supplemental_groups_policy, STRICT, "a decision that nobody asked for");
+            let mut new = v1::RunPodSandboxRequest::decode(new.as_slice()).unwrap();
+            let annotations = &mut new.config.as_mut().unwrap().annotations;
+            let decision = policy::decide(&*annotations, "app", &Setting::default());
+            // An unknown key of the pod's own may still make it an error, which the plugin tells.
+            assert!(
+                decision.is_ok_and(|decision| decision.policy == Policy::Strict) || has_odd_key(annotations)
+            );
+            annotations.remove(&format!("{ANNOTATION}/pod"));
+            let mut old = old;
+            old.config.get_or_insert_default().annotations.remove(&format!("{ANNOTATION}/pod"));
+            assert_eq!(new, old);
+        }
+        Err(_) => {}
+    }
+}
+
+fn has_odd_key(annotations: &std::collections::BTreeMap<String, String>) -> bool {
+    annotations.keys().any(|key| key.starts_with(ANNOTATION) && key != ANNOTATION)
+}
+
+fn container(message: &[u8]) {
+    let result = container::read(message);
+    if let Err(refused) = &result {
+        presentable(refused);
+    }
+    let Ok(request) = v1::CreateContainerRequest::decode(message) else { return };
+    let config = request.config.unwrap_or_default();
+    let security = config.linux.and_then(|linux| linux.security_context).unwrap_or_default();
+    match result {
+        Ok(None) => {
+            assert_ne!(security.supplemental_groups_policy, STRICT, "a Strict container was not seen");
+        }
+        Ok(Some(strict)) => {
+            assert_eq!(security.supplemental_groups_policy, STRICT);
+            assert_eq!(strict.sandbox, request.pod_sandbox_id);
+            assert_eq!(strict.container, config.metadata.unwrap_or_default().name);
+        }
+        Err(_) => {}
+    }
+}
+
+fn runtime_status(message: &[u8]) {
+    let (Ok(old), Ok(new)) = (v1::StatusResponse::decode(message), status::with_feature(message)) else {
+        return;
+    };
+    let mut new = v1::StatusResponse::decode(new.as_slice()).unwrap();
+    assert!(has_strict(&new));
+    new.features.clone_from(&old.features);
+    assert_eq!(new, old);
+}
+
+fn container_status(message: &[u8]) {
+    // None of these may do more than refuse.
+    let _ = (user::without_user(message, 3), user::with_users(message, 5, &[]), user::of_started(message));
+    let Ok(old) = v1::ContainerStatusResponse::decode(message) else { return };
+    for keep_info in [false, true] {
+        let Ok(new) = user::answer(message, keep_info) else { return };
+        let mut new = v1::ContainerStatusResponse::decode(new.as_slice()).unwrap();
+        if let (Some(old), Some(new)) = (&old.status, new.status.as_mut()) {
+            if old.user.is_some() {
+                assert_eq!(new.user, old.user, "the runtime's own word was changed");
+            }
+            new.user.clone_from(&old.user);
+        }
+        assert!(keep_info || !new.info.contains_key(Info::KEY));
+        new.info.clone_from(&old.info);
+        assert_eq!(new, old);
+    }
+}
