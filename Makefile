@@ -47,10 +47,13 @@ load: root runtimes build ## load: 1000 containers (LOAD_CONTAINERS), what the p
 bench: root runtimes build ## the measurements in the documentation
 	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo bench
 
+# The folders that it was built in are not in it, so that others get the same.
+REMAP = --remap-path-prefix=$(CURDIR)=/strict-groups --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo
+
 .PHONY: build
 build: linker ## the static release binary
 	@echo "building for $(TARGET)"
-	@$(if $(findstring gnu,$(TARGET)),RUSTFLAGS="$${RUSTFLAGS:-} -C target-feature=+crt-static") \
+	@RUSTFLAGS="$${RUSTFLAGS:-} $(REMAP)$(if $(findstring gnu,$(TARGET)), -C target-feature=+crt-static)" \
 	  cargo build --release --locked --bin strict-groups --target $(TARGET)
 	@scripts/check-static.sh $(BIN)
 	@ln -f $(BIN) target/strict-groups

@@ -46,7 +46,9 @@ sbom: linker
 	@mkdir -p $(PACKAGE)
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
 	  --target $(TARGET) --override-filename sbom.cdx
-	@mv sbom.cdx.json $(PACKAGE)/
+	@# Where it was built is nobody's business.
+	@sed 's|path+file://$(CURDIR)#||g' sbom.cdx.json >$(PACKAGE)/sbom.cdx.json
+	@rm sbom.cdx.json
 
 .PHONY: dist
 dist: root deb rpm image sbom ## a release: tarball, packages, image, SBOM and checksums, target/dist
