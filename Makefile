@@ -25,6 +25,7 @@ test: root runtimes build ## all tests, on real runtimes
 	@# What is only there with the feature; the binary is cargo's own.
 	cargo test --features kubernetes-api --lib --test kubernetes
 	cargo test --features kubernetes-api --test runtime -- pod_spec
+	@$(MAKE) --no-print-directory vm-test
 
 .PHONY: vm-test
 vm-test: vm-data ## a virtual Debian 13 machine: package, systemd, reboot, upgrade, removal

@@ -1,9 +1,10 @@
 //! Calls that end before their answer: cancelled by the kubelet, or past their deadline. Each does to the runtime what
-//! it does without the proxy.
+//! it does without the proxy. And one that does not, although the proxy is told to stop.
 
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use strict_groups::grpc::{Client, Code, Error};
 use tokio::time::timeout;
 
@@ -100,5 +101,26 @@ pub(super) fn calls(world: &World) -> Result<()> {
         wait_until(false, seconds).context("after its deadline")?;
     }
     proxy.cri.remove_all_pods()?;
+    Ok(())
+}
+
+/// SIGTERM while a call is on its way: it is answered first.
+pub(super) fn drained(world: &World) -> Result<()> {
+    const SECONDS: u32 = 3;
+    let node = Node::start(world, Kind::V1_7)?;
+    let proxy = node.proxy()?;
+    let pod = proxy.cri.run_pod(&Pod::new("web"))?;
+    let container = proxy.cri.launch(&pod, &app())?;
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| proxy.cri.exec(&container, &["sleep", &SECONDS.to_string()]));
+        wait_until(true, SECONDS)?;
+        proxy.stop(Signal::SIGTERM)?;
+        ensure!(call.is_finished() || !sleeps(SECONDS), "the proxy ended before the call");
+        let output = call.join().map_err(|_| anyhow::anyhow!("the call panicked"))??;
+        ensure!(output.code == 0, "{output:?}");
+        anyhow::Ok(())
+    })?;
+    ensure!(proxy.cri.version().is_err(), "who answers?");
+    node.containerd.cri().remove_all_pods()?;
     Ok(())
 }

@@ -40,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("cri_proxy::loses_nothing_when_killed_under_load", killed::under_load),
         trial("cri_proxy::exec_attach_and_port_forward_work", streaming::work),
         trial("cri_proxy::passes_cancellation_and_deadlines", ended::calls),
+        trial("cri_proxy::answers_what_is_on_its_way_when_told_to_stop", ended::drained),
         trial("cri_proxy::passes_streams_that_nobody_knows", unknown::calls),
         trial("cri_proxy::passes_large_answers", transparent::large),
         trial("cri_proxy::loses_no_call_when_systemd_holds_the_socket", life::activated),

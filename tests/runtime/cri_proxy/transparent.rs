@@ -70,7 +70,7 @@ pub(super) fn alike(world: &World) -> Result<()> {
             ensure!(same, "{method} {request:?}: without {without:?}, with {with:?}");
         }
     }
-    for answer in through.many(&format!("{SERVICE}ListContainers"), b"", 500)? {
+    for answer in through.many(&format!("{SERVICE}ListContainers"), b"", 2000)? {
         let answer = answer.map_err(|(code, text)| anyhow::anyhow!("{code:?}: {text}"))?;
         ensure!(!answer.is_empty(), "an empty list");
     }
