@@ -151,7 +151,11 @@ impl Connection {
         let (Ok(verbose), Ok(new)) = (user::is_verbose(&message), user::verbose(&message)) else {
             return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
         };
-        let response = self.upstream.send(with_message(head, &new)).await?;
+        let response = self.upstream.send(with_message(head.clone(), &new)).await?;
+        if !verbose && failed(&response) {
+            // It may be only what nobody but us asked for.
+            return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
+        }
         edited(response, |message| {
             if let Some((id, user)) = user::of_started(message)? {
                 runtime.remember(id, user);
@@ -264,6 +268,11 @@ fn with_message(head: http::request::Parts, message: &[u8]) -> Request<Body> {
     Request::from_parts(head, body::whole(grpc_frame::frame(message), None))
 }
 
+/// Whether a unary call failed: the status of the answer stands in the head then, not behind a message.
+fn failed(response: &Response<Incoming>) -> bool {
+    response.headers().contains_key("grpc-status")
+}
+
 /// An answer with one message, taken apart.
 struct Taken {
     head: http::response::Parts,
@@ -274,7 +283,7 @@ struct Taken {
 impl Taken {
     /// Takes an answer; gives it back, as an answer to pass on, when it has no message that is understood.
     async fn from(response: Response<Incoming>) -> Result<Self, Box<Response<Body>>> {
-        if response.headers().contains_key("grpc-status") {
+        if failed(&response) {
             return Err(Box::new(response.map(body::answer)));
         }
         let (mut head, incoming) = response.into_parts();

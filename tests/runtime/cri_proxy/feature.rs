@@ -137,6 +137,23 @@ pub(super) fn missed(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// A container of which the runtime has no spec any more: it cannot say the verbose part, which only we ask for.
+pub(super) fn no_worse(world: &World) -> Result<()> {
+    let node = Node::start(world, Kind::V1_7)?;
+    node.plugin()?;
+    let proxy = node.proxy()?;
+    let pod = proxy.cri.run_pod(&Pod::new("web"))?;
+    let container = proxy.cri.create(&pod, &app())?;
+    let removed = node.containerd.ctr().args(["containers", "rm", &container]).output()?;
+    ensure!(removed.status.success(), "{removed:?}");
+    let direct = node.containerd.cri();
+    ensure!(direct.status(&container).is_err(), "the runtime still tells the verbose part");
+    let (without, with) = (direct.plain_status(&container)?, proxy.cri.plain_status(&container)?);
+    ensure!(without == with, "without {without:?}, with {with:?}");
+    proxy.cri.remove_all_pods()?;
+    Ok(())
+}
+
 pub(super) fn honest(world: &World) -> Result<()> {
     let node = Node::start(world, Kind::V1_7)?;
     let proxy = node.proxy()?;

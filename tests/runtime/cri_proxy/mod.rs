@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("cri_proxy::the_field_works_without_an_annotation", feature::field),
         trial("cri_proxy::user_linux_is_as_native", feature::user),
+        trial("cri_proxy::what_it_asks_for_itself_harms_no_call", feature::no_worse),
         trial("cri_proxy::refuses_what_it_cannot_keep", feature::refusals),
         trial("cri_proxy::takes_back_what_the_plugin_missed", feature::missed),
         trial("cri_proxy::says_that_the_feature_is_there_while_it_is", feature::honest),
