@@ -2,7 +2,10 @@
 
 use prost::Message;
 
-use super::edit::{container, sandbox, status, user};
+use super::{
+    edit::{container, sandbox, status, user},
+    wire,
+};
 use crate::{
     cri::{Info, has_strict, v1},
     fuzzing::presentable,
@@ -28,10 +31,18 @@ pub(crate) fn message(data: &[u8]) {
     }
 }
 
+/// Whether prost can be trusted with the message: where a map should stand, it takes a number for the length of an entry.
+fn is_plain(message: &[u8], maps: &[&[u32]]) -> bool {
+    maps.iter().all(|path| wire::map(message, path).is_ok())
+}
+
 fn sandbox(message: &[u8]) {
     let result = sandbox::annotate(message);
     if let Err(refused) = &result {
         presentable(refused);
+    }
+    if !is_plain(message, &[&[1, 6], &[1, 7]]) {
+        return;
     }
     let Ok(old) = v1::RunPodSandboxRequest::decode(message) else { return };
     let config = old.config.clone().unwrap_or_default();
@@ -65,6 +76,9 @@ fn container(message: &[u8]) {
     if let Err(refused) = &result {
         presentable(refused);
     }
+    if !is_plain(message, &[&[2, 9], &[2, 10], &[3, 6], &[3, 7]]) {
+        return;
+    }
     let Ok(request) = v1::CreateContainerRequest::decode(message) else { return };
     let config = request.config.unwrap_or_default();
     let security = config.linux.and_then(|linux| linux.security_context).unwrap_or_default();
@@ -82,6 +96,9 @@ fn container(message: &[u8]) {
 }
 
 fn runtime_status(message: &[u8]) {
+    if !is_plain(message, &[&[2]]) {
+        return;
+    }
     let (Ok(old), Ok(new)) = (v1::StatusResponse::decode(message), status::with_feature(message)) else {
         return;
     };
@@ -94,6 +111,9 @@ fn runtime_status(message: &[u8]) {
 fn container_status(message: &[u8]) {
     // None of these may do more than refuse.
     let _ = (user::without_user(message, 3), user::with_users(message, 5, &[]), user::of_started(message));
+    if !is_plain(message, &[&[2]]) {
+        return;
+    }
     let Ok(old) = v1::ContainerStatusResponse::decode(message) else { return };
     for keep_info in [false, true] {
         let Ok(new) = user::answer(message, keep_info) else { return };
