@@ -1,6 +1,6 @@
 //! The `strict-groups` binary: from the command line to the command.
 
-use std::{path::Path, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::Parser;
 use strict_groups::{
@@ -15,13 +15,32 @@ use strict_groups::{
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    // Engines call us under this name for every step of every container: nothing comes before.
-    let mut args = std::env::args_os();
-    if args.next().is_some_and(|name| Path::new(&name).file_name() == Some(oci_runtime::NAME.as_ref())) {
-        let _told = oci_runtime::run(&args.collect::<Vec<_>>(), None);
-        return ExitCode::FAILURE;
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // What runs at every start of a container: no command line is parsed for it.
+    match args.as_slice() {
+        [name, args @ ..] if Path::new(name).file_name() == Some(oci_runtime::NAME.as_ref()) => {
+            let _told = oci_runtime::run(args, None);
+            ExitCode::FAILURE
+        }
+        [_, command, gate @ ..] if command == "hook" && is_gate(gate) => {
+            let gate: Vec<String> =
+                gate.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+            refuse_or_exit(&gate)
+        }
+        _ => command(args),
     }
-    match Cli::parse_from(arguments()) {
+}
+
+/// Whether these are the arguments of a gate as it is injected. What is no Unicode is none of ours.
+fn is_gate(args: &[OsString]) -> bool {
+    args.first().is_some_and(|first| first.as_encoded_bytes().starts_with(b"--gate="))
+        && args.iter().all(|argument| argument.to_str().is_some())
+}
+
+/// Not a part of `main`, which would need all of its stack.
+#[inline(never)]
+fn command(args: Vec<OsString>) -> ExitCode {
+    match Cli::parse_from(or_launched(args)) {
         Cli { command: Command::Hook { gate }, .. } => refuse_or_exit(&gate),
         Cli { command: Command::Plugin(args), log_level } => {
             report(logging::start(log_level.into()).and_then(|()| plugin::run(&args)))
@@ -46,8 +65,7 @@ fn main() -> ExitCode {
 
 /// The command line; a runtime that starts us from its plugin directory gives
 /// none, but says so in the environment.
-fn arguments() -> Vec<std::ffi::OsString> {
-    let mut args: Vec<_> = std::env::args_os().collect();
+fn or_launched(mut args: Vec<OsString>) -> Vec<OsString> {
     if args.len() < 2 && nri::is_launched() {
         args.push("plugin".into());
     }
