@@ -19,6 +19,7 @@ pub mod fuzzing;
 pub mod gate;
 pub mod groups;
 pub mod grpc;
+pub mod hot;
 pub mod identity;
 mod json;
 pub mod kubernetes;

@@ -1,12 +1,13 @@
 //! The `strict-groups` binary: from the command line to the command.
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 use strict_groups::{
     cli::{Cli, Command},
     commands::{check, config, cri_proxy, hook, install, list, plugin, probe, runtime},
-    logging, nri, runtime as oci_runtime,
+    hot::{self, Hot},
+    logging, nri,
 };
 
 /// musl's allocator maps and unmaps pages for every few KiB, some 70 system
@@ -16,32 +17,18 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    // What runs at every start of a container: no command line is parsed for it.
-    match args.as_slice() {
-        [name, args @ ..] if Path::new(name).file_name() == Some(oci_runtime::NAME.as_ref()) => {
-            let _told = oci_runtime::run(args, None);
-            ExitCode::FAILURE
-        }
-        [_, command, gate @ ..] if command == "hook" && is_gate(gate) => {
-            let gate: Vec<String> =
-                gate.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
-            refuse_or_exit(&gate)
-        }
-        _ => command(args),
+    match hot::hot(&args) {
+        Some(Hot::Runtime { config, args }) => runtime::run(args, config),
+        Some(Hot::Gate(gate)) => refuse_or_exit(gate),
+        None => command(args),
     }
-}
-
-/// Whether these are the arguments of a gate as it is injected. What is no Unicode is none of ours.
-fn is_gate(args: &[OsString]) -> bool {
-    args.first().is_some_and(|first| first.as_encoded_bytes().starts_with(b"--gate="))
-        && args.iter().all(|argument| argument.to_str().is_some())
 }
 
 /// Not a part of `main`, which would need all of its stack.
 #[inline(never)]
 fn command(args: Vec<OsString>) -> ExitCode {
     match Cli::parse_from(or_launched(args)) {
-        Cli { command: Command::Hook { gate }, .. } => refuse_or_exit(&gate),
+        Cli { command: Command::Hook { gate }, .. } => refuse_or_exit(gate.iter().map(String::as_str)),
         Cli { command: Command::Plugin(args), log_level } => {
             report(logging::start(log_level.into()).and_then(|()| plugin::run(&args)))
         }
@@ -59,7 +46,7 @@ fn command(args: Vec<OsString>) -> ExitCode {
         }
         Cli { command: Command::Install(args), .. } => report(install::run(&args)),
         Cli { command: Command::Probe(args), .. } => report(probe::run(&args)),
-        Cli { command: Command::Runtime(args), .. } => runtime::run(&args),
+        Cli { command: Command::Runtime(args), .. } => runtime::run(&args.args, args.config.as_deref()),
     }
 }
 
@@ -73,9 +60,8 @@ fn or_launched(mut args: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// The hook prints nothing but its reason: the OCI runtime quotes it whole.
-fn refuse_or_exit(gate: &[String]) -> ExitCode {
-    let args: Vec<String> =
-        ["strict-groups", "hook"].map(String::from).into_iter().chain(gate.iter().cloned()).collect();
+fn refuse_or_exit<'a>(gate: impl IntoIterator<Item = &'a str>) -> ExitCode {
+    let args: Vec<String> = ["strict-groups", "hook"].into_iter().chain(gate).map(String::from).collect();
     match hook::verify(&args, std::io::stdin().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

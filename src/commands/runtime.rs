@@ -1,6 +1,10 @@
 //! `strict-groups runtime`: the OCI runtime wrapper under its own name; see [`crate::runtime`].
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 
@@ -11,15 +15,16 @@ use crate::runtime;
 pub struct RuntimeArgs {
     /// The node's configuration, if not /etc/strict-groups/config.toml
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// The OCI runtime's own command line
     #[arg(last = true, value_name = "ARGS")]
-    args: Vec<OsString>,
+    pub args: Vec<OsString>,
 }
 
-/// Runs the command. It comes back only when the real runtime does not run; the reason was printed.
+/// Runs the OCI runtime's command line `args` with the node's configuration `config` (None: at its
+/// default place). It comes back only when the real runtime does not run; the reason was printed.
 #[must_use]
-pub fn run(args: &RuntimeArgs) -> ExitCode {
-    let _told = runtime::run(&args.args, args.config.as_deref());
+pub fn run(args: &[OsString], config: Option<&Path>) -> ExitCode {
+    let _told = runtime::run(args, config);
     ExitCode::FAILURE
 }
