@@ -2,7 +2,7 @@
 //! Measurements, not tests: it fails only when it cannot measure.
 //!
 //! `cargo bench --bench wrapper`, as root. `STRICT_GROUPS_BIN` names the release binary.
-//! `STRICT_GROUPS_BENCH_CREATES` (100) and `…_CALLS` (500) say how often.
+//! `STRICT_GROUPS_BENCH_CREATES` (400) and `…_CALLS` (500) say how often.
 
 #![allow(clippy::indexing_slicing, missing_docs, reason = "a bench may panic")]
 
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn bench() -> Result<()> {
-    let (creates, calls) = (setting("CREATES", 100)?, setting("CALLS", 500)?);
+    let (creates, calls) = (setting("CREATES", 400)?, setting("CALLS", 500)?);
     let machine = Machine::check()?;
     run::clean_up_on_signals()?;
     let world = World { machine, run: Arc::new(Run::start()?) };
