@@ -16,10 +16,9 @@ mod process;
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
 
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -27,12 +26,9 @@ use common::setting;
 use common::statistics::{Sample, differences};
 use common::table::Table;
 use support::random::Random;
-use support::{
-    ContainerSpec, Containerd, Cri, Image, Kind, Machine, Options, Plugin, Pod, Run, plugin, run, wait_for,
-};
+use support::{ContainerSpec, Containerd, Cri, Image, Kind, Machine, Options, Plugin, Pod, Proxy, Run, run};
 
 const CONTAINERS: usize = 30;
-const PATIENCE: Duration = Duration::from_secs(20);
 const BUDGET_MICROSECONDS: f64 = 150.0;
 const BUDGET_KIB: u64 = 10 * 1024;
 
@@ -50,29 +46,14 @@ fn bench() -> Result<()> {
     let health = daemon.dir().join("health");
     let _plugin = Plugin::start(&daemon, None, &["--health-file", health.to_str().context("a path")?])?;
     let socket = daemon.dir().join("cri.sock");
-    let mut proxy = run.spawn(
-        Command::new(plugin::binary(&run)?)
-            .arg("cri-proxy")
-            .arg("--listen")
-            .arg(&socket)
-            .arg("--runtime-endpoint")
-            .arg(daemon.socket())
-            .arg("--health-file")
-            .arg(&health)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null()),
-    )?;
-    let result = measure(&daemon, &socket, proxy.id(), calls);
-    // It may have ended by itself, which the calls have told.
-    let _ = proxy.kill();
-    proxy.wait()?;
-    result?;
+    let proxy = Proxy::start(&daemon, &health, &socket)?;
+    measure(&daemon, &proxy, calls)?;
+    drop(proxy);
     daemon.stop()
 }
 
-fn measure(daemon: &Containerd, socket: &Path, pid: u32, calls: usize) -> Result<()> {
-    let (direct, through) = (daemon.cri(), Cri::new(socket, daemon.run().name())?);
-    wait_for(PATIENCE, || through.is_ready().then_some(())).context("the proxy does not answer")?;
+fn measure(daemon: &Containerd, proxy: &Proxy, calls: usize) -> Result<()> {
+    let (direct, through, pid) = (daemon.cri(), &proxy.cri, proxy.pid());
     let features = through.features()?.unwrap_or_default();
     ensure!(features.supplemental_groups_policy, "the proxy does not do its work");
     let pod = through.run_pod(&Pod::new("bench").strict_field())?;
@@ -84,11 +65,11 @@ fn measure(daemon: &Containerd, socket: &Path, pid: u32, calls: usize) -> Result
     let mut table = Table::new();
     let start = process::memory(pid)?;
 
-    pairs(&mut table, "Version", calls, [direct, &through], |cri, _| Ok(cri.version().map(drop)?))?;
-    pairs(&mut table, "Status", calls, [direct, &through], |cri, _| Ok(cri.features().map(drop)?))?;
+    pairs(&mut table, "Version", calls, [direct, through], |cri, _| Ok(cri.version().map(drop)?))?;
+    pairs(&mut table, "Status", calls, [direct, through], |cri, _| Ok(cri.features().map(drop)?))?;
     let name = format!("ListPodSandbox, {CONTAINERS} containers");
-    pairs(&mut table, &name, calls, [direct, &through], |cri, _| Ok(cri.pods().map(drop)?))?;
-    pairs(&mut table, "ContainerStatus", calls, [direct, &through], |cri, number| {
+    pairs(&mut table, &name, calls, [direct, through], |cri, _| Ok(cri.pods().map(drop)?))?;
+    pairs(&mut table, "ContainerStatus", calls, [direct, through], |cri, number| {
         Ok(cri.plain_status(&ids[number % ids.len()]).map(drop)?)
     })?;
 

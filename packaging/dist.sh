@@ -8,7 +8,7 @@ umask 022
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 packages=$1 dist=$2
 epoch=${SOURCE_DATE_EPOCH:-0}
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+version=$(scripts/version.sh)
 machine=$(uname -m)
 name=strict-groups-$version-$machine-linux
 

@@ -8,7 +8,7 @@ binary=$1 out=$2
 source=$(dirname "${BASH_SOURCE[0]}")/..
 epoch=${SOURCE_DATE_EPOCH:-0}
 created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$source/Cargo.toml" | head -n 1)
+version=$("$source/scripts/version.sh")
 case $(uname -m) in
   x86_64) architecture=amd64 ;;
   aarch64) architecture=arm64 ;;

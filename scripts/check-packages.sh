@@ -104,6 +104,7 @@ deb() {
   printf '[crio.runtime.runtimes.runc]\nruntime_path = "/usr/bin/strict-groups-runtime"\n' >"$root$crio"
   refused "$crio" dpkg -r strict-groups
   works
+  # shellcheck disable=SC2016 # dpkg-query's own variable
   [[ $(within dpkg-query -W -f '${db:Status-Status}' strict-groups) == installed ]] || die 'it is no longer installed'
   refused "$crio" dpkg -P strict-groups
   works

@@ -157,10 +157,12 @@ impl Connection {
             return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
         }
         edited(response, |message| {
-            if let Some((id, user)) = user::of_started(message)? {
-                runtime.remember(id, user);
+            let user = user::of_response(message)?;
+            let new = user::answer(message, user.as_ref(), verbose)?;
+            if let (Some(id), Some(user)) = (user::id_of_started(message)?, user) {
+                runtime.remember(id.to_owned(), user);
             }
-            user::answer(message, verbose).map(Some)
+            Ok(Some(new))
         })
         .await
     }

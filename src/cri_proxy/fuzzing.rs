@@ -110,13 +110,14 @@ fn runtime_status(message: &[u8]) {
 
 fn container_status(message: &[u8]) {
     // None of these may do more than refuse.
-    let _ = (user::without_user(message, 3), user::with_users(message, 5, &[]), user::of_started(message));
+    let _ = (user::without_user(message, 3), user::with_users(message, 5, &[]), user::id_of_started(message));
     if !is_plain(message, &[&[2]]) {
         return;
     }
     let Ok(old) = v1::ContainerStatusResponse::decode(message) else { return };
+    let Ok(user) = user::of_response(message) else { return };
     for keep_info in [false, true] {
-        let Ok(new) = user::answer(message, keep_info) else { return };
+        let Ok(new) = user::answer(message, user.as_ref(), keep_info) else { return };
         let mut new = v1::ContainerStatusResponse::decode(new.as_slice()).unwrap();
         if let (Some(old), Some(new)) = (&old.status, new.status.as_mut()) {
             if old.user.is_some() {

@@ -18,9 +18,8 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::cri_proxy::Proxy;
 use crate::support::cri::{RunningPod, v1};
-use crate::support::{ContainerSpec, Containerd, Cri, Identity, Pod};
+use crate::support::{ContainerSpec, Containerd, Cri, Identity, Pod, Proxy};
 use crate::world::{World, trial};
 use generate::{CASES_PER_IMAGE, ImageCase, Security};
 

@@ -18,6 +18,7 @@ pub(crate) mod machine;
 pub(crate) mod node_config;
 pub(crate) mod plugin;
 pub(crate) mod pod;
+pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod run;
 pub(crate) mod scrape;
@@ -30,6 +31,7 @@ pub(crate) use image::Image;
 pub(crate) use machine::Machine;
 pub(crate) use plugin::Plugin;
 pub(crate) use pod::{ContainerSpec, Pod};
+pub(crate) use proxy::Proxy;
 pub(crate) use run::Run;
 
 use std::time::{Duration, Instant};

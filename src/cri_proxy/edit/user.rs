@@ -86,12 +86,16 @@ pub(in crate::cri_proxy) fn of_response(response: &[u8]) -> Result<Option<User>,
     Ok(info.and_then(|(_, info)| User::of(info)))
 }
 
-/// A verbose `ContainerStatusResponse` with the user in its status, unless it has one; and without `info` if
-/// nobody asked for that.
-pub(in crate::cri_proxy) fn answer(response: &[u8], keep_info: bool) -> Result<Vec<u8>, NotAMessage> {
+/// A verbose `ContainerStatusResponse` with its `user`, from [`of_response`], in its status, unless it has one;
+/// and without `info` if nobody asked for that.
+pub(in crate::cri_proxy) fn answer(
+    response: &[u8],
+    user: Option<&User>,
+    keep_info: bool,
+) -> Result<Vec<u8>, NotAMessage> {
     let new = if keep_info { response.to_vec() } else { wire::without(response, INFO)? };
-    match of_response(response)? {
-        Some(user) => put(&new, &user),
+    match user {
+        Some(user) => put(&new, user),
         None => Ok(new),
     }
 }
@@ -105,13 +109,12 @@ pub(in crate::cri_proxy) fn put(response: &[u8], user: &User) -> Result<Vec<u8>,
     wire::append(response, &[STATUS], &wire::bytes_field(USER, &user.to_message()))
 }
 
-/// The container of a verbose `ContainerStatusResponse` and its user, once that cannot change any more: after the start.
-pub(in crate::cri_proxy) fn of_started(response: &[u8]) -> Result<Option<(String, User)>, NotAMessage> {
+/// The container's id in a `ContainerStatusResponse`, once its user cannot change any more: after the start.
+pub(in crate::cri_proxy) fn id_of_started(response: &[u8]) -> Result<Option<&str>, NotAMessage> {
     if wire::number(response, &[STATUS, STATE])? == CREATED {
         return Ok(None);
     }
-    let id = wire::text(response, &[STATUS, ID])?;
-    Ok(of_response(response)?.filter(|_| !id.is_empty()).map(|user| (id.to_owned(), user)))
+    Ok(Some(wire::text(response, &[STATUS, ID])?).filter(|id| !id.is_empty()))
 }
 
 /// The id in a `ContainerStatusRequest`.
@@ -158,6 +161,11 @@ mod tests {
 
     const REAL: &str = include_str!("../../../tests/fixtures/containerd-1.7.24/container-status-info.json");
 
+    /// As the proxy does it.
+    fn answered(response: &[u8], keep_info: bool) -> Result<Vec<u8>, NotAMessage> {
+        answer(response, of_response(response)?.as_ref(), keep_info)
+    }
+
     fn response(info: &str, status: &[u8]) -> Vec<u8> {
         let entry = [bytes_field(1, b"info"), bytes_field(2, info.as_bytes())].concat();
         [bytes_field(STATUS, status), bytes_field(INFO, &entry), bytes_field(90, b"unknown")].concat()
@@ -166,35 +174,36 @@ mod tests {
     #[test]
     fn a_real_containers_user_is_found_and_put_in() {
         let old = response(REAL, &[bytes_field(ID, b"c1"), number_field(3, 1)].concat());
-        let new = answer(&old, false).unwrap();
+        let new = answered(&old, false).unwrap();
         assert_eq!(wire::number(&new, &[STATUS, USER, LINUX, 1]), Ok(1000));
         assert_eq!(wire::number(&new, &[STATUS, USER, LINUX, 2]), Ok(3000));
         let groups = wire::all(&new, &[STATUS, USER, LINUX, 3]).unwrap();
         assert_eq!(groups, [&[0xb8, 0x17, 0xa0, 0x1f][..]], "3000 and 4000, packed");
         assert_eq!(wire::map(&new, &[INFO]).unwrap(), []);
         assert_eq!(wire::text(&new, &[90]), Ok("unknown"));
-        assert_eq!(wire::map(&answer(&old, true).unwrap(), &[INFO]).unwrap().len(), 1);
+        assert_eq!(wire::map(&answered(&old, true).unwrap(), &[INFO]).unwrap().len(), 1);
     }
 
     #[test]
     fn a_user_that_is_there_stays_and_none_is_made_up() {
         let has = response(REAL, &bytes_field(USER, b""));
-        assert_eq!(answer(&has, true), Ok(has.clone()));
+        assert_eq!(answered(&has, true), Ok(has.clone()));
         for info in ["", "{}", "[]", r#"{"runtimeSpec":{"process":{}}}"#] {
             let old = response(info, b"");
-            assert_eq!(answer(&old, true), Ok(old.clone()), "{info}");
+            assert_eq!(answered(&old, true), Ok(old.clone()), "{info}");
         }
-        assert_eq!(answer(&[], false), Ok(vec![]), "no status, no user");
+        assert_eq!(answered(&[], false), Ok(vec![]), "no status, no user");
     }
 
     #[test]
     fn a_user_is_final_after_the_start() {
         let status = |state| response(REAL, &[bytes_field(ID, b"c1"), number_field(STATE, state)].concat());
-        assert_eq!(of_started(&status(CREATED)), Ok(None));
-        let (id, user) = of_started(&status(1)).unwrap().unwrap();
-        assert_eq!((id.as_str(), user.uid), ("c1", 1000));
+        assert_eq!(id_of_started(&status(CREATED)), Ok(None));
+        assert_eq!(id_of_started(&status(1)), Ok(Some("c1")));
+        assert_eq!(id_of_started(&response(REAL, &number_field(STATE, 1))), Ok(None), "no id");
+        let user = of_response(&status(1)).unwrap().unwrap();
         let plain = bytes_field(STATUS, &[bytes_field(ID, b"c1"), number_field(STATE, 1)].concat());
-        assert_eq!(of_started(&plain), Ok(None), "no info");
+        assert_eq!(of_response(&plain), Ok(None), "no info");
         assert_eq!(wire::number(&put(&plain, &user).unwrap(), &[STATUS, USER, LINUX, 1]), Ok(1000));
         assert_eq!(id_of_request(&bytes_field(1, b"c1")), Ok("c1"));
     }

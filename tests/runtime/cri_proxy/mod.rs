@@ -15,8 +15,6 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
-pub(crate) use node::Proxy;
-
 use crate::{
     steps::{ANNOTATION, app, identity},
     support::Cri,

@@ -11,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use crate::{
-    support::{Containerd, Cri, Handler, Image, Kind, Options, Plugin, Run, plugin, wait_for},
+    support::{Containerd, Handler, Image, Kind, Options, Plugin, Proxy, plugin, wait_for},
     world::World,
 };
 
@@ -79,61 +79,6 @@ impl Node {
     pub(super) fn lose_plugin(&self, signal: Signal) -> Result<()> {
         let plugin = self.plugin.lock().unwrap_or_else(PoisonError::into_inner);
         plugin.as_ref().context("there is no plugin")?.signal(signal)
-    }
-}
-
-/// `strict-groups cri-proxy`.
-pub(crate) struct Proxy {
-    child: Mutex<Child>,
-    pub(super) socket: PathBuf,
-    /// What a kubelet that is pointed at it has.
-    pub(crate) cri: Cri,
-    log: PathBuf,
-}
-
-impl Proxy {
-    /// Starts one on `socket`, for a plugin that says how it is in the file `health`, and waits until it answers.
-    pub(crate) fn start(containerd: &Containerd, health: &Path, socket: &Path) -> Result<Self> {
-        let proxy = Self::launch(containerd.run(), &containerd.socket(), health, socket)?;
-        let ready = wait_for(PATIENCE, || proxy.cri.is_ready().then_some(()));
-        ready.with_context(|| format!("the proxy does not answer; its log:\n{}", proxy.log()))?;
-        Ok(proxy)
-    }
-
-    /// The same for whatever listens on `endpoint`, without waiting.
-    pub(super) fn launch(run: &Run, endpoint: &Path, health: &Path, socket: &Path) -> Result<Self> {
-        let log = socket.with_extension("log");
-        let output = File::options().append(true).create(true).open(&log)?;
-        let mut command = Command::new(plugin::binary(run)?);
-        command.arg("cri-proxy").arg("--listen").arg(socket);
-        command.arg("--runtime-endpoint").arg(endpoint).arg("--health-file").arg(health);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = Mutex::new(run.spawn(&mut command)?);
-        Ok(Self { child, socket: socket.to_owned(), cri: Cri::new(socket, run.name())?, log })
-    }
-
-    pub(super) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Ends it by this signal and waits.
-    pub(super) fn stop(&self, signal: Signal) -> Result<()> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        kill(Pid::from_raw(child.id().try_into()?), signal)?;
-        let Some(status) = wait_for(PATIENCE, || child.try_wait().transpose()) else {
-            bail!("the proxy does not end; its log:\n{}", self.log());
-        };
-        let status = status?;
-        ensure!(signal == Signal::SIGKILL || status.success(), "{status}; its log:\n{}", self.log());
-        Ok(())
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = child.kill();
-        let _ = child.wait();
     }
 }
 

@@ -19,8 +19,10 @@ use tokio::{
 };
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
-use super::node::Proxy;
-use crate::{support::wait_for, world::World};
+use crate::{
+    support::{Proxy, wait_for},
+    world::World,
+};
 
 const PATH: &str = "/runtime.v9.NobodyKnows/Echo";
 

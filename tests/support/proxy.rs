@@ -1,0 +1,79 @@
+//! The CRI proxy before a runtime.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{Containerd, Cri, Run, plugin, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `strict-groups cri-proxy`.
+pub(crate) struct Proxy {
+    child: Mutex<Child>,
+    pub(crate) socket: PathBuf,
+    /// What a kubelet that is pointed at it has.
+    pub(crate) cri: Cri,
+    log: PathBuf,
+}
+
+impl Proxy {
+    /// Starts one on `socket`, for a plugin that says how it is in the file `health`, and waits until it answers.
+    pub(crate) fn start(containerd: &Containerd, health: &Path, socket: &Path) -> Result<Self> {
+        let proxy = Self::launch(containerd.run(), &containerd.socket(), health, socket)?;
+        let ready = wait_for(PATIENCE, || proxy.cri.is_ready().then_some(()));
+        ready.with_context(|| format!("the proxy does not answer; its log:\n{}", proxy.log()))?;
+        Ok(proxy)
+    }
+
+    /// The same for whatever listens on `endpoint`, without waiting.
+    pub(crate) fn launch(run: &Run, endpoint: &Path, health: &Path, socket: &Path) -> Result<Self> {
+        let log = socket.with_extension("log");
+        let output = File::options().append(true).create(true).open(&log)?;
+        let mut command = Command::new(plugin::binary(run)?);
+        command.arg("cri-proxy").arg("--listen").arg(socket);
+        command.arg("--runtime-endpoint").arg(endpoint).arg("--health-file").arg(health);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = Mutex::new(run.spawn(&mut command)?);
+        Ok(Self { child, socket: socket.to_owned(), cri: Cri::new(socket, run.name())?, log })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it by this signal and waits.
+    pub(crate) fn stop(&self, signal: Signal) -> Result<()> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        kill(Pid::from_raw(child.id().try_into()?), signal)?;
+        let Some(status) = wait_for(PATIENCE, || child.try_wait().transpose()) else {
+            bail!("the proxy does not end; its log:\n{}", self.log());
+        };
+        let status = status?;
+        ensure!(signal == Signal::SIGKILL || status.success(), "{status}; its log:\n{}", self.log());
+        Ok(())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
