@@ -1,6 +1,6 @@
 //! One of each message of the plugin that `kubectl describe pod` can show.
 
-use super::{Refused, resolver::ResolveError, subject::Subject};
+use super::{events::Refused, resolver::ResolveError, subject::Subject};
 use crate::{
     declared::DeclaredError,
     troubleshooting::{detail, every, samples},

@@ -7,6 +7,7 @@
 
 mod alarm;
 mod audit;
+mod events;
 #[cfg(test)]
 pub(crate) mod messages;
 mod names;
@@ -27,50 +28,27 @@ use std::{
     time::Duration,
 };
 
-use thiserror::Error;
 use tokio::sync::watch;
-use tracing::{debug, error, warn};
+use tracing::warn;
 
 use crate::{
-    containerd::{ContainerdError, Containers},
-    gate::{Gate, State},
+    containerd::Containers,
     kubernetes::Lookup,
-    metrics::{Created, Event, Metrics, Refusal},
-    nri::{
-        self, BoxError, Events, Plugin, RuntimeInfo,
-        api::{ContainerUpdate, CreateContainerResponse},
-    },
-    policy::{Mode, NodePolicy, Policy, PolicyError},
+    metrics::Metrics,
+    policy::{Mode, NodePolicy},
     service::Registration,
-    text,
 };
 use audit::Audit;
 use names::Names;
 use pod_spec::PodSpecs;
-use resolver::{Resolved, Resolver};
+use resolver::Resolver;
 use settings::Settings;
-use subject::Subject;
-use survey::Survey;
 pub use view::{Container, Pod};
 use witness::Witness;
 
 /// How long one step may wait for containerd. The runtime waits 2 s for us by
 /// default, and CreateContainer and post-create make one and two calls.
 const LONGEST_WAIT: Duration = Duration::from_millis(700);
-
-/// How much of a runtime's name and version is told, in bytes.
-const RUNTIME_SHOWN: usize = 128;
-
-/// Why CreateContainer fails; what `kubectl describe pod` shows.
-#[derive(Debug, Error)]
-enum Refused {
-    #[error("strict-groups: {subject}: {source}")]
-    Policy { subject: Subject, source: PolicyError },
-    #[error(
-        "strict-groups: {subject}: supplementalGroupsPolicy Strict cannot be enforced at the moment: {source}"
-    )]
-    NotEnforceable { subject: Subject, source: ContainerdError },
-}
 
 /// The plugin, as the NRI stub drives it.
 #[derive(Debug)]
@@ -167,179 +145,4 @@ impl StrictGroups {
     fn on_containerd(&self) -> bool {
         self.containerd.load(Ordering::Relaxed)
     }
-}
-
-impl Plugin for StrictGroups {
-    type Pod = Pod;
-    type Container = Container;
-
-    fn events(&self) -> Events {
-        let always = Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::POST_START_CONTAINER;
-        always | self.specs.events()
-    }
-
-    async fn configure(&self, runtime: &RuntimeInfo) -> Result<(), BoxError> {
-        self.containerd.store(runtime.name == "containerd", Ordering::Relaxed);
-        // Two calls and an answer must fit into what the runtime waits.
-        let wait = runtime.request_timeout.map_or(LONGEST_WAIT, |told| LONGEST_WAIT.min(told / 3));
-        self.wait.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.warn_of_a_silent_audit();
-        Ok(())
-    }
-
-    async fn synchronize(
-        &self,
-        pods: Vec<Pod>,
-        containers: Vec<Container>,
-    ) -> Result<Vec<ContainerUpdate>, BoxError> {
-        let _timer = self.metrics.time(Event::Synchronize);
-        if self.on_containerd() {
-            let survey = Survey {
-                settings: self.settings(),
-                audit: self.audit.clone(),
-                containers: self.containers.clone(),
-                specs: self.specs.clone(),
-                metrics: Arc::clone(&self.metrics),
-                wait: self.wait(),
-            };
-            // What can be resolved should be before the runtime goes on, but a
-            // plugin that is late here is not registered at all.
-            let work = tokio::spawn(survey.run(pods, containers));
-            if tokio::time::timeout(self.wait(), work).await.is_err() {
-                debug!("still going through the node's containers");
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    async fn run_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::RunPodSandbox);
-        self.specs.begin(&pod);
-        Ok(())
-    }
-
-    async fn remove_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::RemovePodSandbox);
-        self.specs.forget(&pod);
-        Ok(())
-    }
-
-    async fn create_container(
-        &self,
-        pod: Pod,
-        container: Container,
-    ) -> Result<CreateContainerResponse, BoxError> {
-        let _timer = self.metrics.time(Event::CreateContainer);
-        let declared = self.specs.of(&pod, self.wait()).await;
-        let spec = declared.as_ref().and_then(|declared| declared.policy.as_deref());
-        let settings = self.settings();
-        let decision = match settings.decide(&pod, &container, spec) {
-            Ok(decision) => decision,
-            Err(source) => {
-                self.metrics.created(Created::InvalidRefused);
-                self.metrics.refused(Refusal::from(&source));
-                let subject = Subject::new(&pod, &container);
-                warn!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
-                    "refused: {source}"
-                );
-                return Err(Refused::Policy { subject, source }.into());
-            }
-        };
-        if decision.policy == Policy::Merge {
-            self.metrics.created(Created::MergeAccepted);
-            let mark = settings.needs_mark(&pod, &container);
-            return Ok(if mark { settings.inject_mark() } else { CreateContainerResponse::default() });
-        }
-        let subject = Subject::new(&pod, &container);
-        debug!(%subject, source = ?decision.source, "strict");
-        if self.on_containerd() {
-            // Asked now, because an error is a readable refusal only here:
-            // from post-create on the gate can only say that it was left shut.
-            if let Err(source) = self.resolver.check(&pod.id, self.wait()).await {
-                self.metrics.created(Created::StrictRefused);
-                self.metrics.refused(Refusal::RuntimeApi);
-                error!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
-                    "refused: {source}"
-                );
-                return Err(Refused::NotEnforceable { subject, source }.into());
-            }
-        }
-        self.metrics.created(Created::StrictAccepted);
-        // containerd's record has what the kubelet really sent.
-        let declared = declared.filter(|_| !self.on_containerd()).and_then(|declared| declared.groups);
-        Ok(settings.inject(&Gate {
-            pod: subject.pod,
-            container: subject.container,
-            state: State::Pending { declared },
-        }))
-    }
-
-    async fn post_create_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::PostCreateContainer);
-        let pending = gates(&container).any(|gate| matches!(gate.state, State::Pending { .. }));
-        if !pending || !self.on_containerd() {
-            return Ok(());
-        }
-        match self.resolver.resolve(&container.id, self.wait()).await {
-            Ok(Resolved { groups, removed }) => {
-                self.metrics.groups_removed(removed.len());
-                debug!(subject = %Subject::new(&pod, &container), ?groups, ?removed, "resolved");
-            }
-            Err(reason) => {
-                self.metrics.refused(Refusal::from(&reason));
-                error!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
-                    "not enforced, so it will not start: {reason}"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    async fn post_start_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::PostStartContainer);
-        let resolved = gates(&container).find_map(|gate| match gate.state {
-            State::Resolved { groups, removed } => Some((groups, removed)),
-            State::Pending { .. } | State::Refused { .. } => None,
-        });
-        if let Some((groups, removed)) = resolved {
-            self.witness.look(&pod, &container, &groups, removed);
-            return Ok(());
-        }
-        let settings = self.settings();
-        if settings.is_audit() && self.on_containerd() {
-            self.audit.report_later(settings, pod, container, self.wait());
-        }
-        Ok(())
-    }
-
-    fn connected(&self, runtime: &RuntimeInfo, _: &nri::Runtime) {
-        let name = text::one_line(&format!("{} {}", runtime.name, runtime.version), RUNTIME_SHOWN);
-        self.registration.send_replace(Some(name));
-        self.metrics.set_registered(true);
-    }
-
-    fn disconnected(&self, reason: &nri::Error) {
-        self.registration.send_replace(None);
-        self.metrics.set_registered(false);
-        warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
-    }
-}
-
-/// The gates of ours among a container's hooks. One that cannot be read is
-/// left to the OCI runtime: it runs it, and it refuses.
-fn gates(container: &Container) -> impl Iterator<Item = Gate> + '_ {
-    container
-        .hooks
-        .iter()
-        .flat_map(|hooks| &hooks.create_runtime)
-        .filter_map(|hook| Gate::parse(&hook.args).ok().flatten())
 }

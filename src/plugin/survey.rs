@@ -10,7 +10,6 @@ use tracing::{error, info, warn};
 use super::{
     Container, Pod,
     audit::Audit,
-    gates,
     pod_spec::PodSpecs,
     resolver::{Resolved, Resolver},
     settings::Settings,
@@ -69,7 +68,7 @@ impl Survey {
     /// A container that waits for its start: resolved, or shut.
     async fn created(&self, pod: &Pod, container: &Container) {
         let subject = Subject::new(pod, container);
-        let state = match gates(container).next().map(|gate| gate.state) {
+        let state = match container.gates().next().map(|gate| gate.state) {
             // Decided, and left pending by a plugin that ended in between.
             Some(State::Pending { declared }) => State::Pending { declared },
             Some(State::Resolved { .. } | State::Refused { .. }) => return,
@@ -166,12 +165,12 @@ impl Survey {
     /// Whether nobody made it Strict, nor asks for it.
     async fn is_left_alone(&self, pod: &Pod, container: &Container) -> bool {
         let decision = self.decide(pod, container).await;
-        gates(container).next().is_none() && decision.is_ok_and(|decision| decision.policy == Policy::Merge)
+        container.gates().next().is_none() && decision.is_ok_and(|decision| decision.policy == Policy::Merge)
     }
 
     /// The groups that a running container may have; None: all, or nobody can tell (which is logged).
     async fn allowed(&self, pod: &Pod, container: &Container) -> Option<Allowed> {
-        let resolved = gates(container).find_map(|gate| match gate.state {
+        let resolved = container.gates().find_map(|gate| match gate.state {
             State::Resolved { groups, .. } => Some(groups),
             State::Pending { .. } | State::Refused { .. } => None,
         });

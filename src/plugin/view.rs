@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::nri::api::{ContainerState, Hooks};
+use crate::{
+    gate::Gate,
+    nri::api::{ContainerState, Hooks},
+};
 
 /// The part of NRI's `PodSandbox` that a decision is made from.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -49,4 +52,15 @@ pub struct Container {
     /// Its first process, once it runs.
     #[prost(uint32, tag = "12")]
     pub pid: u32,
+}
+
+impl Container {
+    /// The gates of ours among its hooks. One that cannot be read is left to
+    /// the OCI runtime: it runs it, and it refuses.
+    pub(super) fn gates(&self) -> impl Iterator<Item = Gate> + '_ {
+        self.hooks
+            .iter()
+            .flat_map(|hooks| &hooks.create_runtime)
+            .filter_map(|hook| Gate::parse(&hook.args).ok().flatten())
+    }
 }

@@ -57,15 +57,35 @@ impl State {
 pub(super) fn find(real: &Path, call: &Call<'_>, id: &str) -> io::Result<Option<Running>> {
     let crun = real.file_name().is_some_and(|name| name.to_string_lossy().contains("crun"));
     let root = call.root.unwrap_or(Path::new(if crun { "/run/crun" } else { "/run/runc" }));
-    match kept(root, id) {
-        Some(running) => Ok(Some(running)),
-        None => asked(real, call.global, id),
+    if let Some(running) = kept(root, id) {
+        return Ok(Some(running));
     }
+    match asked(real, call.global, id)? {
+        // It may fail where its exec would not: short of descriptors, say.
+        None if is_kept(root, id) => {
+            let path = root.join(id);
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("what it keeps in {} cannot be read", path.display()),
+            ))
+        }
+        answer => Ok(answer),
+    }
+}
+
+/// Whether `id` is the name of a folder, and of nothing above it.
+fn is_plain(id: &str) -> bool {
+    !id.is_empty() && !id.contains('/') && !id.starts_with('.')
+}
+
+/// Whether something is kept of the container below `root`, readable or not.
+fn is_kept(root: &Path, id: &str) -> bool {
+    is_plain(id) && root.join(id).symlink_metadata().is_ok()
 }
 
 /// The container in the files below `root`.
 fn kept(root: &Path, id: &str) -> Option<Running> {
-    if id.is_empty() || id.contains('/') || id.starts_with('.') {
+    if !is_plain(id) {
         return None;
     }
     let folder = root.join(id);
@@ -121,17 +141,33 @@ mod tests {
         assert_eq!(kept(root.path(), "c1").unwrap().bundle, root.path().join("c1"));
     }
 
+    fn script(dir: &Path, cases: &str) -> PathBuf {
+        let script = dir.join("other");
+        fs::write(&script, format!("#!/bin/sh\ncase \"$*\" in\n{cases}\nesac\n")).unwrap();
+        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        script
+    }
+
+    #[test]
+    fn a_container_that_is_there_is_not_taken_for_one_that_is_not() {
+        let root = root("state.json", "{");
+        let script = script(root.path(), "*) exit 1;;");
+        let args: Vec<OsString> =
+            [OsString::from("--root"), root.path().into(), "exec".into(), "c1".into()].into();
+        let call = super::super::argv::read(&args);
+        assert!(find(&script, &call, "c1").unwrap_err().to_string().contains("c1 cannot be read"));
+        assert_eq!(find(&script, &call, "c2").unwrap(), None);
+        assert_eq!(find(&script, &call, ".").unwrap(), None);
+    }
+
     #[test]
     fn another_runtime_is_asked() {
         let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("other");
-        fs::write(
-            &script,
-            "#!/bin/sh\ncase \"$*\" in\n'--root /r state c1') echo '{\"pid\":7,\"bundle\":\"/b\"}';;\n\
-             '--root /r state c2') exit 1;;\n*) kill -9 $$\nesac\n",
-        )
-        .unwrap();
-        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let script = script(
+            dir.path(),
+            "'--root /r state c1') echo '{\"pid\":7,\"bundle\":\"/b\"}';;\n\
+             '--root /r state c2') exit 1;;\n*) kill -9 $$",
+        );
         let args: Vec<OsString> = ["--root", "/r", "exec", "-p", "f", "c1"].map(OsString::from).into();
         let call = super::super::argv::read(&args);
         assert_eq!(find(&script, &call, "c1").unwrap(), Some(Running { bundle: "/b".into(), pid: Some(7) }));

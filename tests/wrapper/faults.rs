@@ -214,6 +214,17 @@ fn state_unknown(world: &World) -> Result<()> {
         let said = wrapper.refused(&["exec", "--process", file, "c1"])?;
         ensure!(said.contains("container c1") && said.contains(text), "{says}: {said}");
     }
+
+    // runc itself fails here as it does for a container that is not there.
+    let wrapper = Wrapper::new(world, Real::Runc)?;
+    let container = bundle.start(&wrapper)?;
+    let state = wrapper.root().join(&container.id).join("state.json");
+    let real = fs::read(&state)?;
+    fs::write(&state, "{")?;
+    let said = wrapper.refused(&["exec", "--process", file, &container.id]);
+    fs::write(&state, real)?;
+    let said = said?;
+    ensure!(said.contains(&container.id) && said.contains("cannot be read"), "{said}");
     Ok(())
 }
 
