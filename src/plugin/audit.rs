@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
-use tracing::{info, warn};
 
 use super::{
     Container, Pod,
+    log::about,
     names::Names,
     resolver::{Resolved, Resolver},
     settings::Settings,
@@ -73,10 +73,10 @@ impl Audit {
         match would {
             Ok(Resolved { groups, removed }) => {
                 let would_remove_groups = self.names.beside(container.pid, &removed).await;
-                info!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
+                about!(
+                    info,
+                    pod,
+                    container,
                     policy,
                     source,
                     groups = groups::list(&groups),
@@ -84,10 +84,10 @@ impl Audit {
                     "audit"
                 );
             }
-            Err(reason) => warn!(
-                pod = pod.name,
-                namespace = pod.namespace,
-                container = container.name,
+            Err(reason) => about!(
+                warn,
+                pod,
+                container,
                 policy,
                 source,
                 "audit: what Strict would remove cannot be told: {reason}"

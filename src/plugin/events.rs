@@ -3,10 +3,11 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use thiserror::Error;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::{
-    Container, LONGEST_WAIT, Pod, StrictGroups, resolver::Resolved, subject::Subject, survey::Survey,
+    Container, LONGEST_WAIT, Pod, StrictGroups, log::about, resolver::Resolved, subject::Subject,
+    survey::Survey,
 };
 use crate::{
     containerd::ContainerdError,
@@ -104,12 +105,7 @@ impl Plugin for StrictGroups {
                 self.metrics.created(Created::InvalidRefused);
                 self.metrics.refused(Refusal::from(&source));
                 let subject = Subject::new(&pod, &container);
-                warn!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
-                    "refused: {source}"
-                );
+                about!(warn, pod, container, "refused: {source}");
                 return Err(Refused::Policy { subject, source }.into());
             }
         };
@@ -126,12 +122,7 @@ impl Plugin for StrictGroups {
             if let Err(source) = self.resolver.check(&pod.id, self.wait()).await {
                 self.metrics.created(Created::StrictRefused);
                 self.metrics.refused(Refusal::RuntimeApi);
-                error!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
-                    "refused: {source}"
-                );
+                about!(error, pod, container, "refused: {source}");
                 return Err(Refused::NotEnforceable { subject, source }.into());
             }
         }
@@ -158,12 +149,7 @@ impl Plugin for StrictGroups {
             }
             Err(reason) => {
                 self.metrics.refused(Refusal::from(&reason));
-                error!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
-                    "not enforced, so it will not start: {reason}"
-                );
+                about!(error, pod, container, "not enforced, so it will not start: {reason}");
             }
         }
         Ok(())

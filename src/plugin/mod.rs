@@ -8,6 +8,7 @@
 mod alarm;
 mod audit;
 mod events;
+mod log;
 #[cfg(test)]
 pub(crate) mod messages;
 mod names;

@@ -5,11 +5,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tracing::{error, info, warn};
-
 use super::{
     Container, Pod,
     audit::Audit,
+    log::about,
     pod_spec::PodSpecs,
     resolver::{Resolved, Resolver},
     settings::Settings,
@@ -91,19 +90,14 @@ impl Survey {
         match resolver.adopt(&container.id, &path, &gate, self.wait).await {
             Ok(Resolved { removed, .. }) => {
                 self.metrics.groups_removed(removed.len());
-                info!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
-                    "was created while the plugin was away; {outcome}"
-                );
+                about!(info, pod, container, "was created while the plugin was away; {outcome}");
             }
             Err(reason) => {
                 self.metrics.refused(Refusal::from(&reason));
-                error!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
+                about!(
+                    error,
+                    pod,
+                    container,
                     "was created while the plugin was away and could not be enforced: {reason}"
                 );
             }
@@ -117,10 +111,10 @@ impl Survey {
         }
         let resolver = Resolver::new(self.containers.clone());
         if let Err(reason) = resolver.mark(&container.id, &self.settings.hook_path_text(), self.wait).await {
-            warn!(
-                pod = pod.name,
-                namespace = pod.namespace,
-                container = container.name,
+            about!(
+                warn,
+                pod,
+                container,
                 "was created while the plugin was away and cannot be marked as Merge, so that the static gate may \
                  refuse it: {reason}"
             );
@@ -138,21 +132,16 @@ impl Survey {
             Ok(process) => process,
             Err(IdentityError::Gone { .. }) => return false,
             Err(reason) => {
-                warn!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
-                    "cannot be looked at: {reason}"
-                );
+                about!(warn, pod, container, "cannot be looked at: {reason}");
                 return false;
             }
         };
         let extra = witness::not_allowed(&process, &allowed.groups(process.gid));
         if !extra.is_empty() {
-            error!(
-                pod = pod.name,
-                namespace = pod.namespace,
-                container = container.name,
+            about!(
+                error,
+                pod,
+                container,
                 extra_groups = groups::list(&extra),
                 uid = process.uid,
                 "VIOLATED: runs with groups that Strict forbids, since it was started while the plugin was \
@@ -185,10 +174,10 @@ impl Survey {
         match Resolver::new(self.containers.clone()).declared(&container.id, self.wait).await {
             Ok(declared) => Some(Allowed::Declared(declared)),
             Err(reason) => {
-                warn!(
-                    pod = pod.name,
-                    namespace = pod.namespace,
-                    container = container.name,
+                about!(
+                    warn,
+                    pod,
+                    container,
                     "was started while the plugin was away and cannot be compared: {reason}"
                 );
                 None
