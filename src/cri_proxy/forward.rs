@@ -3,15 +3,16 @@
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Frame, Incoming};
 use tokio::sync::mpsc;
 
 use super::{
+    answer::{self, Answer, NoMessage},
     body::{self, Body},
     edit::{Refused, container, sandbox, status, user},
-    grpc_frame::{self, FrameError, Frames},
+    grpc_frame::{self, FrameError, Frames, LARGEST, LARGEST_BODY},
     reply::{self, Failed},
     runtime::Runtime,
     upstream::Upstream,
@@ -21,9 +22,6 @@ use crate::service::Health;
 
 /// The service whose calls are looked at.
 const SERVICE: &str = "/runtime.v1.RuntimeService/";
-
-/// No message of these calls is larger: gRPC's own limit is 4 MiB, that of the kubelet and containerd 16.
-const LARGEST: usize = 64 * 1024 * 1024;
 
 /// `ContainerEventResponse.containers_statuses`
 const EVENT_STATUSES: u32 = 5;
@@ -92,12 +90,16 @@ impl Connection {
         // The answer has to be read.
         head.headers.remove("grpc-accept-encoding");
         let response = self.upstream.send(with_message(head, &message)).await?;
-        let Taken { head, message, trailers } = match Taken::from(response).await {
-            Ok(taken) => taken,
-            Err(failed) => return Ok(*failed),
+        let answer = match Answer::take(response).await.map_err(|no_message| *no_message) {
+            Ok(answer) => answer,
+            Err(NoMessage::Failed(response)) => return Ok(response),
+            Err(NoMessage::NotUnderstood(_)) => {
+                let reason = "the runtime's answer is not understood".to_owned();
+                return Err(Refused::NotEnforced { pod: strict.pod, reason }.into());
+            }
         };
-        self.must_be_gated(container::created(&message).unwrap_or_default(), strict).await?;
-        Ok(Response::from_parts(head, body::whole(grpc_frame::frame(&message), trailers)))
+        self.must_be_gated(container::created(&answer.message).unwrap_or_default(), strict).await?;
+        Ok(answer.response())
     }
 
     /// Lets a container whose pod's spec says Strict through only if it is going to be.
@@ -134,7 +136,7 @@ impl Connection {
         if self.shared.runtime.is_native().await.unwrap_or(true) || self.shared.enforced().is_err() {
             return Ok(response.map(body::answer));
         }
-        edited(response, |message| status::with_feature(message).map(Some)).await
+        Ok(edited(response, status::with_feature).await)
     }
 
     async fn container_status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
@@ -146,25 +148,25 @@ impl Connection {
         let runtime = &self.shared.runtime;
         if let Some(user) = user::id_of_request(&message).ok().and_then(|id| runtime.known_user(id)) {
             let response = self.upstream.send(with_message(head, &message)).await?;
-            return edited(response, |message| user::put(message, &user).map(Some)).await;
+            return Ok(edited(response, |message| user::put(message, &user)).await);
         }
         let (Ok(verbose), Ok(new)) = (user::is_verbose(&message), user::verbose(&message)) else {
             return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
         };
         let response = self.upstream.send(with_message(head.clone(), &new)).await?;
-        if !verbose && failed(&response) {
+        if !verbose && answer::failed_at_once(&response) {
             // It may be only what nobody but us asked for.
             return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
         }
-        edited(response, |message| {
+        let edit = |message: &[u8]| {
             let user = user::of_response(message)?;
             let new = user::answer(message, user.as_ref(), verbose)?;
             if let (Some(id), Some(user)) = (user::id_of_started(message)?, user) {
                 runtime.remember(id.to_owned(), user);
             }
-            Ok(Some(new))
-        })
-        .await
+            Ok(new)
+        };
+        Ok(edited(response, edit).await)
     }
 
     async fn pod_sandbox_status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
@@ -172,12 +174,13 @@ impl Connection {
         if self.shared.runtime.is_native().await.unwrap_or(true) {
             return Ok(response.map(body::answer));
         }
-        let Taken { head, message, trailers } = match Taken::from(response).await {
-            Ok(taken) => taken,
-            Err(response) => return Ok(*response),
-        };
-        let message = with_users(&self.shared.runtime, message, SANDBOX_STATUSES).await;
-        Ok(Response::from_parts(head, body::whole(grpc_frame::frame(&message), trailers)))
+        Ok(match Answer::take(response).await {
+            Ok(mut answer) => {
+                answer.message = with_users(&self.shared.runtime, answer.message, SANDBOX_STATUSES).await;
+                answer.response()
+            }
+            Err(no_message) => no_message.passed_on(),
+        })
     }
 
     async fn events(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
@@ -260,7 +263,7 @@ async fn with_users(runtime: &Runtime, message: Bytes, number: u32) -> Bytes {
 /// Takes the one message of a unary call.
 async fn take(request: Request<Incoming>) -> Result<(http::request::Parts, Bytes), Failed> {
     let (mut head, body) = request.into_parts();
-    let body = Limited::new(body, LARGEST + 1024).collect().await.map_err(|_| Failed::Cut)?.to_bytes();
+    let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(|_| Failed::Cut)?.to_bytes();
     // It may be another one.
     head.headers.remove(header::CONTENT_LENGTH);
     Ok((head, grpc_frame::only(body, LARGEST)?))
@@ -270,54 +273,13 @@ fn with_message(head: http::request::Parts, message: &[u8]) -> Request<Body> {
     Request::from_parts(head, body::whole(grpc_frame::frame(message), None))
 }
 
-/// Whether a unary call failed: the status of the answer stands in the head then, not behind a message.
-fn failed(response: &Response<Incoming>) -> bool {
-    response.headers().contains_key("grpc-status")
-}
-
-/// An answer with one message, taken apart.
-struct Taken {
-    head: http::response::Parts,
-    message: Bytes,
-    trailers: Option<HeaderMap>,
-}
-
-impl Taken {
-    /// Takes an answer; gives it back, as an answer to pass on, when it has no message that is understood.
-    async fn from(response: Response<Incoming>) -> Result<Self, Box<Response<Body>>> {
-        if failed(&response) {
-            return Err(Box::new(response.map(body::answer)));
-        }
-        let (mut head, incoming) = response.into_parts();
-        let collected = match Limited::new(incoming, LARGEST + 1024).collect().await {
-            Ok(collected) => collected,
-            Err(error) => {
-                let reason = format!("the answer broke off: {error}");
-                let failed = Failed::from(reply::Unavailable::broken(&reason));
-                return Err(Box::new(failed.response()));
-            }
-        };
-        let trailers = collected.trailers().cloned();
-        let bytes = collected.to_bytes();
-        match grpc_frame::only(bytes.clone(), LARGEST) {
-            Ok(message) => {
-                head.headers.remove(header::CONTENT_LENGTH);
-                Ok(Self { head, message, trailers })
-            }
-            Err(_) => Err(Box::new(Response::from_parts(head, body::whole(bytes, trailers)))),
-        }
-    }
-}
-
-/// The answer with its message changed; as it is where `edit` gives none or does not understand it.
+/// The answer with its message changed; as it is where there is none, or `edit` does not understand it.
 async fn edited(
     response: Response<Incoming>,
-    edit: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, NotAMessage>,
-) -> Result<Response<Body>, Failed> {
-    let Taken { head, message, trailers } = match Taken::from(response).await {
-        Ok(taken) => taken,
-        Err(response) => return Ok(*response),
-    };
-    let new = edit(&message).ok().flatten().map_or(message, Bytes::from);
-    Ok(Response::from_parts(head, body::whole(grpc_frame::frame(&new), trailers)))
+    edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, NotAMessage>,
+) -> Response<Body> {
+    match Answer::take(response).await {
+        Ok(answer) => answer.edited(edit),
+        Err(no_message) => no_message.passed_on(),
+    }
 }

@@ -6,6 +6,12 @@ use thiserror::Error;
 
 const HEAD: usize = 5;
 
+/// No message that is looked at is larger, in bytes: gRPC's own limit is 4 MiB, that of the kubelet and containerd 16.
+pub(super) const LARGEST: usize = 64 * 1024 * 1024;
+
+/// The body of a unary call with such a message.
+pub(super) const LARGEST_BODY: usize = HEAD + LARGEST;
+
 /// Why a body's messages cannot be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum FrameError {

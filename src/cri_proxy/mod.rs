@@ -8,6 +8,7 @@
 //!
 //! With a runtime that has the feature it changes nothing.
 
+mod answer;
 mod body;
 mod edit;
 mod forward;

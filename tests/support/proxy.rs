@@ -30,10 +30,14 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts one on `socket`, for a plugin that says how it is in the file `health`, and waits until it answers.
     pub(crate) fn start(containerd: &Containerd, health: &Path, socket: &Path) -> Result<Self> {
-        let proxy = Self::launch(containerd.run(), &containerd.socket(), health, socket)?;
-        let ready = wait_for(PATIENCE, || proxy.cri.is_ready().then_some(()));
-        ready.with_context(|| format!("the proxy does not answer; its log:\n{}", proxy.log()))?;
-        Ok(proxy)
+        Self::launch(containerd.run(), &containerd.socket(), health, socket)?.ready()
+    }
+
+    /// Waits until it answers.
+    pub(crate) fn ready(self) -> Result<Self> {
+        let ready = wait_for(PATIENCE, || self.cri.is_ready().then_some(()));
+        ready.with_context(|| format!("the proxy does not answer; its log:\n{}", self.log()))?;
+        Ok(self)
     }
 
     /// The same for whatever listens on `endpoint`, without waiting.

@@ -2,6 +2,7 @@
 
 mod ended;
 mod feature;
+mod garbled;
 mod killed;
 mod life;
 mod node;
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("cri_proxy::what_it_asks_for_itself_harms_no_call", feature::no_worse),
         trial("cri_proxy::refuses_what_it_cannot_keep", feature::refusals),
         trial("cri_proxy::takes_back_what_the_plugin_missed", feature::missed),
+        trial("cri_proxy::refuses_strict_when_the_answer_cannot_be_read", garbled::create),
         trial("cri_proxy::says_that_the_feature_is_there_while_it_is", feature::honest),
         trial("cri_proxy::answers_as_without_it", transparent::alike),
         trial("cri_proxy::changes_nothing_on_a_native_runtime", transparent::native),

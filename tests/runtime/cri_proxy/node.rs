@@ -75,6 +75,12 @@ impl Node {
         Proxy::start(&self.containerd, &self.health, socket)
     }
 
+    /// A proxy before what listens on `endpoint`, a way to this node's runtime.
+    pub(super) fn proxy_before(&self, endpoint: &Path) -> Result<Proxy> {
+        let socket = endpoint.with_extension("proxy");
+        Proxy::launch(self.containerd.run(), endpoint, &self.health, &socket)?.ready()
+    }
+
     /// Ends or stops the plugin in a way that it cannot tell: what it said last goes on to count.
     pub(super) fn lose_plugin(&self, signal: Signal) -> Result<()> {
         let plugin = self.plugin.lock().unwrap_or_else(PoisonError::into_inner);

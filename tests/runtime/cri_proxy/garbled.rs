@@ -1,0 +1,109 @@
+//! A runtime whose answer to CreateContainer cannot be read: a real containerd, with its answer sent twice.
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http2::SendRequest,
+    server,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::oneshot,
+};
+use tonic::codegen::tokio_stream;
+
+use super::{SERVICE, node::Node, refused};
+use crate::{
+    steps::app,
+    support::{Kind, Pod},
+    world::World,
+};
+
+type Body = StreamBody<tokio_stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, hyper::Error>>>>;
+
+/// What stands between; it ends with this.
+struct Garbler {
+    socket: PathBuf,
+    _end: oneshot::Sender<()>,
+}
+
+impl Garbler {
+    fn start(to: &Path, socket: PathBuf) -> Result<Self> {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _inside = tokio.enter();
+            UnixListener::bind(&socket)?
+        };
+        let (end, ended) = oneshot::channel();
+        let to = to.to_owned();
+        thread::spawn(move || {
+            tokio.block_on(async {
+                tokio::select! {
+                    () = serve(&listener, &to) => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Ok(Self { socket, _end: end })
+    }
+}
+
+async fn serve(listener: &UnixListener, to: &Path) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let Ok(runtime) = connect(to).await else { return };
+        let service = service_fn(move |request| garble(runtime.clone(), request));
+        let served = server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(served);
+    }
+}
+
+async fn connect(to: &Path) -> Result<SendRequest<Incoming>> {
+    let io = TokioIo::new(UnixStream::connect(to).await?);
+    let (runtime, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+    tokio::spawn(connection);
+    Ok(runtime)
+}
+
+async fn garble(
+    mut runtime: SendRequest<Incoming>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, hyper::Error> {
+    let twice = request.uri().path().strip_prefix(SERVICE) == Some("CreateContainer");
+    let (head, body) = runtime.send_request(request).await?.into_parts();
+    let body = body.collect().await?;
+    let trailers = body.trailers().cloned().map(Frame::trailers);
+    let message = body.to_bytes();
+    let copy = twice.then(|| message.clone());
+    let messages = [Some(message), copy].into_iter().flatten().map(Frame::data);
+    let frames: Vec<_> = messages.chain(trailers).map(Ok).collect();
+    Ok(Response::from_parts(head, StreamBody::new(tokio_stream::iter(frames))))
+}
+
+pub(super) fn create(world: &World) -> Result<()> {
+    let node = Node::start(world, Kind::V1_7)?;
+    node.plugin()?;
+    let garbler = Garbler::start(&node.containerd.socket(), node.containerd.dir().join("garbled.sock"))?;
+    let proxy = node.proxy_before(&garbler.socket)?;
+    let pod = proxy.cri.run_pod(&Pod::new("web").strict_field())?;
+    refused(
+        proxy.cri.create(&pod, &app().strict_field()),
+        tonic::Code::FailedPrecondition,
+        &["pod default/web: ", "cannot be enforced", "the runtime's answer is not understood"],
+    )?;
+    // What is not Strict goes on as it comes; this client takes the first answer.
+    let merge = proxy.cri.run_pod(&Pod::new("merge"))?;
+    proxy.cri.create(&merge, &app())?;
+    node.containerd.cri().remove_all_pods()?;
+    Ok(())
+}
