@@ -1,6 +1,7 @@
 #!/bin/sh
-# Tells whether the node's container runtime is configured to run strict-groups, and if so, exits 1 and says how to
-# undo it. Without the files that it names no container would start any more, so a package must not take them away.
+# Tells whether the node's container runtime is configured to run strict-groups, or its kubelet to go through the CRI
+# proxy, and if so, exits 1 and says how to undo it. No container would start any more without the files that the runtime
+# is told to run, nor without the proxy that the kubelet is pointed at, so a package must not take them away.
 set -u
 
 found=
@@ -11,7 +12,10 @@ for file in \
   /etc/containers/containers.conf /etc/containers/containers.conf.d/* \
   /etc/containers/oci/hooks.d/* /usr/share/containers/oci/hooks.d/* \
   /var/lib/rancher/*/agent/etc/containerd/*.toml* \
-  /etc/docker/daemon.json; do
+  /etc/docker/daemon.json \
+  /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env /etc/default/kubelet /etc/sysconfig/kubelet \
+  /etc/kubernetes/kubelet* /etc/systemd/system/kubelet.service.d/* /usr/lib/systemd/system/kubelet.service.d/* \
+  /etc/rancher/*/config.yaml /etc/rancher/*/config.yaml.d/*; do
   [ -f "$file" ] || continue
   grep -v '^[[:space:]]*#' "$file" 2>/dev/null | grep -q 'strict-groups' || continue
   found="$found $file"
@@ -21,14 +25,21 @@ for file in /opt/nri/plugins/*-strict-groups; do
   [ -e "$file" ] && found="$found $file"
 done
 
+# systemd starts it when somebody connects, so whoever did is somewhere else.
+if [ -d /run/systemd/system ] && systemctl --quiet is-active strict-groups-cri-proxy.service; then
+  found="$found strict-groups-cri-proxy.service"
+fi
+
 [ -n "$found" ] || exit 0
 cat >&2 <<END
 strict-groups is in use on this node, and without it no container would start any more:
  $found
 Take it out of the container runtime's configuration first, and restart the runtime:
   strict-groups config containerd --remove /etc/containerd/conf.d && systemctl restart containerd
-  strict-groups config crio --remove /etc/containers/oci/hooks.d
-and what else names it in these files by hand. Then remove the package again.
+  strict-groups config crio --remove /etc/crio/crio.conf.d && systemctl restart crio
+Where the kubelet goes through the CRI proxy, point it at the runtime's own socket, restart it, and then
+  systemctl disable --now strict-groups-cri-proxy.socket strict-groups-cri-proxy.service
+Take out by hand what else names it in these files. Then remove the package again.
 STRICT_GROUPS_REMOVE=yes in the environment removes it in any case.
 END
 [ "${STRICT_GROUPS_REMOVE:-}" = yes ]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::text;
+use crate::{membership, text};
 
 /// How many bytes of a group's name are shown.
 const NAME_SHOWN: usize = 32;
@@ -79,8 +79,9 @@ pub(crate) fn list(gids: &[u32]) -> String {
 pub struct Alias {
     /// The GID that is written as a name.
     pub name: u32,
-    /// The GID that a group of this name has; 0 where the file has no number, as runc takes it.
-    pub gid: u32,
+    /// The GID that a group of this name has, as runc reads it: 0 where the file has no number, and more than 32 bits
+    /// where it has them, of which the kernel gets the lower ones.
+    pub gid: i64,
 }
 
 /// Looks for a group in the content of a container's `/etc/group` whose name is one of `gids`
@@ -91,11 +92,16 @@ pub struct Alias {
 /// was not, behind the back of the spec.
 #[must_use]
 pub fn alias(group_file: &[u8], gids: &[u32]) -> Option<Alias> {
-    group_file.split(|&byte| byte == b'\n').find_map(|line| {
-        let mut fields = line.trim_ascii().split(|&byte| byte == b':');
-        let name = str::from_utf8(fields.next()?.trim_ascii()).ok()?.parse().ok()?;
-        let gid = fields.nth(1).and_then(|gid| str::from_utf8(gid).ok()?.parse().ok()).unwrap_or(0);
-        (gid != name && gids.contains(&name)).then_some(Alias { name, gid })
+    membership::lines(group_file).find_map(|line| {
+        let mut fields = membership::fields(line);
+        let written = str::from_utf8(fields.next()?).ok()?;
+        let name: u32 = written.parse().ok()?;
+        // As text: `+4000` and `04000` are other names.
+        if written.starts_with('+') || (written.len() > 1 && written.starts_with('0')) {
+            return None;
+        }
+        let gid = membership::number(fields.nth(1).unwrap_or_default());
+        (gid != i64::from(name) && gids.contains(&name)).then_some(Alias { name, gid })
     })
 }
 
@@ -125,12 +131,32 @@ mod tests {
         let found = |file: &str| alias(file.as_bytes(), &[3000, 4000]).map(|alias| (alias.name, alias.gid));
         assert_eq!(found("root:x:0:\n4000:x:50000:\n"), Some((4000, 50000)));
         assert_eq!(found(" 3000:x:0:\r\n"), Some((3000, 0)));
-        for no_number in ["4000", "4000:x", "4000:x:", "4000:x:abc:", "4000:x: 4000:", "4000:x:99999999999:"]
-        {
+        for no_number in ["4000", "4000:x", "4000:x:", "4000:x:abc:", "4000:x: 4000:"] {
             assert_eq!(found(no_number), Some((4000, 0)), "{no_number}: runc takes it for 0");
         }
-        for harmless in ["", "4000:x:4000:", "5000:x:50000:", "a4000:x:1:", "x:x:4000:", ":::", "4 000:x:1:"]
-        {
+        assert_eq!(found("4000:x:99999999999:"), Some((4000, 99_999_999_999)));
+        for space in ["\u{b}", "\u{a0}", "\u{85}", " \t", "\u{3000}"] {
+            assert_eq!(found(&format!("{space}4000:x:50000:{space}")), Some((4000, 50000)), "{space:?}");
+        }
+        // The kernel would get 50000 and 4294967291 of these.
+        for (gid, cut) in [(4_295_017_296, 50000), (-5, 4_294_967_291_u32)] {
+            let zero = alias(format!("0:x:{gid}:\n").as_bytes(), &[0]).map(|alias| alias.gid);
+            assert_eq!(zero, Some(gid), "cut to {cut}");
+        }
+        assert_eq!(alias(b"0:x:0:\n0:x:abc:\n", &[0]), None, "0 is 0");
+        for harmless in [
+            "",
+            "4000:x:4000:",
+            "5000:x:50000:",
+            "a4000:x:1:",
+            "x:x:4000:",
+            ":::",
+            "4 000:x:1:",
+            "+4000:x:1:",
+            "04000:x:1:",
+            "4000 :x:1:",
+            "#4000:x:1:",
+        ] {
             assert_eq!(found(harmless), None, "{harmless}");
         }
     }

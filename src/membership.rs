@@ -20,7 +20,7 @@ pub fn implied(passwd: &[u8], group: &[u8], uids: &[u32]) -> BTreeSet<u32> {
         .filter_map(|line| {
             let mut fields = fields(line);
             let name = fields.next()?;
-            let uid = number(fields.nth(1).unwrap_or_default());
+            let uid = cut(number(fields.nth(1).unwrap_or_default()));
             uids.contains(&uid).then_some(name)
         })
         .collect();
@@ -32,7 +32,7 @@ pub fn implied(passwd: &[u8], group: &[u8], uids: &[u32]) -> BTreeSet<u32> {
         .filter(|line| !line.starts_with(b"#"))
         .filter_map(|line| {
             let mut fields = fields(line).skip(2);
-            let gid = number(fields.next()?);
+            let gid = cut(number(fields.next()?));
             // No text is a list without members; a comma alone is one with two that have no name.
             let members = fields.next().filter(|members| !members.is_empty())?;
             members.split(|&byte| byte == b',').any(|member| names.contains(member)).then_some(gid)
@@ -40,16 +40,18 @@ pub fn implied(passwd: &[u8], group: &[u8], uids: &[u32]) -> BTreeSet<u32> {
         .collect()
 }
 
-fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The lines of a file without white space around them; empty ones are left out.
+pub(crate) fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     file.split(|&byte| byte == b'\n').map(trim).filter(|line| !line.is_empty())
 }
 
-fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The fields of a line.
+pub(crate) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b':')
 }
 
-/// A number as Go's `Atoi` reads it when its error is ignored, cut to 32 bits as a GID is.
-fn number(text: &[u8]) -> u32 {
+/// A number as Go's `Atoi` reads it when its error is ignored.
+pub(crate) fn number(text: &[u8]) -> i64 {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] | digits => (false, digits),
@@ -61,8 +63,13 @@ fn number(text: &[u8]) -> u32 {
         .iter()
         .fold(0_i128, |sum, digit| sum.saturating_mul(10).saturating_add(i128::from(*digit - b'0')));
     // What is out of range becomes the nearest number of 64 bits.
-    let value = if negative { -magnitude } else { magnitude }.clamp(i64::MIN.into(), i64::MAX.into());
-    let [a, b, c, d, ..] = value.to_le_bytes();
+    let value = if negative { -magnitude } else { magnitude };
+    i64::try_from(value.clamp(i64::MIN.into(), i64::MAX.into())).unwrap_or_default()
+}
+
+/// The GID that the kernel gets for a number: its lower 32 bits.
+fn cut(number: i64) -> u32 {
+    let [a, b, c, d, ..] = number.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
 

@@ -3,16 +3,20 @@
 //! makes us wait.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Read},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Component, Path},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2},
-    sys::stat::Mode,
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat},
+    sys::stat::{Mode, SFlag, fstat},
 };
 
 /// Where the groups of a root file system are.
@@ -67,6 +71,56 @@ pub(crate) fn read(root: impl AsFd, path: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// How many links are followed, as by the kernel.
+const MOST_LINKS: usize = 40;
+
+/// Whether nothing is at `path` below `root`, whoever looks. Engines that follow links by themselves take a name that
+/// is not there, or no directory, for a plain one: for them `none/..` and `file/.` lead somewhere. So a link that has
+/// such parts and leads nowhere for the kernel is not taken for missing.
+///
+/// # Errors
+/// It cannot be told.
+pub(crate) fn is_missing(root: impl AsFd, path: &str) -> io::Result<bool> {
+    let mut names: VecDeque<Vec<u8>> = path.split('/').map(|name| name.as_bytes().to_vec()).collect();
+    let mut directory = openat(root.as_fd(), ".", STEP, Mode::empty())?;
+    let mut links = 0;
+    while let Some(name) = names.pop_front() {
+        let found = match openat(&directory, name.as_slice(), STEP, Mode::empty()) {
+            Ok(found) => found,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+        };
+        if !is_link(&found)? {
+            directory = found;
+            continue;
+        }
+        links += 1;
+        let target = readlinkat(&found, "")?;
+        let (absolute, target) = match target.as_bytes() {
+            [b'/', target @ ..] => (true, target),
+            target => (false, target),
+        };
+        let parts: Vec<&[u8]> = target.split(|&byte| byte == b'/').collect();
+        if links > MOST_LINKS || parts.iter().any(|part| matches!(*part, b"" | b"." | b"..")) {
+            return Ok(false);
+        }
+        for part in parts.into_iter().rev() {
+            names.push_front(part.to_vec());
+        }
+        if absolute {
+            directory = openat(root.as_fd(), ".", STEP, Mode::empty())?;
+        }
+    }
+    Ok(false)
+}
+
+/// One name on a path, looked at and not followed.
+const STEP: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+fn is_link(file: impl AsFd) -> nix::Result<bool> {
+    Ok(SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
+}
+
 fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
@@ -79,18 +133,21 @@ fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<Owned
 }
 
 /// The same without `openat2(2)`: no link is followed at all, so a path that
-/// has one gives ELOOP or ENOTDIR.
+/// has one gives ELOOP.
 fn walk(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-    let step = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut directory = openat(root.as_fd(), ".", step, Mode::empty())?;
+    let mut directory = openat(root.as_fd(), ".", STEP, Mode::empty())?;
     let mut names = path
         .components()
         .filter(|component| !matches!(component, Component::RootDir | Component::CurDir))
         .peekable();
     while let Some(component) = names.next() {
         let Component::Normal(name) = component else { return Err(Errno::EXDEV) };
-        let flags = if names.peek().is_some() { step } else { flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC };
+        let last = names.peek().is_none();
+        let flags = if last { flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC } else { STEP };
         directory = openat(&directory, name, flags, Mode::empty())?;
+        if !last && is_link(&directory)? {
+            return Err(Errno::ELOOP);
+        }
     }
     Ok(directory)
 }
@@ -156,7 +213,44 @@ mod tests {
         symlink("group", dir.path().join("etc/link")).unwrap();
         assert_eq!(walk(&root, Path::new("etc/link"), flags).unwrap_err(), Errno::ELOOP);
         symlink("etc", dir.path().join("dir")).unwrap();
-        assert_eq!(walk(&root, Path::new("dir/group"), flags).unwrap_err(), Errno::ENOTDIR);
+        assert_eq!(walk(&root, Path::new("dir/group"), flags).unwrap_err(), Errno::ELOOP);
+        assert_eq!(walk(&root, Path::new("etc/group/x"), flags).unwrap_err(), Errno::ENOTDIR);
         assert_eq!(walk(&root, Path::new("etc/none"), flags).unwrap_err(), Errno::ENOENT);
+    }
+
+    #[test]
+    fn missing_is_only_what_leads_nowhere_for_everybody() {
+        let (dir, root) = root();
+        let link = dir.path().join("etc/group");
+        assert!(is_missing(&root, GROUP_FILE).unwrap());
+        fs::write(dir.path().join("real"), "").unwrap();
+        for (target, missing) in [
+            ("/none", true),
+            ("none", true),
+            ("/none/group", true),
+            ("/real/group", true),
+            ("/etc/hop", true),
+            // Lexically these are the file.
+            ("../none/../real", false),
+            ("/none/../real", false),
+            ("/real/.", false),
+            ("/real/", false),
+            ("/real", false),
+            // A link to itself.
+            ("group", false),
+        ] {
+            symlink(target, &link).unwrap();
+            let _ = symlink("/nowhere", dir.path().join("etc/hop"));
+            assert_eq!(is_missing(&root, GROUP_FILE).unwrap(), missing, "{target}");
+            fs::remove_file(&link).unwrap();
+        }
+        fs::remove_file(dir.path().join("etc/hop")).unwrap();
+        fs::remove_dir(dir.path().join("etc")).unwrap();
+        assert!(is_missing(&root, GROUP_FILE).unwrap());
+        fs::write(dir.path().join("etc"), "").unwrap();
+        assert!(is_missing(&root, GROUP_FILE).unwrap());
+        fs::remove_file(dir.path().join("etc")).unwrap();
+        symlink("none/../real", dir.path().join("etc")).unwrap();
+        assert!(!is_missing(&root, GROUP_FILE).unwrap());
     }
 }

@@ -6,6 +6,6 @@ if [ -d /run/systemd/system ]; then
   systemctl daemon-reload || :
   # 1: another version stays.
   if [ "$1" -ge 1 ]; then
-    systemctl try-restart strict-groups.service || :
+    systemctl try-restart strict-groups.service strict-groups-cri-proxy.service || :
   fi
 fi

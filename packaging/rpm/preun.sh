@@ -2,6 +2,6 @@
 if [ "$1" -eq 0 ]; then
   /usr/lib/strict-groups/in-use || exit 1
   if [ -x /usr/bin/systemctl ]; then
-    systemctl --no-reload disable --now strict-groups.service || :
+    systemctl --no-reload disable --now strict-groups.service strict-groups-cri-proxy.socket strict-groups-cri-proxy.service || :
   fi
 fi

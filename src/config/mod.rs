@@ -53,6 +53,19 @@ pub use runtime::{RuntimeConfig, Ungated};
 /// Where the configuration is looked for when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/strict-groups/config.toml";
 
+/// Which OCI runtime is the real one, as a configuration with an error in it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RealRuntime {
+    /// `runtime.path`.
+    Path(PathBuf),
+    /// The same in a file that others than root may have written.
+    NotTrusted(PathBuf),
+    /// The first one that is found.
+    NotSet,
+    /// Nobody can tell.
+    Unclear,
+}
+
 /// What the node's administrator decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -141,13 +154,17 @@ impl Config {
         &self.runtime
     }
 
-    /// `runtime.path` of the file that [`Config::load`] would read, although the file may be wrong
-    /// otherwise. None as well when it is not root's alone.
+    /// What the file that [`Config::load`] would read, and refused, says of the real OCI runtime.
     #[must_use]
-    pub fn runtime_path_despite_errors(path: Option<&Path>) -> Option<PathBuf> {
+    pub fn runtime_despite_errors(path: Option<&Path>) -> RealRuntime {
         let file = path.unwrap_or(Path::new(DEFAULT_PATH));
-        trust::check(file, trust::Kind::File).ok()?;
-        RuntimeConfig::path_despite_errors(&std::fs::read_to_string(file).ok()?)
+        let Ok(text) = std::fs::read_to_string(file) else { return RealRuntime::Unclear };
+        match RuntimeConfig::path_despite_errors(&text) {
+            Ok(Some(path)) if trust::check(file, trust::Kind::File).is_ok() => RealRuntime::Path(path),
+            Ok(Some(path)) => RealRuntime::NotTrusted(path),
+            Ok(None) => RealRuntime::NotSet,
+            Err(_) => RealRuntime::Unclear,
+        }
     }
 
     /// The same without [`Config::exempt`]: for who enforces the policy at once, and so needs nobody to be

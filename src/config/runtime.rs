@@ -38,19 +38,53 @@ impl RuntimeConfig {
         self.ungated
     }
 
-    /// `runtime.path` in the text of a configuration whose other parts may be wrong: `kill` and `state`
-    /// have to reach the real runtime also then.
-    #[must_use]
-    pub fn path_despite_errors(text: &str) -> Option<PathBuf> {
-        #[derive(Deserialize)]
-        struct File {
-            runtime: Table,
+    /// `runtime.path` in the text of a configuration that has an error somewhere: `kill` and `state` have to
+    /// reach the real runtime also then. None: it is not set.
+    ///
+    /// # Errors
+    /// The error is there.
+    pub(super) fn path_despite_errors(text: &str) -> Result<Option<PathBuf>, Unclear> {
+        if let Ok(file) = toml::from_str::<File>(text) {
+            return Ok(file.path());
         }
-        #[derive(Deserialize)]
-        struct Table {
-            path: Absolute,
+        // It is no TOML, or the path is none: line by line.
+        let mut table = String::new();
+        for line in text.lines().map(str::trim) {
+            if line.starts_with('[') {
+                table = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+                continue;
+            }
+            let key = line.split(['=', '.', ' ', '\t']).next().unwrap_or_default();
+            let file = match (table.as_str(), key) {
+                ("", "runtime") => toml::from_str::<File>(line),
+                ("[runtime]", "path") => toml::from_str::<File>(&format!("runtime.{line}")),
+                _ => continue,
+            };
+            return file.map(File::path).map_err(|_| Unclear);
         }
-        toml::from_str::<File>(text).ok().map(|file| file.runtime.path.as_path().to_owned())
+        // A table's name may be what is wrong.
+        if text.contains("path") { Err(Unclear) } else { Ok(None) }
+    }
+}
+
+/// What cannot be told from a configuration with an error in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unclear;
+
+/// As much of the file as is needed.
+#[derive(Deserialize)]
+struct File {
+    runtime: Option<Table>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    path: Option<Absolute>,
+}
+
+impl File {
+    fn path(self) -> Option<PathBuf> {
+        Some(self.runtime?.path?.as_path().to_owned())
     }
 }
 
@@ -60,10 +94,25 @@ mod tests {
 
     #[test]
     fn the_path_is_found_beside_errors() {
-        let text = "default_polcy = 7\n[runtime]\npath = \"/usr/bin/crun\"\nungated = 7\n";
-        assert_eq!(RuntimeConfig::path_despite_errors(text), Some("/usr/bin/crun".into()));
-        for none in ["", "[runtime]", "[runtime]\npath = 7", "[runtime]\npath = \"crun\"", "[["] {
-            assert_eq!(RuntimeConfig::path_despite_errors(none), None, "{none}");
+        for text in [
+            "default_polcy = 7\n[runtime]\npath = \"/usr/bin/crun\"\nungated = 7\n",
+            "default_policy = \"Strict\n[runtime]\npath = \"/usr/bin/crun\" # ours\n",
+            "[[rule]\npath = 7\n[ runtime ] # x\n  path=\"/usr/bin/crun\"",
+            "runtime.path = \"/usr/bin/crun\"\nmode =",
+            "runtime = { path = \"/usr/bin/crun\" }\nmode =",
+        ] {
+            assert_eq!(RuntimeConfig::path_despite_errors(text), Ok(Some("/usr/bin/crun".into())), "{text}");
+        }
+        for none in ["", "[runtime]", "[[", "mode = 7", "default_policy = \"Strict\n[runtime]\nungated = 7"] {
+            assert_eq!(RuntimeConfig::path_despite_errors(none), Ok(None), "{none}");
+        }
+        for unclear in [
+            "[runtime]\npath = 7",
+            "[runtime]\npath = \"crun\"",
+            "[runtime]\npath = \"/crun",
+            "[runtim\npath = \"/crun\"",
+        ] {
+            assert_eq!(RuntimeConfig::path_despite_errors(unclear), Err(Unclear), "{unclear}");
         }
     }
 }

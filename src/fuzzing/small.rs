@@ -17,7 +17,7 @@ pub fn group_file(data: &[u8]) {
     let (gids, file) = split(data, b'\n');
     let gids = numbers(gids);
     if let Some(alias) = groups::alias(file, &gids) {
-        assert!(gids.contains(&alias.name) && alias.gid != alias.name);
+        assert!(gids.contains(&alias.name) && alias.gid != i64::from(alias.name));
     }
     let names = groups::names(file, &gids);
     assert_eq!(names.len(), gids.len());

@@ -44,12 +44,11 @@ fn prepare_and_become(
     path: Option<&Path>,
 ) -> Result<Infallible, RuntimeError> {
     let config = Config::load(path);
-    // A configuration with an error in it must not keep `kill` or `state` from the containers there are.
-    let configured = match &config {
-        Ok(config) => config.runtime().path().map(Path::to_owned),
-        Err(_) => Config::runtime_path_despite_errors(path),
-    };
-    let real = real::find(configured.as_deref())?;
+    let real = match &config {
+        Ok(config) => real::find(config.runtime().path()),
+        // It must not keep `kill` or `state` from the containers there are.
+        Err(error) => real::find_despite(Config::runtime_despite_errors(path), error),
+    }?;
     match &call.action {
         Action::Create(create) => create::prepare(create, config)?,
         Action::Exec(exec) => exec::prepare(&real, call, exec)?,

@@ -12,6 +12,8 @@ use std::{
 
 use thiserror::Error;
 
+use crate::config::{ConfigError, RealRuntime};
+
 /// The names that our own binary goes by.
 const OURS: [&str; 2] = ["strict-groups", super::NAME];
 
@@ -19,6 +21,11 @@ const OURS: [&str; 2] = ["strict-groups", super::NAME];
 const USUAL_NAMES: [&str; 2] = ["runc", "crun"];
 const USUAL_PLACES: [&str; 7] =
     ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/libexec/crio", "/bin", "/sbin"];
+
+/// Our own executable.
+const OWN: &str = "/proc/self/exe";
+/// How much is shown of what is wrong with a configuration, in bytes.
+const CONFIG_SHOWN: usize = 512;
 
 /// Why there is no real runtime to become.
 #[derive(Debug, Error)]
@@ -39,6 +46,15 @@ pub enum RealError {
         /// The runtime's path.
         path: PathBuf,
     },
+    /// The configuration has an error in it, and there is more than one.
+    #[error(
+        "which of {} is the real OCI runtime cannot be told: {}; correct the file",
+        USUAL_NAMES.join(" and "), config
+    )]
+    Unclear {
+        /// What is wrong with the configuration.
+        config: String,
+    },
     /// It cannot be run.
     #[error("the real OCI runtime {} cannot be run ({source}); see runtime.path in /etc/strict-groups/config.toml", path.display())]
     Run {
@@ -54,7 +70,7 @@ pub enum RealError {
 /// # Errors
 /// There is none, or it is ourselves.
 pub fn find(configured: Option<&Path>) -> Result<PathBuf, RealError> {
-    let own = fs::metadata("/proc/self/exe").ok();
+    let own = fs::metadata(OWN).ok();
     if let Some(path) = configured {
         return if is_ours(path, own.as_ref()) {
             Err(RealError::Loop { path: path.to_owned() })
@@ -62,9 +78,39 @@ pub fn find(configured: Option<&Path>) -> Result<PathBuf, RealError> {
             Ok(path.to_owned())
         };
     }
-    let usual = USUAL_NAMES.iter().flat_map(|name| USUAL_PLACES.map(|place| Path::new(place).join(name)));
-    // One that is ourselves under another name is passed over.
-    usual.into_iter().find(|path| path.is_file() && !is_ours(path, own.as_ref())).ok_or(RealError::None)
+    installed(own.as_ref()).next().ok_or(RealError::None)
+}
+
+/// The real runtime's path where the configuration has an error in it, and says `said` of the runtime.
+///
+/// # Errors
+/// As [`find`]; or it cannot be told: the wrong one knows none of the containers.
+pub(super) fn find_despite(said: RealRuntime, error: &ConfigError) -> Result<PathBuf, RealError> {
+    match said {
+        RealRuntime::Path(path) => find(Some(&path)),
+        RealRuntime::NotSet => find(None),
+        // Others may choose among the usual ones, but bring none of their own.
+        RealRuntime::NotTrusted(path) if usual().any(|usual| usual == path) => find(Some(&path)),
+        RealRuntime::NotTrusted(_) | RealRuntime::Unclear => {
+            let own = fs::metadata(OWN).ok();
+            let mut found = installed(own.as_ref());
+            let first = found.next().ok_or(RealError::None)?;
+            if found.all(|other| other.file_name() == first.file_name()) {
+                Ok(first)
+            } else {
+                Err(RealError::Unclear { config: error.one_line(CONFIG_SHOWN) })
+            }
+        }
+    }
+}
+
+fn usual() -> impl Iterator<Item = PathBuf> {
+    USUAL_NAMES.iter().flat_map(|name| USUAL_PLACES.map(|place| Path::new(place).join(name)))
+}
+
+/// Those of the usual ones that are there. One that is ourselves under another name is passed over.
+fn installed(own: Option<&Metadata>) -> impl Iterator<Item = PathBuf> {
+    usual().filter(move |path| path.is_file() && !is_ours(path, own))
 }
 
 /// Whether a path leads to our own file, or to another one that has our name (another version).

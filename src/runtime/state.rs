@@ -34,7 +34,8 @@ struct State {
     config: Config,
 }
 
-/// runc keeps the bundle as a label.
+/// runc keeps the bundle as a label, behind those that it makes of the annotations, which a pod's author may call the
+/// same.
 #[derive(Debug, Default, Deserialize)]
 struct Config {
     #[serde(default)]
@@ -45,7 +46,7 @@ impl State {
     fn parse(json: &[u8]) -> Option<Running> {
         let State { pid, bundle, config } = serde_json::from_slice(json).ok()?;
         let label =
-            || config.labels.iter().find_map(|label| label.strip_prefix("bundle=")).map(PathBuf::from);
+            || config.labels.iter().rev().find_map(|label| label.strip_prefix("bundle=")).map(PathBuf::from);
         Some(Running { bundle: bundle.or_else(label)?, pid: pid.filter(|pid| *pid > 0) })
     }
 }
@@ -124,8 +125,10 @@ mod tests {
 
     #[test]
     fn runc_has_the_bundle_in_a_label() {
-        let root =
-            root("state.json", r#"{"id":"c1","init_process_pid":7,"config":{"labels":["a=b","bundle=/b"]}}"#);
+        let root = root(
+            "state.json",
+            r#"{"id":"c1","init_process_pid":7,"config":{"labels":["a=b","bundle=/a","bundle=/b"]}}"#,
+        );
         assert_eq!(kept(root.path(), "c1"), Some(Running { bundle: "/b".into(), pid: Some(7) }));
         assert_eq!(kept(root.path(), "c2"), None);
         for outside in ["", ".", "..", "../c1", "c1/../c1", "/c1"] {

@@ -221,6 +221,7 @@ fn runtime() -> Vec<String> {
     let real = every!(RealError;
         RealError::None => RealError::None,
         RealError::Loop { .. } => RealError::Loop { path: file() },
+        RealError::Unclear { .. } => RealError::Unclear { config: "WHY".to_owned() },
         RealError::Run { .. } => RealError::Run { path: file(), source: why() },
     );
     let faults = every!(Fault;

@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("direct::run", |world| each(world, run)),
         trial("direct::merge_is_not_touched", |world| each(world, merge)),
         trial("direct::an_exec_cannot_rename_its_groups", |world| each(world, renamed)),
+        trial("direct::an_annotation_names_no_other_bundle", |world| each(world, annotated_bundle)),
     ]
 }
 
@@ -103,10 +104,26 @@ fn renamed(world: &World, real: Real) -> Result<()> {
     let wrapper = Wrapper::new(world, real)?;
     let bundle = Bundle::new(world)?.by_crio()?.pending(world)?;
     let container = bundle.start(&wrapper)?;
-    fs::write(bundle.rootfs().join("etc/group"), "4000:x:50000:\n")?;
     let file = bundle.process_file("process", &STATUS)?;
     let file = file.to_str().context("no text")?;
-    let said = wrapper.refused(&["exec", "--process", file, &container.id])?;
-    ensure!(said.contains("pod default/web, container app") && said.contains("named \"4000\""), "{said}");
+    // runc takes white space off a line as Unicode has it.
+    for line in ["4000:x:50000:\n", "\u{b}4000:x:50000:\n", "a:x:1:\n\u{a0}4000:x:50000:\u{3000}\n"] {
+        fs::write(bundle.rootfs().join("etc/group"), line)?;
+        let said = wrapper.refused(&["exec", "--process", file, &container.id])?;
+        ensure!(said.contains("pod default/web, container app") && said.contains("named \"4000\""), "{said}");
+    }
     Ok(())
+}
+
+/// runc keeps the bundle's path among labels that it makes of the annotations, and CRI-O copies those of the pod.
+fn annotated_bundle(world: &World, real: Real) -> Result<()> {
+    let wrapper = Wrapper::new(world, real)?;
+    let other = Bundle::new(world)?.by_crio()?;
+    let mut bundle = Bundle::new(world)?.by_crio()?.pending(world)?;
+    bundle.spec["annotations"]["bundle"] = json!(other.dir());
+    bundle.write()?;
+    let container = bundle.start(&wrapper)?;
+    container.expect(&STRICT)?;
+    let file = bundle.process_file("process", &STATUS)?;
+    container.expect_exec(&["--process", file.to_str().context("no text")?], &[], &STRICT)
 }

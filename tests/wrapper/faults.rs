@@ -1,8 +1,8 @@
 //! Whatever is broken, a Strict container is not made with other groups, and who reads the message
 //! knows what to do.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
@@ -155,6 +155,18 @@ fn node_configuration(world: &World) -> Result<()> {
         }
     }
     strict(world)?.start(&wrapper)?.expect(&STRICT)?;
+
+    // No TOML at all, or not root's alone. The path in it counts; one that somebody else wrote does not.
+    let good = broken.replace("default_polcy", "default_policy");
+    wrapper.configure(&format!("mode = \"enforce\n{good}"))?;
+    wrapper.ok(&["state", &container.id])?;
+    wrapper.configure(&good)?;
+    fs::set_permissions(wrapper.config(), Permissions::from_mode(0o666))?;
+    let output = wrapper.output(&["state", &container.id])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "a path was taken from a file that anybody may write");
+    ensure!(said.contains("OCI runtime") && !said.contains("does not exist"), "it asked another one: {said}");
+    fs::set_permissions(wrapper.config(), Permissions::from_mode(0o644))?;
     wrapper.ok(&["kill", &container.id, "KILL"])?;
     wrapper.ok(&["delete", "--force", &container.id])?;
     Ok(())

@@ -80,6 +80,18 @@ fn links(world: &World) -> Result<()> {
     bundle.create(&wrapper)?;
     let gids = bundle.gids()?;
     ensure!(gids == json!([3000, 50000, 4000]), "a file outside of the image was read: {gids}");
+
+    // Nothing is there for the kernel, and the file for an engine that takes `none/..` and `file/.` as text.
+    for (name, target) in [
+        ("etc/group", "../none/../elsewhere"),
+        ("etc/group", "/elsewhere/."),
+        ("etc/passwd", "/none/../elsewhere"),
+        ("etc", "none/../elsewhere"),
+    ] {
+        let said = linked(name, target)?.refused(&wrapper)?;
+        let file = if name == "etc" { "passwd" } else { name };
+        ensure!(said.contains(file) && said.contains("symbolic link"), "{name} to {target}: {said}");
+    }
     Ok(())
 }
 
