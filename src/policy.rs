@@ -279,6 +279,13 @@ pub fn with_spec(
     }
 }
 
+/// Whether an annotation's key is one of ours, or pretends to be: the key itself, or a form of it behind a slash. A longer
+/// key that only begins with the same letters belongs to somebody else.
+#[must_use]
+pub fn is_ours(key: &str) -> bool {
+    key.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Reads one annotation; `rest` is what follows [`ANNOTATION`] in its key. None: not ours, or
 /// another container's.
 fn read(key: &str, rest: &str, value: &str, container: &str) -> Result<Option<Decision>, PolicyError> {

@@ -101,7 +101,10 @@ pub fn run(args: &PluginArgs) -> anyhow::Result<()> {
     // As a task, which the loop can run again at once. To wake what `block_on` is given, tokio writes to a
     // descriptor and has epoll tell it of that.
     let served = event_loop.spawn(serve(args.clone(), config, hook_path, client));
-    event_loop.block_on(served).context("the plugin failed")?
+    let result = event_loop.block_on(served).context("the plugin failed");
+    // What is read of a container's files may hang, and must not keep us.
+    event_loop.shutdown_background();
+    result?
 }
 
 async fn serve(

@@ -18,7 +18,7 @@ use super::{
     upstream::Upstream,
     wire::NotAMessage,
 };
-use crate::service::Health;
+use crate::{policy::Policy, service::Health};
 
 /// The service whose calls are looked at.
 const SERVICE: &str = "/runtime.v1.RuntimeService/";
@@ -82,11 +82,12 @@ impl Connection {
 
     async fn create_container(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
         let (mut head, message) = take(request).await?;
-        let strict = match container::read(&message)? {
-            Some(strict) if !self.is_native().await? => strict,
-            _ => return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer)),
+        let Some(strict) = container::read(&message)? else {
+            return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
         };
-        self.may_be_created(&strict).await?;
+        if !self.is_native().await? {
+            self.may_be_created(&strict).await?;
+        }
         // The answer has to be read.
         head.headers.remove("grpc-accept-encoding");
         let response = self.upstream.send(with_message(head, &message)).await?;
@@ -98,7 +99,10 @@ impl Connection {
                 return Err(Refused::NotEnforced { pod: strict.pod, reason }.into());
             }
         };
-        self.must_be_gated(container::created(&answer.message).unwrap_or_default(), strict).await?;
+        // It may be another runtime by now than the one that was asked before.
+        if !self.is_native().await? {
+            self.must_be_gated(container::created(&answer.message).unwrap_or_default(), strict).await?;
+        }
         Ok(answer.response())
     }
 
@@ -108,9 +112,11 @@ impl Connection {
         if let Err(reason) = self.shared.enforced() {
             return Err(Refused::NotEnforced { pod, reason });
         }
-        match self.shared.runtime.sandbox_is_strict(strict).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Refused::OldSandbox { pod, container: strict.container.clone() }),
+        let container = strict.container.clone();
+        match self.shared.runtime.sandbox_policy(strict).await {
+            Ok(Ok(Policy::Strict)) => Ok(()),
+            Ok(Ok(Policy::Merge)) => Err(Refused::OldSandbox { pod, container }),
+            Ok(Err(wrong)) => Err(Refused::Annotation { pod, container, wrong }),
             Err(error) => {
                 let reason = format!("the runtime does not tell of the pod's sandbox ({error})");
                 Err(Refused::NotEnforced { pod, reason })

@@ -7,7 +7,10 @@ use super::{
     grpc_frame::FrameError,
     reply::{Failed, Unavailable},
 };
-use crate::troubleshooting::{every, samples};
+use crate::{
+    policy::PolicyError,
+    troubleshooting::{every, samples},
+};
 
 pub(crate) fn all() -> Vec<String> {
     let pod = || samples::POD.to_owned();
@@ -22,6 +25,11 @@ pub(crate) fn all() -> Vec<String> {
         },
         Refused::NotSeen { .. } => {
             Refused::NotSeen { pod: pod(), container: samples::CONTAINER.to_owned() }
+        },
+        Refused::Annotation { .. } => Refused::Annotation {
+            pod: pod(),
+            container: samples::CONTAINER.to_owned(),
+            wrong: PolicyError::UnknownKey { key: "KEY".to_owned() },
         },
         Refused::NotUnderstood => Refused::NotUnderstood,
     );

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::edit::{container::Strict, user::User};
 use crate::{
     cri::{CallError, Cri, Info, v1::ContainerState},
-    policy::{self, Policy, Setting},
+    policy::{self, Policy, PolicyError, Setting},
     spec,
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Runtime {
 struct Known {
     /// Whether the runtime has the feature itself; None: not asked since a connection was made.
     native: Option<bool>,
+    /// How many connections were made.
+    connections: u64,
     /// What was last said about it.
     told: Option<bool>,
     users: HashMap<String, User>,
@@ -44,12 +46,18 @@ impl Runtime {
 
     /// Whether the runtime has the feature itself.
     pub(super) async fn is_native(&self) -> Result<bool, CallError> {
-        if let Some(native) = self.known().native {
-            return Ok(native);
-        }
+        let connections = {
+            let known = self.known();
+            if let Some(native) = known.native {
+                return Ok(native);
+            }
+            known.connections
+        };
         let native = self.cri.enforces_natively().await?;
         let mut known = self.known();
-        known.native = Some(native);
+        if known.connections == connections {
+            known.native = Some(native);
+        }
         if known.told.replace(native) != Some(native) {
             if native {
                 info!(
@@ -64,14 +72,19 @@ impl Runtime {
 
     /// A new connection was made: the runtime may be another one than before.
     pub(super) fn may_be_another(&self) {
-        self.known().native = None;
+        let mut known = self.known();
+        known.native = None;
+        known.connections += 1;
     }
 
-    /// Whether the container's sandbox carries the decision that it is Strict.
-    pub(super) async fn sandbox_is_strict(&self, strict: &Strict) -> Result<bool, CallError> {
+    /// What the annotations of the container's sandbox say of its policy.
+    pub(super) async fn sandbox_policy(
+        &self,
+        strict: &Strict,
+    ) -> Result<Result<Policy, PolicyError>, CallError> {
         let annotations = self.cri.annotations(strict.sandbox.clone()).await?;
         let decision = policy::decide(&annotations, &strict.container, &Setting::default());
-        Ok(decision.is_ok_and(|decision| decision.policy == Policy::Strict))
+        Ok(decision.map(|decision| decision.policy))
     }
 
     /// Whether the plugin gave container `id` a gate when it was created: without one it would be started as if its

@@ -72,6 +72,8 @@ impl Upstream {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_reset_streams(usize::MAX)
+            // An error's text is a header.
+            .max_header_list_size(super::LARGEST_HEADERS)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| refused(error.to_string()))?;

@@ -83,12 +83,12 @@ impl Lookup {
     /// Starts to ask for a pod and does not wait. One that is known, or asked for already, is left.
     pub fn begin(&self, pod: &PodId) {
         let mut pods = self.pods();
-        let told = match pods.get(&pod.sandbox) {
+        let (told, waited) = match pods.get(&pod.sandbox) {
             Some(entry) => match &*entry.progress.borrow() {
-                Progress::Failed(at) if at.elapsed() >= AGAIN => Arc::clone(&entry.told),
+                Progress::Failed(at) if at.elapsed() >= AGAIN => (Arc::clone(&entry.told), entry.waited),
                 Progress::Asking | Progress::Known(_) | Progress::Failed(_) => return,
             },
-            None => Arc::default(),
+            None => Default::default(),
         };
         if pods.len() >= MOST {
             let first = pods.iter().min_by_key(|(_, entry)| entry.asked).map(|(id, _)| id.clone());
@@ -108,7 +108,7 @@ impl Lookup {
                 () = sender.closed() => {}
             }
         });
-        pods.insert(pod.sandbox.clone(), Entry { asked: Instant::now(), progress, waited: false, told });
+        pods.insert(pod.sandbox.clone(), Entry { asked: Instant::now(), progress, waited, told });
     }
 
     /// What a pod declares; asks if that did not happen yet. None: not known after `wait`, or at

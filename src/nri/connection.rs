@@ -10,11 +10,11 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::{Instant, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
-    Error, Events, Identity, Plugin, ProtocolError, Runtime, client, guard,
+    Error, Events, Identity, Plugin, ProtocolError, Runtime, awake, client, guard,
     mux::{self, Connection},
     session::Session,
     ttrpc::Deframer,
@@ -95,7 +95,15 @@ async fn serve<P: Plugin, F: Future>(
     // done, for as long as they take: giving up would only mean to wait again, from the back of the queue.
     let mut limit = Box::pin(sleep_until(Instant::now() + registration_timeout));
 
+    let mut ticks = interval(awake::EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+
     while !(*stopping && session.running.is_empty() && session.out.is_empty()) {
+        if session.out.is_empty()
+            && let Some(end) = session.end.take()
+        {
+            return Err(end);
+        }
         let registered = session.is_registered();
         tokio::select! {
             biased;
@@ -122,6 +130,7 @@ async fn serve<P: Plugin, F: Future>(
                 Err(error) => tracing::error!(%error, "a handler's task failed"),
             },
             Some(call) = calls.recv() => session.calls.send(call, &mut session.out),
+            _ = ticks.tick(), if !session.in_service => session.runs(),
             () = &mut limit, if *stopping || !registered => {
                 if *stopping {
                     return Ok(());

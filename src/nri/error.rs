@@ -76,6 +76,12 @@ pub enum Error {
     /// `RegisterPlugin` or Configure did not come about in time.
     #[error("the runtime did not finish the registration within {0:?}")]
     RegistrationTimeout(Duration),
+    /// Synchronize was answered with an error, or so late that the runtime may have given up. It goes on without the
+    /// plugin then, and up to NRI 0.6 leaves it connected.
+    #[error(
+        "the runtime may have gone on without the plugin, whose answer to Synchronize was late or an error"
+    )]
+    NotTaken,
     /// The runtime broke the protocol; the connection was closed.
     #[error("the runtime broke the protocol")]
     Protocol(#[from] ProtocolError),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Code, Status, answer::Answer, handler::Handler};
 
 /// How long a runtime waits when it does not say: its default `plugin_request_timeout`.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The least time that an answer gets for its way back.
 const MARGIN: Duration = Duration::from_millis(50);
 

@@ -47,6 +47,7 @@
 //! next one.
 
 mod answer;
+mod awake;
 mod client;
 mod connect;
 mod connection;

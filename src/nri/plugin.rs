@@ -22,7 +22,8 @@ pub struct RuntimeInfo {
     pub config: String,
     /// How long the runtime waits for a registration. Told since NRI 0.8.
     pub registration_timeout: Option<Duration>,
-    /// How long the runtime waits for the answer to one event. Told since NRI 0.8.
+    /// How long the runtime waits for the answer to one event. Told since NRI 0.8; before, it is what it waits for the
+    /// answer to Configure.
     pub request_timeout: Option<Duration>,
     /// The version of NRI. Told by the newest runtimes only.
     pub nri_version: Option<String>,

@@ -20,10 +20,11 @@ use super::{
 use crate::unix_stream::UnixStream;
 
 const FIRST_WAIT: Duration = Duration::from_millis(5);
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// A try costs one `connect(2)`; while nobody is registered, containers are made without the plugin.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Connects, registers and serves `plugin`, and does so again whenever the runtime goes away; waits for a runtime
-/// that is not there. Between tries it waits 5 ms, then twice as long each time, up to 15 s.
+/// that is not there. Between tries it waits 5 ms, then twice as long each time, up to 1 s.
 ///
 /// Ends when `shutdown` does: calls that came before are answered first, for up to 2 s.
 ///

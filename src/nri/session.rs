@@ -12,6 +12,7 @@ use super::{
     Code, Error, Events, Plugin, ProtocolError, Runtime, RuntimeInfo, Status,
     answer::Answer,
     api::{ConfigureRequest, ConfigureResponse, SynchronizeResponse},
+    awake::Awake,
     client::Pending,
     dispatch::{Call, dispatch},
     guard,
@@ -43,6 +44,19 @@ pub(super) struct Session<P: Plugin> {
     accepted: bool,
     configured: bool,
     pub(super) in_service: bool,
+    /// The last part of a Synchronize that is not answered yet.
+    synchronizing: Option<Synchronizing>,
+    awake: Awake,
+    /// Why the conversation has to end once all is written.
+    pub(super) end: Option<Error>,
+}
+
+/// A Synchronize, whose answer decides whether the runtime takes the plugin.
+struct Synchronizing {
+    stream: u32,
+    /// The runtime waits since then, or a little longer.
+    since: Instant,
+    timeout: Duration,
 }
 
 impl<P: Plugin> Session<P> {
@@ -60,12 +74,20 @@ impl<P: Plugin> Session<P> {
             accepted: false,
             configured: false,
             in_service: false,
+            synchronizing: None,
+            awake: Awake::new(),
+            end: None,
         }
     }
 
     /// Whether the runtime accepted the registration and began to configure the plugin.
     pub(super) fn is_registered(&self) -> bool {
         self.accepted && self.configured
+    }
+
+    /// This process runs. To be told every [`awake::EVERY`](super::awake::EVERY) until the plugin is in service.
+    pub(super) fn runs(&mut self) {
+        self.awake.runs(Instant::now());
     }
 
     /// How long the runtime said that it waits for a registration.
@@ -104,7 +126,7 @@ impl<P: Plugin> Session<P> {
             return Ok(());
         };
         let question = match dispatch(self.wanted, &request) {
-            Ok(Call::Configure(configure)) => self.configure(*configure),
+            Ok(Call::Configure(configure)) => self.configure(*configure, request.timeout()),
             Ok(Call::Synchronize(part)) => {
                 let Some(State { pods, containers, .. }) = self.parts.add(part, request.payload.len())?
                 else {
@@ -112,6 +134,11 @@ impl<P: Plugin> Session<P> {
                     self.answer(stream, &Ok(Answer::Synchronize(more)));
                     return Ok(());
                 };
+                self.synchronizing = Some(Synchronizing {
+                    stream,
+                    since: self.awake.came(arrived),
+                    timeout: request.timeout().unwrap_or(guard::DEFAULT_TIMEOUT),
+                });
                 Question::Synchronize(pods, containers)
             }
             Ok(Call::Unwanted) => {
@@ -164,8 +191,13 @@ impl<P: Plugin> Session<P> {
             }
         }
         Answer::put(result, stream, &mut self.out);
-        if let Ok(Answer::Synchronize(SynchronizeResponse { more: false, .. })) = result {
-            self.enter_service();
+        if let Some(asked) = self.synchronizing.take_if(|asked| asked.stream == stream) {
+            if result.is_ok() && asked.since.elapsed() < asked.timeout {
+                self.enter_service();
+            } else {
+                // Up to NRI 0.6 it stays connected, and never calls.
+                self.end = Some(Error::NotTaken);
+            }
         }
     }
 
@@ -183,8 +215,8 @@ impl<P: Plugin> Session<P> {
         guard::notify("connected", || self.plugin.connected(&self.runtime, &self.handle));
     }
 
-    fn configure(&mut self, request: ConfigureRequest) -> QuestionFor<P> {
-        let runtime = Arc::new(runtime_info(request));
+    fn configure(&mut self, request: ConfigureRequest, timeout: Option<Duration>) -> QuestionFor<P> {
+        let runtime = Arc::new(runtime_info(request, timeout));
         let events = self.wanted.known_to(&runtime);
         if events != self.wanted {
             tracing::warn!(
@@ -200,14 +232,15 @@ impl<P: Plugin> Session<P> {
     }
 }
 
-fn runtime_info(request: ConfigureRequest) -> RuntimeInfo {
+/// `timeout` is how long the runtime waits for the answer to Configure, as for any other call's.
+fn runtime_info(request: ConfigureRequest, timeout: Option<Duration>) -> RuntimeInfo {
     let millis = |ms| u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
     RuntimeInfo {
         name: request.runtime_name,
         version: request.runtime_version,
         config: request.config,
         registration_timeout: millis(request.registration_timeout),
-        request_timeout: millis(request.request_timeout),
+        request_timeout: millis(request.request_timeout).or(timeout),
         nri_version: Some(request.nri_version).filter(|version| !version.is_empty()),
     }
 }

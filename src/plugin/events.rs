@@ -1,14 +1,11 @@
 //! What the plugin does at each of NRI's events.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 use tracing::{debug, warn};
 
-use super::{
-    Container, LONGEST_WAIT, Pod, StrictGroups, log::about, resolver::Resolved, subject::Subject,
-    survey::Survey,
-};
+use super::{Container, LONGEST_WAIT, Pod, StrictGroups, log::about, resolver::Resolved, subject::Subject};
 use crate::{
     containerd::ContainerdError,
     gate::{Gate, State},
@@ -60,17 +57,9 @@ impl Plugin for StrictGroups {
     ) -> Result<Vec<ContainerUpdate>, BoxError> {
         let _timer = self.metrics.time(Event::Synchronize);
         if self.on_containerd() {
-            let survey = Survey {
-                settings: self.settings(),
-                audit: self.audit.clone(),
-                containers: self.containers.clone(),
-                specs: self.specs.clone(),
-                metrics: Arc::clone(&self.metrics),
-                wait: self.wait(),
-            };
             // What can be resolved should be before the runtime goes on, but a
             // plugin that is late here is not registered at all.
-            let work = tokio::spawn(survey.run(pods, containers));
+            let work = tokio::spawn(self.survey().run(pods, containers));
             if tokio::time::timeout(self.wait(), work).await.is_err() {
                 debug!("still going through the node's containers");
             }
@@ -138,8 +127,15 @@ impl Plugin for StrictGroups {
 
     async fn post_create_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
         let _timer = self.metrics.time(Event::PostCreateContainer);
-        let pending = container.gates().any(|gate| matches!(gate.state, State::Pending { .. }));
-        if !pending || !self.on_containerd() {
+        if !self.on_containerd() {
+            return Ok(());
+        }
+        if !container.was_seen() {
+            // The plugin registered after CreateContainer, and before the container was one that Synchronize tells of.
+            self.survey().created(&pod, &container).await;
+            return Ok(());
+        }
+        if !container.gates().any(|gate| matches!(gate.state, State::Pending { .. })) {
             return Ok(());
         }
         match self.resolver.resolve(&container.id, self.wait()).await {
@@ -165,9 +161,17 @@ impl Plugin for StrictGroups {
             self.witness.look(&pod, &container, &groups, removed);
             return Ok(());
         }
+        if !self.on_containerd() {
+            return Ok(());
+        }
         let settings = self.settings();
-        if settings.is_audit() && self.on_containerd() {
+        if settings.is_audit() {
             self.audit.report_later(settings, pod, container, self.wait());
+        } else if !container.was_seen() {
+            let survey = self.survey();
+            if !survey.is_merge(&pod, &container).await {
+                tokio::spawn(async move { survey.started(&pod, &container).await });
+            }
         }
         Ok(())
     }

@@ -44,6 +44,7 @@ use names::Names;
 use pod_spec::PodSpecs;
 use resolver::Resolver;
 use settings::Settings;
+use survey::Survey;
 pub use view::{Container, Pod};
 use witness::Witness;
 
@@ -141,6 +142,18 @@ impl StrictGroups {
 
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For a container that the plugin did not see in time.
+    fn survey(&self) -> Survey {
+        Survey {
+            settings: self.settings(),
+            audit: self.audit.clone(),
+            containers: self.containers.clone(),
+            specs: self.specs.clone(),
+            metrics: Arc::clone(&self.metrics),
+            wait: self.wait(),
+        }
     }
 
     fn on_containerd(&self) -> bool {

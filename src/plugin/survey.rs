@@ -1,5 +1,5 @@
-//! What exists already when the plugin registers: containers that came while
-//! it was away. Those that have not been started yet are resolved; those that
+//! Containers that came while the plugin was away: those that exist when it
+//! registers, and those that are on their way then. Those that have not been started yet are resolved; those that
 //! run with groups that they must not have are reported, one line each, and in
 //! audit mode all the others.
 
@@ -20,7 +20,7 @@ use crate::{
     gate::{Gate, State},
     groups,
     identity::{self, IdentityError},
-    metrics::{Metrics, Refusal},
+    metrics::{Metrics, Refusal, Started},
     nri::api::ContainerState,
     policy::{Decision, Policy, PolicyError},
 };
@@ -64,9 +64,20 @@ impl Survey {
         self.settings.decide(pod, container, spec)
     }
 
+    /// Whether nobody asks for Strict.
+    pub(super) async fn is_merge(&self, pod: &Pod, container: &Container) -> bool {
+        self.decide(pod, container).await.is_ok_and(|decision| decision.policy == Policy::Merge)
+    }
+
+    /// A container that was just started and that nobody made Strict.
+    pub(super) async fn started(&self, pod: &Pod, container: &Container) {
+        if self.running(pod, container).await {
+            self.metrics.started(Started::Violated);
+        }
+    }
+
     /// A container that waits for its start: resolved, or shut.
-    async fn created(&self, pod: &Pod, container: &Container) {
-        let subject = Subject::new(pod, container);
+    pub(super) async fn created(&self, pod: &Pod, container: &Container) {
         let state = match container.gates().next().map(|gate| gate.state) {
             // Decided, and left pending by a plugin that ended in between.
             Some(State::Pending { declared }) => State::Pending { declared },
@@ -84,6 +95,7 @@ impl Survey {
             State::Refused { .. } => "will not start",
             State::Pending { .. } | State::Resolved { .. } => "enforced before its start",
         };
+        let subject = Subject::new(pod, container);
         let gate = Gate { pod: subject.pod, container: subject.container, state };
         let resolver = Resolver::new(self.containers.clone());
         let path = self.settings.hook_path_text();
@@ -153,8 +165,7 @@ impl Survey {
 
     /// Whether nobody made it Strict, nor asks for it.
     async fn is_left_alone(&self, pod: &Pod, container: &Container) -> bool {
-        let decision = self.decide(pod, container).await;
-        container.gates().next().is_none() && decision.is_ok_and(|decision| decision.policy == Policy::Merge)
+        container.gates().next().is_none() && self.is_merge(pod, container).await
     }
 
     /// The groups that a running container may have; None: all, or nobody can tell (which is logged).
@@ -167,8 +178,7 @@ impl Survey {
             return Some(Allowed::Resolved(groups));
         }
         // A policy that cannot be read is refused when it is asked for; this one was not.
-        let decision = self.decide(pod, container).await;
-        if decision.is_ok_and(|decision| decision.policy == Policy::Merge) {
+        if self.is_merge(pod, container).await {
             return None;
         }
         match Resolver::new(self.containers.clone()).declared(&container.id, self.wait).await {

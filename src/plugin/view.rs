@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     gate::Gate,
+    mark,
     nri::api::{ContainerState, Hooks},
 };
 
@@ -55,6 +56,14 @@ pub struct Container {
 }
 
 impl Container {
+    /// Whether the plugin decided about it: it has a gate, or the mark of a Merge container that needs one.
+    pub(super) fn was_seen(&self) -> bool {
+        let hooks = self.hooks.iter().flat_map(|hooks| &hooks.create_runtime);
+        hooks
+            .into_iter()
+            .any(|hook| mark::is_mark(&hook.args) || !matches!(Gate::parse(&hook.args), Ok(None)))
+    }
+
     /// The gates of ours among its hooks. One that cannot be read is left to
     /// the OCI runtime: it runs it, and it refuses.
     pub(super) fn gates(&self) -> impl Iterator<Item = Gate> + '_ {

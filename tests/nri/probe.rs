@@ -120,6 +120,9 @@ impl Plugin for Probe {
         containers: Vec<Container>,
     ) -> Result<Vec<ContainerUpdate>, BoxError> {
         self.note("synchronize", &pods.len().to_string(), &containers.len().to_string());
+        for pod in &pods {
+            self.obey(pod).await?;
+        }
         let container_id = containers.last().map(|c| c.id.clone());
         Ok(container_id
             .map(|container_id| ContainerUpdate { container_id, ..Default::default() })

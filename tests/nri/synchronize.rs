@@ -1,5 +1,7 @@
 //! The state of the node, in one piece and in parts.
 
+use std::time::Duration;
+
 use strict_groups::nri::api::{
     ConfigureRequest, ConfigureResponse, Container, PodSandbox, SynchronizeRequest, SynchronizeResponse,
 };
@@ -71,4 +73,21 @@ async fn the_whole_of_all_parts_is_bounded() {
     // And the connection is made again.
     runtime.accept_in_service().await;
     running.until("connected").await;
+}
+
+/// Up to NRI 0.6 a runtime whose Synchronize failed keeps the connection and never calls.
+#[tokio::test]
+async fn an_error_or_a_late_answer_is_followed_by_another_registration() {
+    for (name, timeout) in [("error", Duration::from_secs(2)), ("hang", Duration::from_millis(100))] {
+        let runtime = Runtime::listen();
+        let mut running = Running::at(&runtime.path);
+        let mut peer = configured(&runtime).await;
+        let pods = vec![PodSandbox { name: name.into(), ..PodSandbox::default() }];
+        let mut asked = request("Synchronize", &SynchronizeRequest { pods, ..SynchronizeRequest::default() });
+        asked.timeout_nano = i64::try_from(timeout.as_nanos()).unwrap();
+        assert!(peer.call(&asked).await.status.is_some(), "{name}: no error");
+        assert_eq!(peer.receive().await, None, "{name}: it stays connected");
+        runtime.accept_in_service().await;
+        assert_eq!(running.until("connected").await.0, "connected");
+    }
 }

@@ -20,16 +20,22 @@ pub(crate) struct Foreign {
 
 struct Additions {
     name: String,
+    delay: Duration,
     registered: mpsc::Sender<()>,
 }
 
 impl Foreign {
     /// Registers as `name`, with two digits as `index`.
     pub(crate) fn start(daemon: &Containerd, name: &str, index: &str) -> Result<Self> {
+        Self::slow(daemon, name, index, Duration::ZERO)
+    }
+
+    /// The same; it takes its time to answer CreateContainer.
+    pub(crate) fn slow(daemon: &Containerd, name: &str, index: &str, delay: Duration) -> Result<Self> {
         let (registered, wait) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let identity = Identity::new(name, index)?;
-        let plugin = Arc::new(Additions { name: name.to_owned(), registered });
+        let plugin = Arc::new(Additions { name: name.to_owned(), delay, registered });
         let socket: PathBuf = daemon.nri_socket();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::spawn(move || {
@@ -70,6 +76,7 @@ impl Plugin for Additions {
         _: PodSandbox,
         _: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
+        tokio::time::sleep(self.delay).await;
         let hook = Hook { path: "/bin/true".into(), args: vec![self.name.clone()], ..Default::default() };
         let variable = KeyValue { key: self.name.to_uppercase(), value: "added".into() };
         let adjust = ContainerAdjustment {

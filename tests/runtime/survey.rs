@@ -1,9 +1,12 @@
 //! Containers that came while the plugin was away: what is not started yet is
 //! enforced when it comes back, what runs with too much is reported.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::Trial;
 
+use crate::foreign::Foreign;
 use crate::steps::{ANNOTATION, MERGED, STRICT, app, expect, fresh};
 use crate::support::{Kind, Plugin, Pod};
 use crate::world::{World, trial};
@@ -16,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("survey::created_while_away_is_enforced_before_its_start_on_containerd_2", |world| {
             created(world, Kind::V2)
         }),
+        trial("survey::created_while_the_plugin_registers_is_enforced_before_its_start", on_its_way),
         trial("survey::running_with_too_much_is_reported_once_each", running),
     ]
 }
@@ -69,5 +73,27 @@ fn running(world: &World) -> Result<()> {
     plugin.wait_log(|line| line.contains("VIOLATED"))?;
     let lines = plugin.log().lines().filter(|line| line.contains("VIOLATED")).count();
     ensure!(lines == 1, "{}", plugin.log());
+    Ok(())
+}
+
+/// CreateContainer went on without the plugin, and Synchronize came before the container was one that containerd tells of.
+fn on_its_way(world: &World) -> Result<()> {
+    let daemon = fresh(world, Kind::V1_7)?;
+    // Nobody registers while a plugin is asked.
+    let _slow = Foreign::slow(&daemon, "slow", "10", Duration::from_secs(1))?;
+    let pods = ["way-1", "way-2", "way-3"].map(|name| Pod::new(name).annotation(ANNOTATION, "Strict"));
+    for pod in pods {
+        let pod = daemon.cri().run_pod(&pod)?;
+        let (created, plugin) = std::thread::scope(|scope| {
+            let created = scope.spawn(|| daemon.cri().create(&pod, &app()));
+            std::thread::sleep(Duration::from_millis(300));
+            let plugin = Plugin::start(&daemon, None, &[]);
+            (created.join(), plugin)
+        });
+        let (container, plugin) = (created.map_err(|_| anyhow!("creating panicked"))??, plugin?);
+        daemon.cri().start(&container)?;
+        expect(&daemon, &container, &STRICT).with_context(|| plugin.log())?;
+        plugin.wait_log(|line| line.contains("enforced before its start"))?;
+    }
     Ok(())
 }

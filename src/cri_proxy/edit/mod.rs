@@ -10,7 +10,7 @@ pub(super) mod user;
 use thiserror::Error;
 
 use super::wire::NotAMessage;
-use crate::text;
+use crate::{policy::PolicyError, text};
 
 /// `SupplementalGroupsPolicy`
 const MERGE: u64 = 0;
@@ -44,6 +44,8 @@ pub(super) enum Refused {
          on this node; the kubelet tries again"
     )]
     NotSeen { pod: String, container: String },
+    #[error("strict-groups: pod {pod}, container {container}: {wrong}")]
+    Annotation { pod: String, container: String, wrong: PolicyError },
     #[error(
         "strict-groups: the request is no protobuf message, so its supplementalGroupsPolicy cannot be told"
     )]

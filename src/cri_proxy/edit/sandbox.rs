@@ -3,7 +3,7 @@
 use super::{Refused, is_strict, pod_of};
 use crate::{
     cri_proxy::wire::{self, NotAMessage},
-    policy::ANNOTATION,
+    policy::{self, ANNOTATION},
 };
 
 /// `RunPodSandboxRequest.config.metadata`
@@ -23,7 +23,7 @@ pub(in crate::cri_proxy) fn annotate(request: &[u8]) -> Result<Option<Vec<u8>>, 
         return Ok(None);
     }
     for (key, value) in wire::map(request, ANNOTATIONS)? {
-        if key.starts_with(ANNOTATION) && value != "Strict" {
+        if policy::is_ours(key) && value != "Strict" {
             return Err(Refused::Contradiction { pod, key: key.to_owned(), value: value.to_owned() });
         }
     }
@@ -87,6 +87,8 @@ mod tests {
             );
         }
         assert!(annotate(&request(1, &[(ANNOTATION, "Strict")])).unwrap().is_some());
+        let foreign = format!("{ANNOTATION}.example/x");
+        assert!(annotate(&request(1, &[(&foreign, "Merge")])).unwrap().is_some(), "somebody else's key");
     }
 
     #[test]

@@ -102,6 +102,15 @@ pub(super) fn refusals(world: &World) -> Result<()> {
         &["default/old", "app", "delete the pod"],
     )?;
 
+    // A key that does not exist. It is the plugin that knows, and here the proxy in its place.
+    let wrong =
+        cri.run_pod(&Pod::new("wrong").strict_field().annotation(&format!("{ANNOTATION}/pods"), "Strict"))?;
+    refused(
+        cri.create(&wrong, &app().strict_field()),
+        tonic::Code::InvalidArgument,
+        &["pod default/wrong, container app: ", "/pods"],
+    )?;
+
     node.stop_plugin()?;
     let away = cri.create(&pod, &app().strict_field());
     refused(away, tonic::Code::FailedPrecondition, &["default/web", "cannot be enforced", "plugin"])?;

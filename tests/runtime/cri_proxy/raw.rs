@@ -77,7 +77,9 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let channel = {
             let _inside = runtime.enter();
-            Endpoint::try_from(format!("unix://{}", socket.display()))?.connect_lazy()
+            let endpoint = Endpoint::try_from(format!("unix://{}", socket.display()))?;
+            // As grpc-go, or nearly: errors are headers.
+            endpoint.http2_max_header_list_size(1 << 20).connect_lazy()
         };
         Ok(Self { runtime, channel })
     }

@@ -1,6 +1,7 @@
 //! What the proxy leaves as it is.
 
 use anyhow::{Result, ensure};
+use prost::Message;
 
 use super::{ANNOTATION, SERVICE, app, groups, node::Node, raw, set};
 use crate::{
@@ -136,6 +137,15 @@ pub(super) fn large(world: &World) -> Result<()> {
     direct.sort_unstable();
     through.sort_unstable();
     ensure!(direct == through, "the proxy's list is another one");
+
+    // An error that repeats what it was asked for.
+    let request = v1::ContainerStatusRequest { container_id: "c".repeat(40_000), verbose: false };
+    let error = |socket: &std::path::Path| {
+        raw::Client::new(socket)?.call(&format!("{SERVICE}ContainerStatus"), &request.encode_to_vec())
+    };
+    let (direct, through) = (error(&node.containerd.socket())?, error(&proxy.socket)?);
+    ensure!(direct.as_ref().is_err_and(|(_, text)| text.len() > 40_000), "no long error: {direct:?}");
+    ensure!(direct == through, "{:?} instead of a long error", through.map_err(|(code, _)| code));
     cri.remove_all_pods()?;
     Ok(())
 }
