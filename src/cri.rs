@@ -59,6 +59,9 @@ pub enum CallError {
     },
 }
 
+/// The key in the verbose part of a status that came through the CRI proxy, whatever its value.
+pub(crate) const PROXY: &str = "strict-groups-cri-proxy";
+
 /// Whether a runtime with this status enforces the pod's field `supplementalGroupsPolicy` itself.
 pub(crate) fn has_strict(status: &v1::StatusResponse) -> bool {
     status.features.as_ref().is_some_and(|features| features.supplemental_groups_policy)

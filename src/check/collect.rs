@@ -13,11 +13,11 @@ use tokio::{net::UnixStream, time::timeout};
 use super::{
     containerd, crio,
     facts::{Cgroups, Facts, Gate, Handler, Hook, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime},
-    program,
+    program, started,
 };
 use crate::{
     config::{self, Config, Ungated},
-    cri::{Cri, has_strict},
+    cri::{Cri, PROXY, has_strict},
     service::{Health, HealthError},
     trust::{self, Kind, Untrusted},
 };
@@ -57,7 +57,16 @@ pub async fn collect(places: &Places) -> Facts {
     let pid = said.as_ref().ok().and_then(|said| said.pid);
     let handlers = match &said {
         Ok(Said { runtime, config: Some(config), .. }) if runtime.name == "containerd" => {
-            containerd::handlers(config, |path| crio::read(&seen_by(pid, Path::new(path))))
+            let started = pid.and_then(started::at);
+            containerd::handlers(config, |path| {
+                let path = seen_by(pid, Path::new(path));
+                if started.is_some_and(|started| started::is_older_than(started, &path)) {
+                    return Err(io::Error::other(
+                        "it was changed after containerd was started, which has the one before",
+                    ));
+                }
+                crio::read(&path)
+            })
         }
         Ok(Said { runtime, .. }) if runtime.name == "containerd" => {
             Err("containerd's status has no configuration".to_owned())
@@ -89,9 +98,11 @@ async fn ask(socket: &Path) -> Result<Said, String> {
     let cri = Cri::new(socket, LIMIT);
     let answers = tokio::try_join!(cri.version(), cri.status(true));
     let (version, mut status) = answers.map_err(|error| error.to_string())?;
-    let runtime =
-        Runtime { name: version.runtime_name, version: version.runtime_version, native: has_strict(&status) };
-    Ok(Said { runtime, config: status.info.remove("config"), pid })
+    // The feature is our own then, and the process another one.
+    let proxied = status.info.contains_key(PROXY);
+    let native = has_strict(&status) && !proxied;
+    let runtime = Runtime { name: version.runtime_name, version: version.runtime_version, native };
+    Ok(Said { runtime, config: status.info.remove("config"), pid: pid.filter(|_| !proxied) })
 }
 
 async fn nri(socket: &Path) -> Nri {

@@ -27,6 +27,8 @@ struct Config {
 #[serde(rename_all = "camelCase")]
 struct Containerd {
     #[serde(default)]
+    default_runtime_name: String,
+    #[serde(default)]
     runtimes: Option<BTreeMap<String, Table>>,
     #[serde(default)]
     default_runtime: Option<Table>,
@@ -58,7 +60,8 @@ pub(super) fn handlers(
 ) -> Result<Vec<Handler>, String> {
     let Config { containerd } = serde_json::from_str(config)
         .map_err(|error| format!("the configuration in containerd's status is not understood: {error}"))?;
-    let Containerd { runtimes, default_runtime, untrusted_workload_runtime } = containerd;
+    let Containerd { default_runtime_name, runtimes, default_runtime, untrusted_workload_runtime } =
+        containerd;
     let more =
         [("default_runtime", default_runtime), ("untrusted_workload_runtime", untrusted_workload_runtime)];
     let more = more.into_iter().filter_map(|(name, table)| Some((name.to_owned(), table?)));
@@ -66,7 +69,7 @@ pub(super) fn handlers(
     // The last two are there also when nobody uses them.
     Ok(handlers
         .filter(|(_, table)| !table.runtime_type.is_empty())
-        .map(|(name, table)| handler(name, table, &read))
+        .map(|(name, table)| Handler { default: name == default_runtime_name, ..handler(name, table, &read) })
         .collect())
 }
 
@@ -87,6 +90,7 @@ fn handler(name: String, table: Table, read: impl Fn(&str) -> io::Result<String>
         options.as_ref().and_then(|options| options.get("BinaryName")).and_then(|name| name.as_str());
     Handler {
         name,
+        default: false,
         without_hooks: (!RUN_HOOKS.contains(&runtime_type.as_str())).then_some(runtime_type),
         gate,
         annotations: annotation_patterns().iter().all(|pattern| annotations.contains(pattern)),
@@ -114,18 +118,21 @@ mod tests {
     #[test]
     fn what_a_handler_has_and_lacks() {
         let [exact, below] = annotation_patterns();
-        let found = look(&json!({ "containerd": { "defaultRuntime": { "runtimeType": "" }, "runtimes": {
+        let found = look(
+            &json!({ "containerd": { "defaultRuntimeName": "kata", "defaultRuntime": { "runtimeType": "" }, "runtimes": {
             "bare": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": null, "options": null },
             "crun": { "runtimeType": "io.containerd.runc.v2", "baseRuntimeSpec": "/other.json", "options": { "BinaryName": "/usr/bin/crun" } },
             "gone": { "runtimeType": "io.containerd.runc.v2", "baseRuntimeSpec": "/gone.json" },
             "kata": { "runtimeType": "io.containerd.kata.v2" },
             "runc": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": [below, "x", exact], "baseRuntimeSpec": "/ours.json" },
-        } } }));
+        } } }),
+        );
         let [bare, crun, gone, kata, runc] = <[Handler; 5]>::try_from(found).unwrap();
         assert_eq!((bare.gate, bare.annotations, bare.program), (Gate::None, false, "runc".to_owned()));
         assert_eq!((crun.gate, crun.program), (Gate::None, "/usr/bin/crun".to_owned()));
         assert!(matches!(gone.gate, Gate::Unreadable(why) if why.contains("/gone.json")));
         assert_eq!(kata.without_hooks.as_deref(), Some("io.containerd.kata.v2"));
+        assert!(kata.default && !runc.default);
         assert_eq!(runc.gate, Gate::Installed { hook: "/sg".into(), config: None });
         assert!(runc.annotations && runc.without_hooks.is_none());
     }

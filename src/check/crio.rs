@@ -39,7 +39,11 @@ pub(super) fn handlers() -> Result<Vec<Handler>, String> {
         .map_err(|error| error.to_string())?;
     let mut gate = Gate::None;
     for folder in &settings.hooks {
-        for path in files(Path::new(folder))? {
+        // CRI-O reads no others there.
+        for path in files(Path::new(folder))?
+            .into_iter()
+            .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        {
             if let Some(found) = read(&path).ok().and_then(|text| hooks::in_hook_file(&text, Runtime::CriO)) {
                 gate = found;
             }
@@ -60,6 +64,7 @@ fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
             let program = if path.is_empty() { name } else { path };
             Handler {
                 name: name.clone(),
+                default: *name == settings.default_runtime,
                 without_hooks: (kind == "vm").then(|| kind.to_owned()),
                 gate: gate.clone(),
                 annotations: true,
@@ -73,6 +78,7 @@ fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
         handlers.push(Handler {
             program: name.clone(),
             name,
+            default: true,
             without_hooks: None,
             gate: gate.clone(),
             annotations: true,

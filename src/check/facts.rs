@@ -65,6 +65,8 @@ pub enum Plugin {
 pub struct Handler {
     /// Its name.
     pub name: String,
+    /// Whether pods without a `RuntimeClass` get it.
+    pub default: bool,
     /// Its type, where that runs no OCI hooks.
     pub without_hooks: Option<String>,
     /// The static gate.

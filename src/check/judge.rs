@@ -151,6 +151,12 @@ fn handlers(handlers: &Result<Vec<Handler>, String>, crio: bool) -> Vec<Finding>
         let name = &handler.name;
         if let Some(kind) = &handler.without_hooks {
             let text = format!("handler {name} ({kind}) runs no OCI hooks: its containers have no gate");
+            if handler.default {
+                let text = format!("{text}, and pods without a RuntimeClass get it");
+                let mend = "make a handler that runs OCI hooks (runc, crun) the runtime's default";
+                found.push(Finding::missing(CHECK, text, mend));
+                continue;
+            }
             found.push(Finding::warning(
                 CHECK,
                 text,

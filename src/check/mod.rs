@@ -11,5 +11,6 @@ mod hooks;
 pub mod judge;
 mod program;
 pub mod report;
+mod started;
 
 pub use collect::{Places, collect};

@@ -139,10 +139,11 @@ impl Connection {
 
     async fn status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
         let response = self.upstream.send(request.map(body::request)).await?;
-        if self.shared.runtime.is_native().await.unwrap_or(true) || self.shared.enforced().is_err() {
+        if self.shared.runtime.is_native().await.unwrap_or(true) {
             return Ok(response.map(body::answer));
         }
-        Ok(edited(response, status::with_feature).await)
+        let enforced = self.shared.enforced().is_ok();
+        Ok(edited(response, |message| status::through_proxy(message, enforced)).await)
     }
 
     async fn container_status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {

@@ -7,7 +7,7 @@ use super::{
     wire,
 };
 use crate::{
-    cri::{Info, has_strict, v1},
+    cri::{Info, PROXY, has_strict, v1},
     fuzzing::presentable,
     policy::{self, ANNOTATION, Policy, Setting},
 };
@@ -99,12 +99,14 @@ fn runtime_status(message: &[u8]) {
     if !is_plain(message, &[&[2]]) {
         return;
     }
-    let (Ok(old), Ok(new)) = (v1::StatusResponse::decode(message), status::with_feature(message)) else {
+    let (Ok(old), Ok(new)) = (v1::StatusResponse::decode(message), status::through_proxy(message, true))
+    else {
         return;
     };
     let mut new = v1::StatusResponse::decode(new.as_slice()).unwrap();
     assert!(has_strict(&new));
     new.features.clone_from(&old.features);
+    new.info.remove(PROXY);
     assert_eq!(new, old);
 }
 

@@ -2,14 +2,14 @@
 
 #![allow(clippy::indexing_slicing, reason = "serde_json gives null for what is not there")]
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Containerd, Kind, Options, Plugin, node_config, plugin::binary, wait_for};
+use crate::support::{Containerd, Kind, Options, Plugin, Proxy, node_config, plugin::binary, wait_for};
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,9 +27,13 @@ struct Checked {
 }
 
 fn check(daemon: &Containerd, output: &str) -> Result<(Option<i32>, String)> {
+    check_at(daemon, &daemon.socket(), output)
+}
+
+fn check_at(daemon: &Containerd, endpoint: &Path, output: &str) -> Result<(Option<i32>, String)> {
     let said = Command::new(binary(daemon.run())?)
         .args(["check", "-o", output, "--runtime-endpoint"])
-        .arg(daemon.socket())
+        .arg(endpoint)
         .arg("--nri-socket")
         .arg(daemon.nri_socket())
         .arg("--health-file")
@@ -43,7 +47,12 @@ fn check(daemon: &Containerd, output: &str) -> Result<(Option<i32>, String)> {
 
 impl Checked {
     fn now(daemon: &Containerd) -> Result<Self> {
-        let (code, text) = check(daemon, "json")?;
+        Self::at(daemon, &daemon.socket())
+    }
+
+    /// With this endpoint for the runtime's.
+    fn at(daemon: &Containerd, endpoint: &Path) -> Result<Self> {
+        let (code, text) = check_at(daemon, endpoint, "json")?;
         let report: Value = serde_json::from_str(&text)?;
         let schema: Value = serde_json::from_str(include_str!("../../docs/check.schema.json"))?;
         let schema = jsonschema::validator_for(&schema).context("the schema")?;
@@ -120,6 +129,19 @@ fn steps(world: &World) -> Result<()> {
     ensure!(audit.states().get("configuration") == Some(&"Warning"), "{:#}", audit.report);
     std::fs::write(&node, "")?;
 
+    // What containerd was not started with is not in effect.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for file in std::fs::read_dir(node_config::folder(&daemon))? {
+        let path = file?.path();
+        std::fs::write(&path, std::fs::read(&path)?)?;
+    }
+    let stale = Checked::now(&daemon)?.is("NotEnforced", 1, &["static-gate"])?;
+    ensure!(stale.report.to_string().contains("changed after containerd was started"), "{:#}", stale.report);
+    daemon.restart(Signal::SIGTERM)?;
+    plugin.wait_registered(2)?;
+    let again = || Checked::now(&daemon).ok().filter(|checked| checked.code == Some(0));
+    wait_for(std::time::Duration::from_secs(20), again).context("not enforced after the restart")?;
+
     plugin.stop(Signal::SIGTERM)?;
     Checked::now(&daemon)?.is("NotEnforced", 1, &["plugin"])?;
 
@@ -127,6 +149,11 @@ fn steps(world: &World) -> Result<()> {
     let plain = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default().nri())?;
     let _plugin = start_plugin(&plain)?;
     Checked::now(&plain)?.is("NotEnforced", 1, &["static-gate"])?;
+    // The proxy says that it has the feature, and the node is none the safer.
+    let proxy = Proxy::start(&plain, &plain.dir().join("health"), &plain.dir().join("proxy.sock"))?;
+    ensure!(proxy.cri.features()?.is_some_and(|features| features.supplemental_groups_policy), "not there");
+    Checked::at(&plain, &plain.dir().join("proxy.sock"))?.is("NotEnforced", 1, &["static-gate"])?;
+    drop(proxy);
     plain.stop()?;
     daemon.stop()
 }

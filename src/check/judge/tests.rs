@@ -11,6 +11,7 @@ const OWN: &str = "0.1.0";
 fn handler(name: &str) -> Handler {
     Handler {
         name: name.to_owned(),
+        default: false,
         without_hooks: None,
         gate: Gate::Installed { hook: "/usr/bin/strict-groups".into(), config: None },
         annotations: true,
@@ -138,7 +139,9 @@ fn the_static_gate_has_to_be_at_every_handler_with_hooks() {
         gate: Gate::None,
         ..handler("kata")
     };
-    warning(&with(Ok(vec![handler("runc"), kata])), "static-gate");
+    warning(&with(Ok(vec![handler("runc"), kata.clone()])), "static-gate");
+    let default = Handler { default: true, ..kata };
+    missing(&with(Ok(vec![handler("runc"), default])), "static-gate");
 }
 
 #[test]

@@ -1,15 +1,28 @@
 //! `Status`: says that the feature is there.
 
-use crate::cri_proxy::wire::{self, NotAMessage};
+use crate::{
+    cri::PROXY,
+    cri_proxy::wire::{self, NotAMessage},
+};
 
+/// `StatusResponse.info`, there in a verbose one
+const INFO: u32 = 2;
 /// `StatusResponse.features`
 const FEATURES: u32 = 4;
 /// `RuntimeFeatures.supplemental_groups_policy`
 const POLICY: u32 = 1;
 
-/// The response with the feature.
-pub(in crate::cri_proxy) fn with_feature(response: &[u8]) -> Result<Vec<u8>, NotAMessage> {
-    wire::append(response, &[FEATURES], &wire::number_field(POLICY, 1))
+/// The response with the feature, if it is `enforced`. The verbose part says that it came through here.
+pub(in crate::cri_proxy) fn through_proxy(response: &[u8], enforced: bool) -> Result<Vec<u8>, NotAMessage> {
+    let mut new = response.to_vec();
+    if enforced {
+        new = wire::append(&new, &[FEATURES], &wire::number_field(POLICY, 1))?;
+    }
+    if !wire::map(response, &[INFO])?.is_empty() {
+        let entry = [wire::bytes_field(1, PROXY.as_bytes()), wire::bytes_field(2, b"{}")].concat();
+        new.extend(wire::bytes_field(INFO, &entry));
+    }
+    Ok(new)
 }
 
 #[cfg(test)]
@@ -25,9 +38,21 @@ mod tests {
     fn the_feature_joins_others() {
         let old = [bytes_field(1, b""), bytes_field(FEATURES, &number_field(2, 1))].concat();
         assert!(!has_feature(&old));
-        let new = with_feature(&old).unwrap();
+        let new = through_proxy(&old, true).unwrap();
         assert!(has_feature(&new));
         assert_eq!(wire::number(&new, &[FEATURES, 2]), Ok(1));
-        assert!(has_feature(&with_feature(&[]).unwrap()));
+        assert!(has_feature(&through_proxy(&[], true).unwrap()));
+        assert_eq!(through_proxy(&old, false), Ok(old));
+    }
+
+    #[test]
+    fn a_verbose_one_says_where_it_came_through() {
+        let entry = [bytes_field(1, b"config"), bytes_field(2, b"{}")].concat();
+        let old = bytes_field(INFO, &entry);
+        for enforced in [false, true] {
+            let new = through_proxy(&old, enforced).unwrap();
+            assert_eq!(wire::map(&new, &[INFO]).unwrap(), [("config", "{}"), (PROXY, "{}")]);
+            assert_eq!(has_feature(&new), enforced);
+        }
     }
 }
