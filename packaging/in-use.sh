@@ -25,9 +25,9 @@ for file in /opt/nri/plugins/*-strict-groups; do
   [ -e "$file" ] && found="$found $file"
 done
 
-# systemd starts it when somebody connects, so whoever did is somewhere else.
+# It runs where somebody turned it on, for a kubelet whose configuration may be elsewhere.
 if [ -d /run/systemd/system ] && systemctl --quiet is-active strict-groups-cri-proxy.service; then
-  found="$found strict-groups-cri-proxy.service"
+  found="$found strict-groups-cri-proxy.service(active)"
 fi
 
 [ -n "$found" ] || exit 0

@@ -77,6 +77,7 @@ stop_plugin() {
 config=/etc/strict-groups/config.toml
 unit=/usr/lib/systemd/system/strict-groups.service
 crio=/etc/crio/crio.conf.d/99-strict-groups.conf
+kubelet=/var/lib/kubelet/config.yaml
 export DEBIAN_FRONTEND=noninteractive
 
 deb() {
@@ -109,6 +110,14 @@ deb() {
   refused "$crio" dpkg -P strict-groups
   works
   within dpkg -i --force-confdef --force-confold /packages/strict-groups.deb >/dev/null || die 'the upgrade is refused as well'
+  rm "$root$crio"
+
+  step 'deb: not removed while the kubelet is pointed at the CRI proxy'
+  mkdir -p "$root${kubelet%/*}"
+  printf 'containerRuntimeEndpoint: unix:///run/strict-groups-cri/cri.sock\n' >"$root$kubelet"
+  refused "$kubelet" dpkg -r strict-groups
+  works
+  rm "$root$kubelet"
 
   step 'deb: remove and purge'
   printf '# runtime_path = "/usr/bin/strict-groups-runtime"\n' >"$root$crio"

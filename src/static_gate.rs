@@ -107,8 +107,8 @@ pub enum StaticCause {
     /// Nobody filtered the groups.
     #[error(
         "supplementalGroupsPolicy Strict is asked for, but the strict-groups plugin did not see this container \
-         (it was not running, or not registered with the runtime); see to the plugin on this node; the kubelet \
-         tries again, unless restartPolicy is Never"
+         (it was not running, not registered with the runtime, or has not read the configuration again); see to the \
+         plugin on this node; the kubelet tries again, unless restartPolicy is Never"
     )]
     NotSeen,
     /// A rule of the node's configuration decides by the pod's labels, which are not in config.json.

@@ -25,12 +25,16 @@ ordering() {
 
 # A higher version: the plugin is a new process, what runs goes on.
 upgrade() {
-  local before id
+  local before proxy id
   before=$(property MainPID)
+  systemctl start strict-groups-cri-proxy
+  proxy=$(systemctl show -P MainPID strict-groups-cri-proxy)
   id=$(cri keep upgrade-keep --policy Strict | tail -n 1)
   dpkg -i /mnt/vm/packages/upgrade/*.deb
   [[ $(dpkg-query -W -f '${Version}' strict-groups) == *+vm1 ]]
   [[ $(property MainPID) != "$before" ]]
+  [[ $(systemctl show -P MainPID strict-groups-cri-proxy) != "$proxy" ]]
+  systemctl is-active strict-groups-cri-proxy
   within 60 registered
   [[ $(cri exec "$id") == "$STRICT" ]]
   strict upgrade-strict
@@ -38,9 +42,13 @@ upgrade() {
   cri clear
 }
 
-# It does not go while containerd is told to run it.
+# It does not go while containerd is told to run it, nor while the CRI proxy runs.
 in_use() {
-  if dpkg --remove strict-groups; then die 'it was removed'; fi
+  if dpkg --remove strict-groups 2>/tmp/in-use; then die 'it was removed'; fi
+  grep -F 'strict-groups-cri-proxy.service(active)' /tmp/in-use
+  systemctl stop strict-groups-cri-proxy.socket strict-groups-cri-proxy.service
+  if dpkg --remove strict-groups 2>/tmp/in-use; then die 'it was removed'; fi
+  if grep -F '(active)' /tmp/in-use; then die 'the proxy is said to run'; fi
   # dpkg stops nothing before it asks.
   within 60 registered
   strict in-use-strict
