@@ -42,7 +42,7 @@ pub(super) struct Create<'a> {
     pub(super) id: &'a str,
     /// `--bundle`; none: the working directory.
     pub(super) bundle: Option<&'a Path>,
-    /// crun's `--config`: the file's name in the bundle, or its path.
+    /// crun's `--config`: the spec's path.
     pub(super) config: Option<&'a Path>,
 }
 

@@ -36,10 +36,15 @@ struct SpecFile {
 
 impl SpecFile {
     fn of(create: &Create<'_>) -> Self {
-        let directory = create.bundle.unwrap_or(Path::new("."));
-        let path = directory.join(create.config.unwrap_or(Path::new(bundle::CONFIG)));
+        let bundle = create.bundle.unwrap_or(Path::new("."));
+        let path = match create.config {
+            // crun takes any other name from where it is called, and only this one from the bundle.
+            Some(config) if config != Path::new(bundle::CONFIG) => config.to_owned(),
+            _ => bundle.join(bundle::CONFIG),
+        };
         let name = path.file_name().map_or_else(PathBuf::new, PathBuf::from);
-        Self { directory: path.parent().map_or_else(|| PathBuf::from("."), Path::to_owned), name }
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        Self { directory: directory.unwrap_or(Path::new(".")).to_owned(), name }
     }
 
     fn path(&self) -> PathBuf {

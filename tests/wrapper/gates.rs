@@ -1,14 +1,15 @@
 //! What the wrapper makes of a container's gate, and of a container that has none.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
 use strict_groups::gate::State;
 
 use crate::bundle::{ANNOTATION, Bundle, GROUP, MERGED, PASSWD, STRICT, gate, gates};
-use crate::command::{Real, Wrapper};
+use crate::command::{Real, Wrapper, finish};
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("gates::a_sandbox_is_left_alone", sandbox),
         trial("gates::a_container_of_no_pod", no_pod),
         trial("gates::restore_is_prepared_too", restore),
+        trial("gates::another_config_is_taken_from_where_crun_takes_it", other_config),
     ]
 }
 
@@ -210,5 +212,23 @@ fn restore(world: &World) -> Result<()> {
     let bundle = Bundle::new(world)?.by_crio()?.pending(world)?;
     let output = wrapper.output(&["restore", "--bundle", bundle.dir(), &bundle.id])?;
     ensure!(!output.status.success() && bundle.gids()? == json!(STRICT), "{output:?}");
+    Ok(())
+}
+
+/// crun looks for it where it is called, not in the bundle.
+fn other_config(world: &World) -> Result<()> {
+    let wrapper = Wrapper::new(world, Real::Crun)?;
+    let bundle = Bundle::new(world)?.by_crio()?.pending(world)?;
+    let (dir, decoy) = (world.folder()?, fs::read(bundle.config())?);
+    fs::rename(bundle.config(), dir.join("other.json"))?;
+    fs::write(Path::new(bundle.dir()).join("other.json"), &decoy)?;
+    let mut command = wrapper.command(&["create", "--bundle", bundle.dir(), "-f", "other.json", &bundle.id]);
+    let output = finish(command.current_dir(&dir), &wrapper.dir)?;
+    // The gate knows the bundle's own file only, which is not there.
+    ensure!(!output.status.success(), "{output:?}");
+    let spec: Value = serde_json::from_slice(&fs::read(dir.join("other.json"))?)?;
+    wrapper.output(&["delete", "--force", &bundle.id])?;
+    ensure!(spec["process"]["user"]["additionalGids"] == json!(STRICT), "{spec}");
+    ensure!(fs::read(Path::new(bundle.dir()).join("other.json"))? == decoy, "the other one was changed");
     Ok(())
 }
