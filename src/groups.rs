@@ -96,8 +96,8 @@ pub fn alias(group_file: &[u8], gids: &[u32]) -> Option<Alias> {
         let mut fields = membership::fields(line);
         let written = str::from_utf8(fields.next()?).ok()?;
         let name: u32 = written.parse().ok()?;
-        // As text: `+4000` and `04000` are other names.
-        if written.starts_with('+') || (written.len() > 1 && written.starts_with('0')) {
+        // It is compared as text: `+4000` and `04000` are other names.
+        if name.to_string() != written {
             return None;
         }
         let gid = membership::number(fields.nth(1).unwrap_or_default());

@@ -216,8 +216,8 @@ where
 
     for (key, value) in annotations {
         let key = key.as_ref();
-        let Some(rest) = key.strip_prefix(ANNOTATION) else { continue };
-        match read(key, rest, value.as_ref(), container) {
+        let Some(form) = form(key) else { continue };
+        match read(key, form, value.as_ref(), container) {
             Ok(None) => {}
             Ok(Some(decision)) => {
                 if found.is_none_or(|(best, _)| best.source < decision.source) {
@@ -279,20 +279,17 @@ pub fn with_spec(
     }
 }
 
-/// Whether an annotation's key is one of ours, or pretends to be: the key itself, or a form of it behind a slash. A longer
-/// key that only begins with the same letters belongs to somebody else.
+/// What follows [`ANNOTATION`] in a key of ours: nothing, or a form behind a slash, which need not be one that exists.
+/// None: a longer key that only begins with the same letters, or another one, belongs to somebody else.
 #[must_use]
-pub fn is_ours(key: &str) -> bool {
-    key.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+pub fn form(key: &str) -> Option<&str> {
+    key.strip_prefix(ANNOTATION).filter(|form| form.is_empty() || form.starts_with('/'))
 }
 
-/// Reads one annotation; `rest` is what follows [`ANNOTATION`] in its key. None: not ours, or
-/// another container's.
-fn read(key: &str, rest: &str, value: &str, container: &str) -> Result<Option<Decision>, PolicyError> {
-    let source = match rest.strip_prefix('/') {
-        None if rest.is_empty() => Source::Annotation,
-        // A longer key that only begins with the same letters belongs to somebody else.
-        None => return Ok(None),
+/// Reads one annotation; `form` is that of its key. None: it is for another container.
+fn read(key: &str, form: &str, value: &str, container: &str) -> Result<Option<Decision>, PolicyError> {
+    let source = match form.strip_prefix('/') {
+        None => Source::Annotation,
         Some("pod") => Source::PodAnnotation,
         Some(form) => match form.strip_prefix("container.") {
             None | Some("") => return Err(PolicyError::UnknownKey { key: key.to_owned() }),

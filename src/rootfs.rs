@@ -24,6 +24,12 @@ pub(crate) const GROUP_FILE: &str = "etc/group";
 /// Where the users are.
 pub(crate) const PASSWD_FILE: &str = "etc/passwd";
 
+/// How many links are followed, as by the kernel.
+const MOST_LINKS: usize = 40;
+
+/// One name on a path, looked at and not followed.
+const STEP: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
 /// The largest file that is read: more than any real `/etc/group`.
 const LARGEST: u64 = 10 * 1024 * 1024;
 
@@ -71,8 +77,17 @@ pub(crate) fn read(root: impl AsFd, path: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// How many links are followed, as by the kernel.
-const MOST_LINKS: usize = 40;
+/// The same as an engine finds it that follows links by itself; empty where there is no such file.
+///
+/// # Errors
+/// As [`read`]; or it is behind a link that leads somewhere for some, and nowhere for others.
+pub(crate) fn read_as_engines(root: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
+    match read(&root, path)? {
+        Some(content) => Ok(content),
+        None if is_missing(&root, path)? => Ok(Vec::new()),
+        None => Err(io::Error::other("a symbolic link that does not lead to the same place for everybody")),
+    }
+}
 
 /// Whether nothing is at `path` below `root`, whoever looks. Engines that follow links by themselves take a name that
 /// is not there, or no directory, for a plain one: for them `none/..` and `file/.` lead somewhere. So a link that has
@@ -80,7 +95,7 @@ const MOST_LINKS: usize = 40;
 ///
 /// # Errors
 /// It cannot be told.
-pub(crate) fn is_missing(root: impl AsFd, path: &str) -> io::Result<bool> {
+fn is_missing(root: impl AsFd, path: &str) -> io::Result<bool> {
     let mut names: VecDeque<Vec<u8>> = path.split('/').map(|name| name.as_bytes().to_vec()).collect();
     let mut directory = openat(root.as_fd(), ".", STEP, Mode::empty())?;
     let mut links = 0;
@@ -113,9 +128,6 @@ pub(crate) fn is_missing(root: impl AsFd, path: &str) -> io::Result<bool> {
     }
     Ok(false)
 }
-
-/// One name on a path, looked at and not followed.
-const STEP: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 fn is_link(file: impl AsFd) -> nix::Result<bool> {
     Ok(SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)

@@ -69,11 +69,11 @@ pub(super) fn handlers(
     // The last two are there also when nobody uses them.
     Ok(handlers
         .filter(|(_, table)| !table.runtime_type.is_empty())
-        .map(|(name, table)| Handler { default: name == default_runtime_name, ..handler(name, table, &read) })
+        .map(|(name, table)| handler(name == default_runtime_name, name, table, &read))
         .collect())
 }
 
-fn handler(name: String, table: Table, read: impl Fn(&str) -> io::Result<String>) -> Handler {
+fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io::Result<String>) -> Handler {
     let Table { runtime_type, annotations, base_runtime_spec: spec, options } = table;
     let gate = match spec.as_str() {
         "" => Gate::None,
@@ -90,7 +90,7 @@ fn handler(name: String, table: Table, read: impl Fn(&str) -> io::Result<String>
         options.as_ref().and_then(|options| options.get("BinaryName")).and_then(|name| name.as_str());
     Handler {
         name,
-        default: false,
+        default,
         without_hooks: (!RUN_HOOKS.contains(&runtime_type.as_str())).then_some(runtime_type),
         gate,
         annotations: annotation_patterns().iter().all(|pattern| annotations.contains(pattern)),

@@ -163,6 +163,12 @@ pub(super) fn bytes_field(number: u32, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// An entry of a map of strings.
+pub(super) fn entry_field(number: u32, key: &str, value: &str) -> Vec<u8> {
+    let entry = [bytes_field(1, key.as_bytes()), bytes_field(2, value.as_bytes())].concat();
+    bytes_field(number, &entry)
+}
+
 fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     encode_key(number, WireType::LengthDelimited, out);
     encode_varint(bytes.len() as u64, out);
@@ -223,9 +229,7 @@ mod tests {
 
     #[test]
     fn maps_and_repeated_messages() {
-        let entry = |key: &str, value: &str| {
-            bytes_field(7, &[bytes_field(1, key.as_bytes()), bytes_field(2, value.as_bytes())].concat())
-        };
+        let entry = |key: &str, value: &str| entry_field(7, key, value);
         let message = [entry("a", "1"), entry("b", ""), number_field(1, 1)].concat();
         assert_eq!(map(&message, &[7]), Ok(vec![("a", "1"), ("b", "")]));
         let new = replace_each(&message, 7, [None, Some(bytes_field(1, b"c"))]).unwrap();

@@ -3,7 +3,6 @@
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashSet},
-    io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -197,17 +196,7 @@ fn implied(create: &Create<'_>, view: &View, maps: &IdMaps) -> Result<BTreeSet<u
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root: OwnedFd = open(&path, flags, Mode::empty())
         .map_err(|errno| Fault::RootFs { path: path.clone(), source: errno.into() })?;
-    let read = |file| {
-        let content = match rootfs::read(&root, file) {
-            Ok(Some(content)) => Ok(content),
-            Ok(None) if rootfs::is_missing(&root, file).unwrap_or(false) => Ok(Vec::new()),
-            Ok(None) => {
-                Err(io::Error::other("a symbolic link that does not lead to the same place for everybody"))
-            }
-            Err(error) => Err(error),
-        };
-        content.map_err(|source| Fault::Image { file, source })
-    };
+    let read = |file| rootfs::read_as_engines(&root, file).map_err(|source| Fault::Image { file, source });
     let (passwd, group) = (read(rootfs::PASSWD_FILE)?, read(rootfs::GROUP_FILE)?);
     // CRI-O looks users and groups up first, and turns ids of the machine into the container's later.
     let uid = view.user.uid;

@@ -23,14 +23,13 @@ pub(in crate::cri_proxy) fn annotate(request: &[u8]) -> Result<Option<Vec<u8>>, 
         return Ok(None);
     }
     for (key, value) in wire::map(request, ANNOTATIONS)? {
-        if policy::is_ours(key) && value != "Strict" {
+        if policy::form(key).is_some() && value != "Strict" {
             return Err(Refused::Contradiction { pod, key: key.to_owned(), value: value.to_owned() });
         }
     }
     let key = format!("{ANNOTATION}/pod");
-    let entry = [wire::bytes_field(1, key.as_bytes()), wire::bytes_field(2, b"Strict")].concat();
     let [config @ .., annotations] = ANNOTATIONS else { return Err(NotAMessage.into()) };
-    Ok(Some(wire::append(request, config, &wire::bytes_field(*annotations, &entry))?))
+    Ok(Some(wire::append(request, config, &wire::entry_field(*annotations, &key, "Strict"))?))
 }
 
 fn pod_name(request: &[u8]) -> Result<String, NotAMessage> {
@@ -40,13 +39,11 @@ fn pod_name(request: &[u8]) -> Result<String, NotAMessage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cri_proxy::wire::{bytes_field, number_field};
+    use crate::cri_proxy::wire::{bytes_field, entry_field, number_field};
 
     fn request(policy: u64, annotations: &[(&str, &str)]) -> Vec<u8> {
         let metadata = [bytes_field(1, b"web"), bytes_field(2, b"uid"), bytes_field(3, b"default")].concat();
-        let entry = |(key, value): &(&str, &str)| {
-            bytes_field(7, &[bytes_field(1, key.as_bytes()), bytes_field(2, value.as_bytes())].concat())
-        };
+        let entry = |(key, value): &(&str, &str)| entry_field(7, key, value);
         let linux = bytes_field(2, &[number_field(6, 0), number_field(11, policy)].concat());
         let config = [
             bytes_field(1, &metadata),

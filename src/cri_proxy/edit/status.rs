@@ -19,8 +19,7 @@ pub(in crate::cri_proxy) fn through_proxy(response: &[u8], enforced: bool) -> Re
         new = wire::append(&new, &[FEATURES], &wire::number_field(POLICY, 1))?;
     }
     if !wire::map(response, &[INFO])?.is_empty() {
-        let entry = [wire::bytes_field(1, PROXY.as_bytes()), wire::bytes_field(2, b"{}")].concat();
-        new.extend(wire::bytes_field(INFO, &entry));
+        new = wire::append(&new, &[], &wire::entry_field(INFO, PROXY, "{}"))?;
     }
     Ok(new)
 }
@@ -28,7 +27,7 @@ pub(in crate::cri_proxy) fn through_proxy(response: &[u8], enforced: bool) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cri_proxy::wire::{bytes_field, number_field};
+    use crate::cri_proxy::wire::{bytes_field, entry_field, number_field};
 
     fn has_feature(response: &[u8]) -> bool {
         wire::number(response, &[FEATURES, POLICY]) == Ok(1)
@@ -47,8 +46,7 @@ mod tests {
 
     #[test]
     fn a_verbose_one_says_where_it_came_through() {
-        let entry = [bytes_field(1, b"config"), bytes_field(2, b"{}")].concat();
-        let old = bytes_field(INFO, &entry);
+        let old = entry_field(INFO, "config", "{}");
         for enforced in [false, true] {
             let new = through_proxy(&old, enforced).unwrap();
             assert_eq!(wire::map(&new, &[INFO]).unwrap(), [("config", "{}"), (PROXY, "{}")]);

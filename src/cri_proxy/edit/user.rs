@@ -157,7 +157,7 @@ pub(in crate::cri_proxy) fn with_users(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cri_proxy::wire::{bytes_field, number_field};
+    use crate::cri_proxy::wire::{bytes_field, entry_field, number_field};
 
     const REAL: &str = include_str!("../../../tests/fixtures/containerd-1.7.24/container-status-info.json");
 
@@ -167,8 +167,7 @@ mod tests {
     }
 
     fn response(info: &str, status: &[u8]) -> Vec<u8> {
-        let entry = [bytes_field(1, b"info"), bytes_field(2, info.as_bytes())].concat();
-        [bytes_field(STATUS, status), bytes_field(INFO, &entry), bytes_field(90, b"unknown")].concat()
+        [bytes_field(STATUS, status), entry_field(INFO, "info", info), bytes_field(90, b"unknown")].concat()
     }
 
     #[test]
