@@ -33,9 +33,6 @@ const REASON_MAX: usize = 1024;
 /// The longest pod and container name that is shown or carried, in bytes. A namespace has at most
 /// 63, a pod's name 253, a container's 63.
 pub(crate) const NAME_MAX: usize = 320;
-/// How many groups an error names.
-const GROUPS_SHOWN: usize = 8;
-
 /// The decision that one container is Strict, and how far it got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
@@ -50,10 +47,10 @@ pub struct Gate {
 /// How far the enforcement of a decision got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Decided, not enforced yet. Such a container must not start.
+    /// Decided, and nothing was removed yet. Such a container may start only if its groups are among the declared ones.
     Pending {
-        /// The supplementary groups that the pod declares, for who resolves it; None: not known
-        /// here, which is not the same as none at all.
+        /// The supplementary groups that the pod declares; None: not known here, which is not the same as none at
+        /// all. They only ever let a container pass: who removes groups goes by the container's own record.
         declared: Option<Vec<u32>>,
     },
     /// Enforced: the spec was filtered.
@@ -167,14 +164,12 @@ impl fmt::Display for Cause {
                 text::one_line(reason, REASON_MAX)
             ),
             Self::NotAllowed { groups } => {
-                f.write_str("something on the node gave the process groups that Strict does not allow (")?;
-                for (n, group) in groups.iter().take(GROUPS_SHOWN).enumerate() {
-                    write!(f, "{}{group}", if n == 0 { "" } else { ", " })?;
-                }
-                if groups.len() > GROUPS_SHOWN {
-                    write!(f, " and {} more", groups.len() - GROUPS_SHOWN)?;
-                }
-                f.write_str("); find the plugin or runtime that changes process.user, then delete the pod to try again")
+                write!(
+                    f,
+                    "something on the node gave the process groups that Strict does not allow ({}); find the plugin or \
+                     runtime that changes process.user, then delete the pod to try again",
+                    groups::shown(groups)
+                )
             }
             Self::Alias(Alias { name, gid }) => write!(
                 f,
@@ -224,24 +219,21 @@ impl Gate {
     /// Checks the user of the container's first process against the decision.
     ///
     /// # Errors
-    /// Unless the gate is resolved and allows the primary group and all supplementary groups.
+    /// Unless the gate is resolved and allows the primary group and all supplementary groups, or is pending and knows
+    /// that nothing has to be removed.
     pub fn verify(&self, user: &ProcessUser) -> Result<(), Refusal> {
         match &self.state {
+            State::Pending { declared: Some(declared) }
+                if groups::excess(user.additional_gids.iter().copied(), with(user.gid, declared))
+                    .is_empty() =>
+            {
+                Ok(())
+            }
             State::Pending { .. } => Err(self.refusal(Cause::NeverEnforced)),
             State::Refused { reason } => Err(self.refusal(Cause::Failed { reason: reason.clone() })),
-            State::Resolved { groups, .. } => {
-                let made: Vec<u32> = [user.gid].iter().chain(&user.additional_gids).copied().collect();
-                // Sorted: both lists may be as long as the kernel allows.
-                let mut allowed = groups.clone();
-                allowed.sort_unstable();
-                let mut not_allowed = made;
-                not_allowed.retain(|gid| allowed.binary_search(gid).is_err());
-                if not_allowed.is_empty() {
-                    return Ok(());
-                }
-                not_allowed.sort_unstable();
-                not_allowed.dedup();
-                Err(self.refusal(Cause::NotAllowed { groups: not_allowed }))
+            State::Resolved { groups: allowed, .. } => {
+                let groups = groups::excess(with(user.gid, &user.additional_gids), allowed.iter().copied());
+                if groups.is_empty() { Ok(()) } else { Err(self.refusal(Cause::NotAllowed { groups })) }
             }
         }
     }
@@ -273,6 +265,10 @@ impl Gate {
     fn refusal(&self, cause: Cause) -> Refusal {
         Refusal { pod: self.pod.clone(), container: self.container.clone(), cause }
     }
+}
+
+fn with(gid: u32, groups: &[u32]) -> impl Iterator<Item = u32> + '_ {
+    groups.iter().copied().chain([gid])
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The filter itself, and the names of groups for log lines.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt::Write as _,
+};
 
 use crate::{membership, text};
 
@@ -41,6 +44,25 @@ pub fn strict(gid: u32, made: &[u32], declared: &[u32]) -> Filtered {
         filtered.kept.insert(0, gid);
     }
     filtered
+}
+
+/// The groups of `held` that are not `allowed`: each once, in ascending order.
+#[must_use]
+pub fn excess(held: impl IntoIterator<Item = u32>, allowed: impl IntoIterator<Item = u32>) -> Vec<u32> {
+    let allowed: HashSet<u32> = allowed.into_iter().collect();
+    let excess: BTreeSet<u32> = held.into_iter().filter(|group| !allowed.contains(group)).collect();
+    excess.into_iter().collect()
+}
+
+/// The groups in a message: the first eight, and how many more there are.
+pub(crate) fn shown(gids: &[u32]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = gids.iter().take(SHOWN).map(u32::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(more) = gids.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, " and {more} more");
+    }
+    text
 }
 
 /// Looks up the names of `gids` in the content of an image's `/etc/group`.

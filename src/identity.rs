@@ -25,10 +25,22 @@ const LARGEST: u64 = 1024 * 1024;
 pub struct Identity {
     /// Effective user id.
     pub uid: u32,
-    /// Effective group id.
-    pub gid: u32,
+    /// Real, effective, saved and file system group id.
+    pub gids: [u32; 4],
     /// Supplementary group ids, in the kernel's (ascending host) order.
     pub groups: Vec<u32>,
+    /// The host ids among all of these groups that the process's user namespace has no id for. They stand unchanged in
+    /// the other fields, where they can look like an id of the container.
+    pub unmapped: Vec<u32>,
+}
+
+impl Identity {
+    /// Effective group id.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        let [_, effective, _, _] = self.gids;
+        effective
+    }
 }
 
 /// Why a process's identity could not be told.
@@ -90,16 +102,18 @@ pub fn with_status(pid: u32) -> Result<(Identity, String), IdentityError> {
     let status = read("status")?;
     let uid_map = IdMap::parse(&read("uid_map")?).ok_or(unknown(pid, "uid_map", "mapping"))?;
     let gid_map = IdMap::parse(&read("gid_map")?).ok_or(unknown(pid, "gid_map", "mapping"))?;
-    let identity = Identity {
-        uid: uid_map.inside(effective(&status, "Uid:").ok_or(unknown(pid, "status", "Uid line"))?),
-        gid: gid_map.inside(effective(&status, "Gid:").ok_or(unknown(pid, "status", "Gid line"))?),
-        groups: numbers(&status, "Groups:")
-            .ok_or(unknown(pid, "status", "Groups line"))?
-            .into_iter()
-            .map(|host| gid_map.inside(host))
-            .collect(),
+    let [_, uid, _, _] = four(&status, "Uid:").ok_or(unknown(pid, "status", "Uid line"))?;
+    let gids = four(&status, "Gid:").ok_or(unknown(pid, "status", "Gid line"))?;
+    let groups = numbers(&status, "Groups:").ok_or(unknown(pid, "status", "Groups line"))?;
+    let mut unmapped = Vec::new();
+    let mut inside = |host: u32| {
+        gid_map.inside(host).unwrap_or_else(|| {
+            unmapped.push(host);
+            host
+        })
     };
-    Ok((identity, status))
+    let (gids, groups) = (gids.map(&mut inside), groups.into_iter().map(&mut inside).collect());
+    Ok((Identity { uid: uid_map.inside(uid).unwrap_or(uid), gids, groups, unmapped }, status))
 }
 
 /// A `uid_map` or `gid_map` as read from outside: ranges of inside id, host id
@@ -121,22 +135,18 @@ impl IdMap {
             .map(Self)
     }
 
-    /// The id inside; an id that is not mapped stays as it is, so that it
-    /// shows up as one that nobody allowed.
-    fn inside(&self, host: u32) -> u32 {
-        self.0
-            .iter()
-            .find_map(|&(inside, start, length)| {
-                let offset = host.checked_sub(start).filter(|offset| *offset < length)?;
-                inside.checked_add(offset)
-            })
-            .unwrap_or(host)
+    /// The id inside; None: it is not mapped.
+    fn inside(&self, host: u32) -> Option<u32> {
+        self.0.iter().find_map(|&(inside, start, length)| {
+            let offset = host.checked_sub(start).filter(|offset| *offset < length)?;
+            inside.checked_add(offset)
+        })
     }
 }
 
-/// The second of the four ids in a `Uid:` or `Gid:` line, the effective one.
-fn effective(status: &str, key: &str) -> Option<u32> {
-    numbers(status, key)?.get(1).copied()
+/// The ids of a `Uid:` or `Gid:` line: real, effective, saved, file system.
+fn four(status: &str, key: &str) -> Option<[u32; 4]> {
+    numbers(status, key)?.try_into().ok()
 }
 
 fn numbers(status: &str, key: &str) -> Option<Vec<u32>> {
@@ -171,7 +181,7 @@ mod tests {
     fn our_own_identity_is_what_the_kernel_says() {
         let own = of_process(std::process::id()).unwrap();
         assert_eq!(own.uid, nix::unistd::geteuid().as_raw());
-        assert_eq!(own.gid, nix::unistd::getegid().as_raw());
+        assert_eq!(own.gid(), nix::unistd::getegid().as_raw());
         let mut groups: Vec<u32> =
             nix::unistd::getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
         groups.sort_unstable();
@@ -190,13 +200,14 @@ mod tests {
     fn host_ids_are_translated_to_the_containers_own() {
         let map =
             IdMap::parse("         0     100000      65536\n     70000     500000          1\n").unwrap();
-        assert_eq!(map.inside(103_000), 3000);
-        assert_eq!(map.inside(100_000), 0);
-        assert_eq!(map.inside(165_535), 65535);
-        assert_eq!(map.inside(500_000), 70000);
-        assert_eq!(map.inside(165_536), 165_536, "not mapped: stays");
+        assert_eq!(map.inside(103_000), Some(3000));
+        assert_eq!(map.inside(100_000), Some(0));
+        assert_eq!(map.inside(165_535), Some(65535));
+        assert_eq!(map.inside(500_000), Some(70000));
+        assert_eq!(map.inside(165_536), None);
+        assert_eq!(map.inside(3000), None);
         let host = IdMap::parse("         0          0 4294967295\n").unwrap();
-        assert_eq!(host.inside(4_294_967_294), 4_294_967_294);
+        assert_eq!(host.inside(4_294_967_294), Some(4_294_967_294));
     }
 
     #[test]
@@ -207,7 +218,7 @@ mod tests {
         assert_eq!(numbers("Groups:\t1 2 \n", "Groups:"), Some(vec![1, 2]));
         assert_eq!(numbers("Groups:\t1 -2\n", "Groups:"), None);
         assert_eq!(numbers("Name:\tx\n", "Groups:"), None);
-        assert_eq!(effective("Gid:\t1\t2\t3\t4\n", "Gid:"), Some(2));
-        assert_eq!(effective("Gid:\t1\n", "Gid:"), None);
+        assert_eq!(four("Gid:\t1\t2\t3\t4\n", "Gid:"), Some([1, 2, 3, 4]));
+        assert_eq!(four("Gid:\t1\n", "Gid:"), None);
     }
 }

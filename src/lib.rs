@@ -38,6 +38,7 @@ mod rootfs;
 pub mod runtime;
 pub mod service;
 pub mod spec;
+pub mod start_check;
 pub mod static_gate;
 mod text;
 #[cfg(test)]

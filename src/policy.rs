@@ -7,9 +7,13 @@
 //! supplemental-groups-policy.noderesource.dev/container.<name>
 //! supplemental-groups-policy.noderesource.dev/pod
 //! supplemental-groups-policy.noderesource.dev
-//! supplementalGroupsPolicy in the pod's spec, where the Kubernetes API is asked ([`with_spec`])
+//! supplementalGroupsPolicy in the pod's spec, where it is known (CRI proxy, Kubernetes API)
 //! the node's configuration: the first rule for this pod, else the default ([`NodePolicy`])
 //! ```
+//!
+//! [`NodePolicy::decide`] is the only place where these are weighed. The annotations that count are those of the
+//! pod's **sandbox**, as of its creation: the kubelet sends the pod's current annotations with each container, so
+//! they change when somebody annotates a running pod.
 //!
 //! The API server allows 63 characters behind the slash of a key, so a container whose name is
 //! longer than 53 characters cannot be named in one; such a pod has to use a whole-pod form.
@@ -25,7 +29,7 @@ use crate::text;
 mod node;
 mod rule;
 
-pub use node::{Applied, Blind, Labels, Mode, NodePolicy};
+pub use node::{Facts, Labels, Mode, NodePolicy};
 pub use rule::{Rule, RuleError};
 
 /// The annotation's key. On its own it speaks for the whole pod.
@@ -83,17 +87,21 @@ impl FromStr for Policy {
 
 /// What decided. Ordered from general to specific: the greatest one wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
-    /// The node's configuration, by a rule or by its default; the pod said nothing.
-    Node,
+pub enum Origin {
+    /// The node's configuration: no rule is for the pod.
+    Default,
+    /// The node's configuration: the rule with this number, from 1.
+    Rule(usize),
     /// `securityContext.supplementalGroupsPolicy` of the pod's spec.
-    PodSpec,
+    PodField,
     /// The bare key.
     Annotation,
     /// The key with `/pod`.
     PodAnnotation,
     /// The key with `/container.<name>`.
     ContainerAnnotation,
+    /// An earlier decision that the container still carries, and that nothing else explains.
+    Creation,
 }
 
 /// The policy of one container, and what decided it.
@@ -102,7 +110,7 @@ pub struct Decision {
     /// The policy to apply.
     pub policy: Policy,
     /// What decided it.
-    pub source: Source,
+    pub origin: Origin,
 }
 
 /// What the node's configuration says for one pod. The default is Merge for a pod that says nothing.
@@ -128,8 +136,8 @@ pub enum PolicyError {
         /// The value, quoted, escaped and cut to 32 bytes.
         shown: String,
     },
-    /// A key that begins like ours and has none of the legal forms. Ignoring it would turn a typing
-    /// error into a silent Merge.
+    /// A key that begins like ours and has none of the legal forms, or differs from one in upper and lower case
+    /// only, which Kubernetes accepts. Ignoring it would turn a typing error into a silent Merge.
     #[error(
         "annotation key {} is not understood; write {ANNOTATION}, {ANNOTATION}/pod or {ANNOTATION}/container.<name>",
         text::quoted(.key, KEY_SHOWN)
@@ -176,6 +184,13 @@ pub enum PolicyError {
          change the spec or ask who runs the node"
     )]
     SpecMergeForbidden,
+    /// A rule of the node's configuration decides by the pod's labels, and they are not known here.
+    #[error(
+        "a rule of this node's configuration decides by the pod's labels, which only the strict-groups plugin knows, \
+         and the plugin did not process this container (it was not running, or has not read the configuration again); \
+         run `strict-groups check` on the node; the kubelet tries again, unless restartPolicy is Never"
+    )]
+    DependsOnLabels,
 }
 
 impl PolicyError {
@@ -187,26 +202,53 @@ impl PolicyError {
             | Self::UnknownKey { key }
             | Self::MergeForbidden { key }
             | Self::Contradiction { key, .. } => Some(key),
-            Self::BadSpec { .. } | Self::SpecMergeForbidden => None,
+            Self::BadSpec { .. } | Self::SpecMergeForbidden | Self::DependsOnLabels => None,
         }
     }
 }
 
-/// Decides the policy of the container named `container`.
+/// Weighs everything that is known against one `setting` of the node, which `origin` made.
+fn decide<'a, A, K, V>(
+    facts: &Facts<'_, A>,
+    setting: Setting,
+    origin: Origin,
+) -> Result<Decision, PolicyError>
+where
+    A: IntoIterator<Item = (&'a K, &'a V)> + Copy,
+    K: AsRef<str> + ?Sized + 'a,
+    V: AsRef<str> + ?Sized + 'a,
+{
+    let annotated = by_annotation(facts.annotations, facts.container)?;
+    let field = facts.field.map(|value| {
+        value
+            .parse()
+            .map_err(|UnknownPolicy| PolicyError::BadSpec { shown: text::quoted(value, VALUE_SHOWN) })
+    });
+    let forbids =
+        |policy| policy == Policy::Merge && setting.policy == Policy::Strict && !setting.pods_may_override;
+    match (annotated, field.transpose()?) {
+        (None, None) => Ok(Decision { policy: setting.policy, origin }),
+        (None, Some(policy)) if forbids(policy) => Err(PolicyError::SpecMergeForbidden),
+        (None, Some(policy)) => Ok(Decision { policy, origin: Origin::PodField }),
+        (Some((decision, key)), Some(spec)) if decision.policy != spec => {
+            Err(PolicyError::Contradiction { key: key.to_owned(), annotation: decision.policy, spec })
+        }
+        (Some((decision, key)), _) if forbids(decision.policy) => {
+            Err(PolicyError::MergeForbidden { key: key.to_owned() })
+        }
+        (Some((decision, _)), _) => Ok(decision),
+    }
+}
+
+/// What the annotations of its pod say of the container named `container`, and the key that says it.
 ///
-/// `annotations` are all annotations of its pod, in any order (a `&HashMap<String, String>` will
-/// do). Every key that speaks for this container is checked, also one that a more specific key
-/// overrules; the keys of other containers are not looked at. `node` is what the configuration says
-/// for this pod, see [`NodePolicy`].
-///
-/// # Errors
-/// Says which annotation is wrong and what to write instead. Of several wrong ones it is always
-/// the one with the smallest key, so that the message is the same at every try.
-pub fn decide<'a, K, V>(
+/// Every key that speaks for this container is checked, also one that a more specific key overrules; the keys of
+/// other containers are not looked at. Of several wrong annotations the one with the smallest key is reported, so that
+/// the message is the same at every try.
+fn by_annotation<'a, K, V>(
     annotations: impl IntoIterator<Item = (&'a K, &'a V)>,
     container: &str,
-    node: &Setting,
-) -> Result<Decision, PolicyError>
+) -> Result<Option<(Decision, &'a str)>, PolicyError>
 where
     K: AsRef<str> + ?Sized + 'a,
     V: AsRef<str> + ?Sized + 'a,
@@ -220,7 +262,7 @@ where
         match read(key, form, value.as_ref(), container) {
             Ok(None) => {}
             Ok(Some(decision)) => {
-                if found.is_none_or(|(best, _)| best.source < decision.source) {
+                if found.is_none_or(|(best, _)| best.origin < decision.origin) {
                     found = Some((decision, key));
                 }
             }
@@ -231,74 +273,39 @@ where
             }
         }
     }
-
-    if let Some(error) = wrong {
-        return Err(error);
-    }
-    let Some((decision, key)) = found else {
-        return Ok(Decision { policy: node.policy, source: Source::Node });
-    };
-    if decision.policy == Policy::Merge && node.policy == Policy::Strict && !node.pods_may_override {
-        return Err(PolicyError::MergeForbidden { key: key.to_owned() });
-    }
-    Ok(decision)
-}
-
-/// Adds to what [`decide`] found for `container` what the pod's spec says: `spec` is the value of
-/// `securityContext.supplementalGroupsPolicy`, None where it says nothing or is not known.
-/// `pods_may_override` as in [`Setting`].
-///
-/// # Errors
-/// The value is not a policy, an annotation that decided says the opposite, or the node does not
-/// allow Merge.
-pub fn with_spec(
-    decision: Decision,
-    spec: Option<&str>,
-    container: &str,
-    pods_may_override: bool,
-) -> Result<Decision, PolicyError> {
-    let Some(value) = spec else { return Ok(decision) };
-    let policy = value
-        .parse()
-        .map_err(|UnknownPolicy| PolicyError::BadSpec { shown: text::quoted(value, VALUE_SHOWN) })?;
-    let key = match decision.source {
-        Source::Node | Source::PodSpec => None,
-        Source::Annotation => Some(ANNOTATION.to_owned()),
-        Source::PodAnnotation => Some(format!("{ANNOTATION}/pod")),
-        Source::ContainerAnnotation => Some(format!("{ANNOTATION}/container.{container}")),
-    };
-    match key {
-        Some(key) if decision.policy != policy => {
-            Err(PolicyError::Contradiction { key, annotation: decision.policy, spec: policy })
-        }
-        Some(_) => Ok(decision),
-        None if policy == Policy::Merge && decision.policy == Policy::Strict && !pods_may_override => {
-            Err(PolicyError::SpecMergeForbidden)
-        }
-        None => Ok(Decision { policy, source: Source::PodSpec }),
+    match wrong {
+        Some(error) => Err(error),
+        None => Ok(found),
     }
 }
 
-/// What follows [`ANNOTATION`] in a key of ours: nothing, or a form behind a slash, which need not be one that exists.
-/// None: a longer key that only begins with the same letters, or another one, belongs to somebody else.
+/// What follows [`ANNOTATION`] in a key of ours, in whatever case it is written: nothing, or a form behind a slash,
+/// which need not be one that exists. None: a longer key that only begins with the same letters, or another one,
+/// belongs to somebody else.
 #[must_use]
 pub fn form(key: &str) -> Option<&str> {
-    key.strip_prefix(ANNOTATION).filter(|form| form.is_empty() || form.starts_with('/'))
+    let (name, form) = key.split_at_checked(ANNOTATION.len())?;
+    (name.eq_ignore_ascii_case(ANNOTATION) && (form.is_empty() || form.starts_with('/'))).then_some(form)
 }
 
 /// Reads one annotation; `form` is that of its key. None: it is for another container.
 fn read(key: &str, form: &str, value: &str, container: &str) -> Result<Option<Decision>, PolicyError> {
-    let source = match form.strip_prefix('/') {
-        None => Source::Annotation,
-        Some("pod") => Source::PodAnnotation,
+    let unknown = || PolicyError::UnknownKey { key: key.to_owned() };
+    if !key.starts_with(ANNOTATION) {
+        return Err(unknown());
+    }
+    let origin = match form.strip_prefix('/') {
+        None => Origin::Annotation,
+        Some("pod") => Origin::PodAnnotation,
         Some(form) => match form.strip_prefix("container.") {
-            None | Some("") => return Err(PolicyError::UnknownKey { key: key.to_owned() }),
-            Some(name) if name == container => Source::ContainerAnnotation,
+            None | Some("") => return Err(unknown()),
+            Some(name) if name == container => Origin::ContainerAnnotation,
+            Some(name) if name.eq_ignore_ascii_case(container) => return Err(unknown()),
             Some(_) => return Ok(None),
         },
     };
     match value.parse() {
-        Ok(policy) => Ok(Some(Decision { policy, source })),
+        Ok(policy) => Ok(Some(Decision { policy, origin })),
         Err(UnknownPolicy) => {
             Err(PolicyError::BadValue { key: key.to_owned(), shown: text::quoted(value, VALUE_SHOWN) })
         }

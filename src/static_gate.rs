@@ -22,7 +22,7 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::gate::{self, PROGRAM, Refusal, args::STATIC};
-use crate::policy::{self, ANNOTATION, Blind, Labels, Policy, PolicyError};
+use crate::policy::{ANNOTATION, Facts, Labels, Policy, PolicyError};
 use crate::spec::{Annotations, View};
 use crate::text;
 
@@ -111,13 +111,6 @@ pub enum StaticCause {
          plugin on this node; the kubelet tries again, unless restartPolicy is Never"
     )]
     NotSeen,
-    /// A rule of the node's configuration decides by the pod's labels, which are not in config.json.
-    #[error(
-        "a rule of this node's configuration decides by the pod's labels, which only the strict-groups plugin knows, \
-         and that did not see this container (it was not running, or has not read the configuration again); see to \
-         the plugin on this node; the kubelet tries again, unless restartPolicy is Never"
-    )]
-    LabelsNotSeen,
     /// The annotations are wrong, or not allowed here.
     #[error(transparent)]
     Policy(PolicyError),
@@ -290,20 +283,18 @@ impl StaticGate {
             }));
         }
         let (node, container) = (config.node_policy(), container.unwrap_or_default());
-        let blind = match self.runtime {
-            Runtime::Containerd | Runtime::CriO => node.decide_blind(annotations, container, namespace),
+        let unlabelled = Labels::new();
+        let (namespace, labels) = match self.runtime {
+            Runtime::Containerd | Runtime::CriO => (namespace, None),
             // It belongs to no pod, so no rule is for it.
-            Runtime::Other => {
-                Blind::Decided(policy::decide(annotations, container, &node.setting("", &Labels::new())))
-            }
+            Runtime::Other => (Some(""), Some(&unlabelled)),
         };
-        match blind {
-            Blind::Decided(Ok(decision)) if decision.policy == Policy::Merge => Ok(()),
-            Blind::Decided(Ok(_)) => Err(refused(StaticCause::NotSeen)),
-            Blind::Decided(Err(error)) => Err(refused(StaticCause::Policy(error))),
+        match node.decide(&Facts { annotations, container, namespace, labels, field: None }) {
+            Ok(decision) if decision.policy == Policy::Merge => Ok(()),
+            Ok(_) => Err(refused(StaticCause::NotSeen)),
             // The plugin knew them, and left the container alone.
-            Blind::HangsOnLabels if view.seen_as_merge => Ok(()),
-            Blind::HangsOnLabels => Err(refused(StaticCause::LabelsNotSeen)),
+            Err(PolicyError::DependsOnLabels) if view.seen_as_merge => Ok(()),
+            Err(error) => Err(refused(StaticCause::Policy(error))),
         }
     }
 }

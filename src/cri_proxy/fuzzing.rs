@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cri::{Info, PROXY, has_strict, v1},
     fuzzing::presentable,
-    policy::{self, ANNOTATION, Policy, Setting},
+    policy::{ANNOTATION, Facts, NodePolicy, Policy},
 };
 
 /// `supplementalGroupsPolicy: Strict`
@@ -53,7 +53,14 @@ fn sandbox(message: &[u8]) {
             assert_eq!(security.supplemental_groups_policy, STRICT, "a decision that nobody asked for");
             let mut new = v1::RunPodSandboxRequest::decode(new.as_slice()).unwrap();
             let annotations = &mut new.config.as_mut().unwrap().annotations;
-            let decision = policy::decide(&*annotations, "app", &Setting::default());
+            let facts = Facts {
+                annotations: &*annotations,
+                container: "app",
+                namespace: None,
+                labels: None,
+                field: None,
+            };
+            let decision = NodePolicy::default().decide(&facts);
             // An unknown key of the pod's own may still make it an error, which the plugin tells.
             assert!(
                 decision.is_ok_and(|decision| decision.policy == Policy::Strict) || has_odd_key(annotations)

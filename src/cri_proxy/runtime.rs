@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::edit::{container::Strict, user::User};
 use crate::{
     cri::{CallError, Cri, Info, v1::ContainerState},
-    policy::{self, Policy, PolicyError, Setting},
+    policy::{Facts, NodePolicy, Policy, PolicyError},
     spec,
 };
 
@@ -83,7 +83,13 @@ impl Runtime {
         strict: &Strict,
     ) -> Result<Result<Policy, PolicyError>, CallError> {
         let annotations = self.cri.annotations(strict.sandbox.clone()).await?;
-        let decision = policy::decide(&annotations, &strict.container, &Setting::default());
+        let decision = NodePolicy::default().decide(&Facts {
+            annotations: &annotations,
+            container: &strict.container,
+            namespace: None,
+            labels: None,
+            field: None,
+        });
         Ok(decision.map(|decision| decision.policy))
     }
 

@@ -3,7 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::presentable;
-use crate::policy::{self, ANNOTATION, Policy, Setting};
+use crate::policy::{ANNOTATION, Facts, NodePolicy, Policy, Setting};
+
+/// The annotations in the opposite order.
+#[derive(Clone, Copy)]
+struct Reversed<'a>(&'a BTreeMap<String, String>);
+
+impl<'a> IntoIterator for Reversed<'a> {
+    type Item = (&'a String, &'a String);
+    type IntoIter = std::iter::Rev<std::collections::btree_map::Iter<'a, String, String>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter().rev()
+    }
+}
 
 /// What the node says, by two bits.
 pub(super) fn node(bits: u8) -> Setting {
@@ -20,6 +33,13 @@ pub(super) fn expected(
     container: &str,
     node: Setting,
 ) -> Result<Policy, ()> {
+    let miscased = |key: &str| {
+        let lower = key.to_ascii_lowercase();
+        let ours = lower == ANNOTATION || lower.starts_with(&format!("{ANNOTATION}/"));
+        let for_container = format!("{ANNOTATION}/container.{container}");
+        ours && (!key.starts_with(ANNOTATION)
+            || (key != for_container && lower == for_container.to_ascii_lowercase()))
+    };
     let ours = |key: &str| annotations.get(key).map(|value| value.parse::<Policy>().map_err(drop));
     let for_pod = format!("{ANNOTATION}/pod");
     let prefix = format!("{ANNOTATION}/container.");
@@ -28,7 +48,7 @@ pub(super) fn expected(
             && **key != for_pod
             && (!key.starts_with(&prefix) || **key == prefix)
     };
-    if annotations.keys().any(|key| unknown(&key)) {
+    if annotations.keys().any(|key| unknown(&key) || miscased(key)) {
         return Err(());
     }
     let for_container = Some(format!("{prefix}{container}")).filter(|key| *key != prefix);
@@ -56,8 +76,15 @@ pub fn annotation(data: &[u8]) {
     }
     let node = node(*bits);
 
-    let result = policy::decide(&annotations, container, &node);
-    assert_eq!(result, policy::decide(annotations.iter().rev(), container, &node));
+    let policy = NodePolicy { default: node, ..NodePolicy::default() };
+    let namespace = Some("default");
+    let result =
+        policy.decide(&Facts { annotations: &annotations, container, namespace, labels: None, field: None });
+    let reversed = Reversed(&annotations);
+    assert_eq!(
+        result,
+        policy.decide(&Facts { annotations: reversed, container, namespace, labels: None, field: None })
+    );
     assert_eq!(
         result.as_ref().map(|decision| decision.policy).map_err(drop),
         expected(&annotations, container, node)

@@ -6,7 +6,7 @@ use super::{numbers, presentable, readers, split};
 use crate::{
     config::Config,
     declared, groups, kubernetes,
-    policy::{Blind, Labels},
+    policy::{Facts, Labels},
 };
 
 /// One answer for every GID, the same as when it is asked for alone, fit for a log line. A group that the file turns
@@ -42,10 +42,17 @@ pub fn config(data: &[u8]) {
             assert!(again == config && config.differences(&again).is_empty());
             let node = config.node_policy();
             for namespace in ["default", "team-a"] {
-                let setting = node.setting(namespace, &Labels::from([("app".to_owned(), "web".to_owned())]));
-                let blind = node.decide_blind(&Labels::new(), "app", Some(namespace));
-                if let Blind::Decided(Ok(decision)) = blind {
-                    assert_eq!(decision.policy, setting.policy);
+                let (empty, labels) = (Labels::new(), Labels::from([("app".to_owned(), "web".to_owned())]));
+                let namespace = Some(namespace);
+                let facts = Facts {
+                    annotations: &empty,
+                    container: "app",
+                    namespace,
+                    labels: Some(&labels),
+                    field: None,
+                };
+                if let Ok(decision) = node.decide(&Facts { labels: None, ..facts }) {
+                    assert_eq!(Ok(decision.policy), node.decide(&facts).map(|decision| decision.policy));
                 }
             }
         }

@@ -168,7 +168,7 @@ impl Item {
             user: process.map(|process| User {
                 linux: LinuxUser {
                     uid: process.identity.uid,
-                    gid: process.identity.gid,
+                    gid: process.identity.gid(),
                     supplemental_groups: process.identity.groups,
                 },
             }),

@@ -107,7 +107,7 @@ fn running(seen: &Seen, made: &Made, wanted: &Wanted) -> Parts {
         let verdict = if lost.is_empty() { Verdict::Merged } else { Verdict::WouldLoseGroups };
         return (verdict, distinct(lost), None);
     }
-    let held = std::iter::once(process.gid).chain(process.groups.iter().copied());
+    let held = std::iter::once(process.gid()).chain(process.groups.iter().copied());
     let beyond = distinct(held.filter(|gid| !allowed.contains(gid)).collect());
     match (beyond.is_empty(), wanted) {
         (true, Wanted::Known { .. }) => (Verdict::Strict, beyond, None),

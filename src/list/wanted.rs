@@ -1,26 +1,9 @@
 //! Which policy a container was meant to have, and who said so. Pure.
 
 use super::seen::{Made, Owner};
-use crate::policy::{self, Applied, Decision, Mode, NodePolicy, Policy, PolicyError, Setting, Source};
+use crate::policy::{Decision, Facts, Mode, NodePolicy, Policy, PolicyError};
 
-/// Who decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// The node's configuration: no rule is for the pod.
-    Default,
-    /// The node's configuration: the rule with this number, from 1.
-    Rule(usize),
-    /// The pod's annotation with the bare key.
-    Annotation,
-    /// The pod's annotation with `/pod`.
-    PodAnnotation,
-    /// The pod's annotation with `/container.<name>`.
-    ContainerAnnotation,
-    /// Decided when it was created, by a configuration of then or a pod's field that is not to be seen here.
-    Creation,
-    /// The pod's own field `supplementalGroupsPolicy`.
-    PodField,
-}
+pub use crate::policy::Origin;
 
 /// The policy of a container that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,30 +25,25 @@ impl Wanted {
     /// Decides as the plugin would, for a container that was `made` already.
     #[must_use]
     pub fn new(node: &NodePolicy, owner: &Owner, container: &str, made: Option<&Made>) -> Self {
-        let Applied { setting: applied, rule } = node.applied(&owner.namespace, &owner.labels);
-        let decide = |setting: &Setting| policy::decide(&owner.annotations, container, setting);
-        let known = |Decision { policy, source }, audit| {
-            let origin = match (source, rule) {
-                (Source::Node, Some(number)) => Origin::Rule(number),
-                (Source::Node, None) => Origin::Default,
-                (Source::PodSpec, _) => Origin::PodField,
-                (Source::Annotation, _) => Origin::Annotation,
-                (Source::PodAnnotation, _) => Origin::PodAnnotation,
-                (Source::ContainerAnnotation, _) => Origin::ContainerAnnotation,
-            };
-            Self::Known { policy, origin, audit }
+        let facts = Facts {
+            annotations: &owner.annotations,
+            container,
+            namespace: Some(&owner.namespace),
+            labels: Some(&owner.labels),
+            field: None,
         };
+        let known = |Decision { policy, origin }, audit| Self::Known { policy, origin, audit };
         let strict = |origin| Self::Known { policy: Policy::Strict, origin, audit: false };
 
         // Whatever is said now: the gate is in its spec.
         let gated = made.is_some_and(|made| !made.spec.gates.is_empty());
         let field = made.is_some_and(|made| made.field_strict && (gated || made.native));
-        match decide(&node.setting(&owner.namespace, &owner.labels)) {
+        match node.decide(&facts) {
             Ok(decision) if decision.policy == Policy::Strict => known(decision, false),
             _ if field => strict(Origin::PodField),
             _ if gated => strict(Origin::Creation),
             Err(error) => Self::Wrong(error),
-            Ok(decision) => match decide(&applied) {
+            Ok(decision) => match node.decide_in(Mode::Enforce, &facts) {
                 Ok(applied) if applied.policy == Policy::Strict => known(applied, node.mode == Mode::Audit),
                 Ok(_) | Err(_) => known(decision, false),
             },

@@ -124,7 +124,10 @@ labels! {
 impl From<&PolicyError> for Refusal {
     fn from(error: &PolicyError) -> Self {
         match error {
-            PolicyError::BadValue { .. } | PolicyError::UnknownKey { .. } => Self::Annotation,
+            PolicyError::BadValue { .. }
+            | PolicyError::UnknownKey { .. }
+            // The plugin knows the labels.
+            | PolicyError::DependsOnLabels => Self::Annotation,
             PolicyError::BadSpec { .. } => Self::Spec,
             PolicyError::MergeForbidden { .. } | PolicyError::SpecMergeForbidden => Self::MergeForbidden,
             PolicyError::Contradiction { .. } => Self::Contradiction,

@@ -16,7 +16,7 @@ use crate::{
     containerd::Containers,
     groups,
     metrics::{Audited, Metrics},
-    policy::{self, Applied},
+    policy::Origin,
 };
 
 /// How many containers are looked at at once; what comes on top waits.
@@ -53,14 +53,15 @@ impl Audit {
 
     /// Logs the one line that every container gets which is not Strict already.
     pub(super) async fn report(&self, settings: &Settings, pod: &Pod, container: &Container, wait: Duration) {
-        let Applied { setting, rule } = settings.node.applied(&pod.namespace, &pod.labels);
-        let (policy, source) = match policy::decide(&pod.annotations, &container.name, &setting) {
-            Ok(decision) if decision.source == policy::Source::Node => {
-                let source =
-                    rule.map_or_else(|| "default_policy".to_owned(), |number| format!("rule {number}"));
+        let (policy, source) = match settings.decide_enforced(pod, container, None) {
+            Ok(decision) => {
+                let source = match decision.origin {
+                    Origin::Default => "default_policy".to_owned(),
+                    Origin::Rule(number) => format!("rule {number}"),
+                    _ => "annotation".to_owned(),
+                };
                 (decision.policy.as_str(), source)
             }
-            Ok(decision) => (decision.policy.as_str(), "annotation".to_owned()),
             Err(_) => ("refused", "annotation".to_owned()),
         };
         let resolver = Resolver::new(self.containers.clone());

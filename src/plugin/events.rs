@@ -104,7 +104,7 @@ impl Plugin for StrictGroups {
             return Ok(if mark { settings.inject_mark() } else { CreateContainerResponse::default() });
         }
         let subject = Subject::new(&pod, &container);
-        debug!(%subject, source = ?decision.source, "strict");
+        debug!(%subject, origin = ?decision.origin, "strict");
         if self.on_containerd() {
             // Asked now, because an error is a readable refusal only here:
             // from post-create on the gate can only say that it was left shut.

@@ -1,12 +1,12 @@
 //! What the plugin was told by the node's configuration, which may be read again.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
     gate::Gate,
     mark,
     nri::api::{ContainerAdjustment, CreateContainerResponse, Hook, Hooks},
-    policy::{self, Blind, Decision, Mode, NodePolicy, Policy, PolicyError},
+    policy::{Decision, Facts, Mode, NodePolicy, Policy, PolicyError},
 };
 
 use super::{Container, Pod};
@@ -20,17 +20,24 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The policy that counts for a container. `spec` is what its pod's spec says, see
-    /// [`policy::with_spec`].
+    /// The policy that counts for a container. `field` is `supplementalGroupsPolicy` of its pod's spec.
     pub(super) fn decide(
         &self,
         pod: &Pod,
         container: &Container,
-        spec: Option<&str>,
+        field: Option<&str>,
     ) -> Result<Decision, PolicyError> {
-        let setting = self.node.setting(&pod.namespace, &pod.labels);
-        let decision = policy::decide(&pod.annotations, &container.name, &setting)?;
-        policy::with_spec(decision, spec, &container.name, setting.pods_may_override)
+        self.node.decide(&facts(pod, container, field))
+    }
+
+    /// The policy that would count in the mode `enforce`.
+    pub(super) fn decide_enforced(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        field: Option<&str>,
+    ) -> Result<Decision, PolicyError> {
+        self.node.decide_in(Mode::Enforce, &facts(pod, container, field))
     }
 
     pub(super) fn is_audit(&self) -> bool {
@@ -40,8 +47,8 @@ impl Settings {
     /// Whether the static gate, which does not see the pod's labels, would stop this container
     /// although its policy is Merge, unless it is told.
     pub(super) fn needs_mark(&self, pod: &Pod, container: &Container) -> bool {
-        let blind = self.node.decide_blind(&pod.annotations, &container.name, Some(&pod.namespace));
-        !matches!(blind, Blind::Decided(Ok(decision)) if decision.policy == Policy::Merge)
+        let blind = self.node.decide(&Facts { labels: None, ..facts(pod, container, None) });
+        !matches!(blind, Ok(decision) if decision.policy == Policy::Merge)
     }
 
     /// The adjustment that makes the OCI runtime run the gate.
@@ -64,5 +71,20 @@ impl Settings {
     /// The hook's path as JSON and protobuf have it.
     pub(super) fn hook_path_text(&self) -> String {
         self.hook_path.to_string_lossy().into_owned()
+    }
+}
+
+/// What the plugin knows when it decides: NRI tells the annotations that the sandbox was created with.
+fn facts<'a>(
+    pod: &'a Pod,
+    container: &'a Container,
+    field: Option<&'a str>,
+) -> Facts<'a, &'a BTreeMap<String, String>> {
+    Facts {
+        annotations: &pod.annotations,
+        container: &container.name,
+        namespace: Some(&pod.namespace),
+        labels: Some(&pod.labels),
+        field,
     }
 }

@@ -148,7 +148,7 @@ impl Survey {
                 return false;
             }
         };
-        let extra = witness::not_allowed(&process, &allowed.groups(process.gid));
+        let extra = witness::not_allowed(&process, &allowed.groups(process.gid()));
         if !extra.is_empty() {
             about!(
                 error,

@@ -62,7 +62,7 @@ impl Witness {
 
 /// The groups of the process that it was not resolved to, its own gid included.
 pub(super) fn not_allowed(process: &Identity, groups: &[u32]) -> Vec<u32> {
-    let mut extra: Vec<u32> = std::iter::once(process.gid)
+    let mut extra: Vec<u32> = std::iter::once(process.gid())
         .chain(process.groups.iter().copied())
         .filter(|gid| !groups.contains(gid))
         .collect();
@@ -109,7 +109,12 @@ mod tests {
 
     #[test]
     fn a_group_that_was_not_allowed_is_seen() {
-        let process = |gid, groups: &[u32]| Identity { uid: 1000, gid, groups: groups.to_vec() };
+        let process = |gid, groups: &[u32]| Identity {
+            uid: 1000,
+            gids: [gid; 4],
+            groups: groups.to_vec(),
+            unmapped: Vec::new(),
+        };
         assert_eq!(not_allowed(&process(3000, &[3000, 4000]), &[3000, 4000]), Vec::<u32>::new());
         assert_eq!(not_allowed(&process(3000, &[3000]), &[3000, 4000]), Vec::<u32>::new());
         assert_eq!(not_allowed(&process(3000, &[3000, 4000, 50000]), &[3000, 4000]), vec![50000]);

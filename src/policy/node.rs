@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::rule::Match;
-use super::{Decision, Policy, PolicyError, Rule, Setting, decide};
+use super::{Decision, Origin, Policy, PolicyError, Rule, Setting, decide};
 
 /// The labels of a pod.
 pub type Labels = BTreeMap<String, String>;
@@ -44,90 +44,83 @@ pub struct NodePolicy {
     pub default: Setting,
 }
 
-/// What the configuration says for one pod, and which part of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied {
-    /// What it says.
-    pub setting: Setting,
-    /// The number of the rule, from 1; None for the default.
-    pub rule: Option<usize>,
-}
-
-/// What can be told of a container whose pod's labels are not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Blind {
-    /// The same as with them.
-    Decided(Result<Decision, PolicyError>),
-    /// It is Merge, or it is not: that hangs on the labels.
-    HangsOnLabels,
+/// What is known of a container when its policy is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a, A> {
+    /// All annotations of its pod's sandbox, as of its creation, in any order: a reference to a map.
+    pub annotations: A,
+    /// The container's name within the pod.
+    pub container: &'a str,
+    /// The pod's namespace; None: not known.
+    pub namespace: Option<&'a str>,
+    /// The pod's labels; None: not known.
+    pub labels: Option<&'a Labels>,
+    /// `supplementalGroupsPolicy` of the pod's spec; None: it says nothing, or is not known.
+    pub field: Option<&'a str>,
 }
 
 impl NodePolicy {
-    /// What the configuration says for this pod, whether it counts or not.
-    #[must_use]
-    pub fn applied(&self, namespace: &str, labels: &Labels) -> Applied {
-        let is_for = |rule: &Rule| rule.matches(Some(namespace), Some(labels)) == Match::Yes;
-        let rules = self.rules.iter().zip(1..);
-        let first =
-            rules.filter(|(rule, _)| is_for(rule)).map(|(rule, number)| (rule.setting(), number)).next();
-        match first {
-            Some((setting, number)) => Applied { setting, rule: Some(number) },
-            None => Applied { setting: self.default, rule: None },
-        }
-    }
-
-    /// What counts for this pod.
-    #[must_use]
-    pub fn setting(&self, namespace: &str, labels: &Labels) -> Setting {
-        match self.mode {
-            Mode::Enforce => self.applied(namespace, labels).setting,
-            Mode::Audit => Setting::default(),
-        }
-    }
-
-    /// Decides like [`decide`] for a container of whose pod nobody knows the labels, nor the
-    /// namespace if that is None. `annotations` is a reference to a map.
-    pub fn decide_blind<'a, K, V>(
-        &self,
-        annotations: impl IntoIterator<Item = (&'a K, &'a V)> + Copy,
-        container: &str,
-        namespace: Option<&str>,
-    ) -> Blind
+    /// Decides the policy of a container on this node.
+    ///
+    /// # Errors
+    /// Says which annotation or field is wrong and what to write instead, or that the policy depends on labels that
+    /// are not known.
+    pub fn decide<'a, A, K, V>(&self, facts: &Facts<'_, A>) -> Result<Decision, PolicyError>
     where
+        A: IntoIterator<Item = (&'a K, &'a V)> + Copy,
+        K: AsRef<str> + ?Sized + 'a,
+        V: AsRef<str> + ?Sized + 'a,
+    {
+        self.decide_in(self.mode, facts)
+    }
+
+    /// The same as if the configuration had this `mode`.
+    ///
+    /// # Errors
+    /// As [`NodePolicy::decide`].
+    pub fn decide_in<'a, A, K, V>(&self, mode: Mode, facts: &Facts<'_, A>) -> Result<Decision, PolicyError>
+    where
+        A: IntoIterator<Item = (&'a K, &'a V)> + Copy,
         K: AsRef<str> + ?Sized + 'a,
         V: AsRef<str> + ?Sized + 'a,
     {
         let (mut merge, mut other) = (None, None);
-        for setting in self.possible(namespace) {
-            match decide(annotations, container, &setting) {
-                Ok(decision) if decision.policy == Policy::Merge => merge = Some(decision),
+        for (setting, origin) in self.possible(mode, facts.namespace, facts.labels) {
+            match decide(facts, setting, origin) {
+                Ok(decision) if decision.policy == Policy::Merge => merge = merge.or(Some(decision)),
                 result => other = other.or(Some(result)),
             }
         }
         match (merge, other) {
-            (None, Some(result)) => Blind::Decided(result),
-            (Some(decision), None) => Blind::Decided(Ok(decision)),
-            (Some(_), Some(_)) | (None, None) => Blind::HangsOnLabels,
+            (None, Some(result)) => result,
+            (Some(decision), None) => Ok(decision),
+            (Some(_), Some(_)) | (None, None) => Err(PolicyError::DependsOnLabels),
         }
     }
 
-    /// Every setting that may count for a pod of this namespace; at least one.
-    fn possible(&self, namespace: Option<&str>) -> Vec<Setting> {
+    /// Every setting that may count for a pod, with what it comes from; at least one, and just one where namespace
+    /// and labels are known.
+    fn possible(
+        &self,
+        mode: Mode,
+        namespace: Option<&str>,
+        labels: Option<&Labels>,
+    ) -> Vec<(Setting, Origin)> {
         let mut settings = Vec::new();
-        if self.mode == Mode::Audit {
-            return vec![Setting::default()];
+        if mode == Mode::Audit {
+            return vec![(Setting::default(), Origin::Default)];
         }
-        for rule in &self.rules {
-            match rule.matches(namespace, None) {
+        for (rule, number) in self.rules.iter().zip(1..) {
+            match rule.matches(namespace, labels) {
                 Match::No => {}
-                Match::Unknown => settings.push(rule.setting()),
+                Match::Unknown => settings.push((rule.setting(), Origin::Rule(number))),
                 Match::Yes => {
-                    settings.push(rule.setting());
+                    settings.push((rule.setting(), Origin::Rule(number)));
                     return settings;
                 }
             }
         }
-        settings.push(self.default);
+        settings.push((self.default, Origin::Default));
         settings
     }
 }

@@ -6,6 +6,46 @@ use super::*;
 
 const STRICT_NODE: Setting = Setting { policy: Policy::Strict, pods_may_override: false };
 
+/// Annotations in the order in which they are given.
+#[derive(Clone, Copy)]
+struct Pairs<'a>(&'a [(String, String)]);
+
+impl<'a> IntoIterator for Pairs<'a> {
+    type Item = (&'a String, &'a String);
+    type IntoIter =
+        std::iter::Map<std::slice::Iter<'a, (String, String)>, fn(&'a (String, String)) -> Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+}
+
+/// What a node with this default decides.
+fn decide<K: AsRef<str>, V: AsRef<str>>(
+    annotations: impl IntoIterator<Item = (K, V)>,
+    container: &str,
+    node: &Setting,
+) -> Result<Decision, PolicyError> {
+    with_field(annotations, container, node, None)
+}
+
+/// The same where the pod's field is known.
+fn with_field<K: AsRef<str>, V: AsRef<str>>(
+    annotations: impl IntoIterator<Item = (K, V)>,
+    container: &str,
+    node: &Setting,
+    field: Option<&str>,
+) -> Result<Decision, PolicyError> {
+    let pairs: Vec<(String, String)> = annotations
+        .into_iter()
+        .map(|(key, value)| (key.as_ref().to_owned(), value.as_ref().to_owned()))
+        .collect();
+    let labels = Labels::new();
+    let annotations = Pairs(&pairs);
+    let facts = Facts { annotations, container, namespace: Some("default"), labels: Some(&labels), field };
+    NodePolicy { default: *node, ..NodePolicy::default() }.decide(&facts)
+}
+
 fn key(form: &str) -> String {
     format!("{ANNOTATION}{form}")
 }
@@ -22,54 +62,54 @@ fn merge_node(annotations: &[(&str, &str)]) -> Result<Decision, PolicyError> {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "stands beside what decide gives")]
-fn is(policy: Policy, source: Source) -> Result<Decision, PolicyError> {
-    Ok(Decision { policy, source })
+fn is(policy: Policy, origin: Origin) -> Result<Decision, PolicyError> {
+    Ok(Decision { policy, origin })
 }
 
 #[test]
 fn no_annotation_is_the_nodes_business() {
-    assert_eq!(merge_node(&[]), is(Policy::Merge, Source::Node));
-    assert_eq!(decided(&[], STRICT_NODE), is(Policy::Strict, Source::Node));
+    assert_eq!(merge_node(&[]), is(Policy::Merge, Origin::Default));
+    assert_eq!(decided(&[], STRICT_NODE), is(Policy::Strict, Origin::Default));
     let foreign = [("a", "Strict"), ("supplemental-groups-policy.noderesource", "Strict"), ("", "")];
     assert_eq!(
         decide(foreign.map(|(k, v)| (k, v)), "app", &Setting::default()),
-        is(Policy::Merge, Source::Node)
+        is(Policy::Merge, Origin::Default)
     );
-    assert_eq!(merge_node(&[(".example.com", "Strict"), ("-2", "?")]), is(Policy::Merge, Source::Node));
+    assert_eq!(merge_node(&[(".example.com", "Strict"), ("-2", "?")]), is(Policy::Merge, Origin::Default));
 }
 
 #[test]
 fn every_form_works() {
-    assert_eq!(merge_node(&[("", "Strict")]), is(Policy::Strict, Source::Annotation));
-    assert_eq!(merge_node(&[("/pod", "Strict")]), is(Policy::Strict, Source::PodAnnotation));
-    assert_eq!(merge_node(&[("/container.app", "Strict")]), is(Policy::Strict, Source::ContainerAnnotation));
-    assert_eq!(merge_node(&[("", "Merge")]), is(Policy::Merge, Source::Annotation));
+    assert_eq!(merge_node(&[("", "Strict")]), is(Policy::Strict, Origin::Annotation));
+    assert_eq!(merge_node(&[("/pod", "Strict")]), is(Policy::Strict, Origin::PodAnnotation));
+    assert_eq!(merge_node(&[("/container.app", "Strict")]), is(Policy::Strict, Origin::ContainerAnnotation));
+    assert_eq!(merge_node(&[("", "Merge")]), is(Policy::Merge, Origin::Annotation));
 }
 
 #[test]
 fn the_more_specific_one_wins() {
     let all = [("/container.app", "Strict"), ("/pod", "Merge"), ("", "Strict")];
-    assert_eq!(merge_node(&all), is(Policy::Strict, Source::ContainerAnnotation));
-    assert_eq!(merge_node(&all[1..]), is(Policy::Merge, Source::PodAnnotation));
-    assert_eq!(merge_node(&all[2..]), is(Policy::Strict, Source::Annotation));
+    assert_eq!(merge_node(&all), is(Policy::Strict, Origin::ContainerAnnotation));
+    assert_eq!(merge_node(&all[1..]), is(Policy::Merge, Origin::PodAnnotation));
+    assert_eq!(merge_node(&all[2..]), is(Policy::Strict, Origin::Annotation));
     assert_eq!(
         merge_node(&[("/container.app", "Merge"), ("/pod", "Strict")]),
-        is(Policy::Merge, Source::ContainerAnnotation)
+        is(Policy::Merge, Origin::ContainerAnnotation)
     );
 }
 
 #[test]
 fn other_containers_are_not_looked_at() {
-    let others = [("/container.other", "strict"), ("/container.app2", ""), ("/container.App", "x")];
-    assert_eq!(merge_node(&others), is(Policy::Merge, Source::Node));
+    let others = [("/container.other", "strict"), ("/container.app2", ""), ("/container.appX", "x")];
+    assert_eq!(merge_node(&others), is(Policy::Merge, Origin::Default));
 }
 
 #[test]
 fn a_name_with_the_separators_in_it_is_only_that_name() {
     let annotations = [(key("/container.a/pod"), "Strict"), (key("/container.a.b"), "Strict")];
     let pairs = || annotations.iter().map(|(k, v)| (k, v));
-    assert_eq!(decide(pairs(), "a", &Setting::default()), is(Policy::Merge, Source::Node));
-    assert_eq!(decide(pairs(), "a.b", &Setting::default()), is(Policy::Strict, Source::ContainerAnnotation));
+    assert_eq!(decide(pairs(), "a", &Setting::default()), is(Policy::Merge, Origin::Default));
+    assert_eq!(decide(pairs(), "a.b", &Setting::default()), is(Policy::Strict, Origin::ContainerAnnotation));
 }
 
 #[test]
@@ -124,6 +164,23 @@ fn misspelled_keys_are_refused() {
 }
 
 #[test]
+fn key_in_another_case_is_refused() {
+    let upper = "Supplemental-Groups-Policy.NodeResource.dev";
+    for form in ["", "/pod", "/container.app", "/container.other"] {
+        let wrong = format!("{upper}{form}");
+        for value in ["Strict", "Merge", "x"] {
+            let error = decide([(&*wrong, value)], "app", &Setting::default()).unwrap_err();
+            assert_eq!(error, PolicyError::UnknownKey { key: wrong.clone() });
+        }
+    }
+    for form in ["/POD", "/Container.app", "/container.App"] {
+        assert_eq!(merge_node(&[(form, "Strict")]).unwrap_err(), PolicyError::UnknownKey { key: key(form) });
+    }
+    let foreign = format!("{upper}.example.com/x");
+    assert_eq!(decide([(&*foreign, "x")], "app", &Setting::default()), is(Policy::Merge, Origin::Default));
+}
+
+#[test]
 fn a_strict_node_refuses_merge() {
     let error = decided(&[("/pod", "Merge")], STRICT_NODE).unwrap_err();
     assert_eq!(error, PolicyError::MergeForbidden { key: key("/pod") });
@@ -134,11 +191,11 @@ fn a_strict_node_refuses_merge() {
     );
     assert_eq!(
         decided(&[("/pod", "Merge"), ("/container.app", "Strict")], STRICT_NODE),
-        is(Policy::Strict, Source::ContainerAnnotation)
+        is(Policy::Strict, Origin::ContainerAnnotation)
     );
     let lenient = Setting { pods_may_override: true, ..STRICT_NODE };
-    assert_eq!(decided(&[("/pod", "Merge")], lenient), is(Policy::Merge, Source::PodAnnotation));
-    assert_eq!(decided(&[], lenient), is(Policy::Strict, Source::Node));
+    assert_eq!(decided(&[("/pod", "Merge")], lenient), is(Policy::Merge, Origin::PodAnnotation));
+    assert_eq!(decided(&[], lenient), is(Policy::Strict, Origin::Default));
 }
 
 #[test]
@@ -195,32 +252,33 @@ proptest! {
 
 #[test]
 fn the_spec_decides_where_no_annotation_does() {
-    let node = |policy| Decision { policy, source: Source::Node };
-    let spec = |decision, value, may| with_spec(decision, value, "app", may);
+    let spec = |policy, value, pods_may_override| {
+        with_field([("", ""); 0], "app", &Setting { policy, pods_may_override }, value)
+    };
     for policy in [Policy::Merge, Policy::Strict] {
-        assert_eq!(spec(node(policy), None, false), Ok(node(policy)));
-        assert_eq!(spec(node(policy), Some("Strict"), false), is(Policy::Strict, Source::PodSpec));
-        assert_eq!(spec(node(policy), Some("Merge"), true), is(Policy::Merge, Source::PodSpec));
+        assert_eq!(spec(policy, None, false), is(policy, Origin::Default));
+        assert_eq!(spec(policy, Some("Strict"), false), is(Policy::Strict, Origin::PodField));
+        assert_eq!(spec(policy, Some("Merge"), true), is(Policy::Merge, Origin::PodField));
     }
-    assert_eq!(spec(node(Policy::Merge), Some("Merge"), false), is(Policy::Merge, Source::PodSpec));
-    assert_eq!(spec(node(Policy::Strict), Some("Merge"), false), Err(PolicyError::SpecMergeForbidden));
+    assert_eq!(spec(Policy::Merge, Some("Merge"), false), is(Policy::Merge, Origin::PodField));
+    assert_eq!(spec(Policy::Strict, Some("Merge"), false), Err(PolicyError::SpecMergeForbidden));
 }
 
 #[test]
 fn an_annotation_must_not_contradict_the_spec() {
-    for (source, form) in [
-        (Source::Annotation, ""),
-        (Source::PodAnnotation, "/pod"),
-        (Source::ContainerAnnotation, "/container.app"),
+    for (origin, form) in [
+        (Origin::Annotation, ""),
+        (Origin::PodAnnotation, "/pod"),
+        (Origin::ContainerAnnotation, "/container.app"),
     ] {
         for (policy, other) in [(Policy::Merge, Policy::Strict), (Policy::Strict, Policy::Merge)] {
-            let decision = Decision { policy, source };
-            assert_eq!(with_spec(decision, Some(policy.as_str()), "app", false), Ok(decision));
-            assert_eq!(with_spec(decision, None, "app", false), Ok(decision));
-            let error = with_spec(decision, Some(other.as_str()), "app", true).unwrap_err();
+            let said = |field| with_field([(key(form), policy.as_str())], "app", &Setting::default(), field);
+            assert_eq!(said(Some(policy.as_str())), is(policy, origin));
+            assert_eq!(said(None), is(policy, origin));
+            let error = said(Some(other.as_str())).unwrap_err();
             assert_eq!(error.key(), Some(&*key(form)));
-            let said = format!("says {policy}, but supplementalGroupsPolicy in the pod's spec says {other};");
-            assert!(error.to_string().contains(&said), "{error}");
+            let text = format!("says {policy}, but supplementalGroupsPolicy in the pod's spec says {other};");
+            assert!(error.to_string().contains(&text), "{error}");
         }
     }
 }
@@ -228,8 +286,7 @@ fn an_annotation_must_not_contradict_the_spec() {
 #[test]
 fn a_policy_of_the_spec_that_is_none_is_refused() {
     for value in ["", "strict", "Strict ", "None\n"] {
-        let decision = Decision { policy: Policy::Strict, source: Source::Annotation };
-        let error = with_spec(decision, Some(value), "app", true).unwrap_err();
+        let error = with_field([(ANNOTATION, "Strict")], "app", &STRICT_NODE, Some(value)).unwrap_err();
         assert!(matches!(error, PolicyError::BadSpec { .. }) && error.key().is_none());
         let text = error.to_string();
         assert!(text.contains("write Strict or Merge") && !text.contains('\n'), "{text}");

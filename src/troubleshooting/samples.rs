@@ -63,6 +63,7 @@ pub(crate) fn policy() -> Vec<PolicyError> {
             PolicyError::Contradiction { key, annotation: Policy::Strict, spec: Policy::Merge }
         },
         PolicyError::SpecMergeForbidden => PolicyError::SpecMergeForbidden,
+        PolicyError::DependsOnLabels => PolicyError::DependsOnLabels,
     )
 }
 
@@ -149,7 +150,6 @@ fn static_causes() -> Vec<StaticCause> {
     let config = || ConfigError::Read { path: file(), source: why() };
     every!(StaticCause;
         StaticCause::NotSeen => StaticCause::NotSeen,
-        StaticCause::LabelsNotSeen => StaticCause::LabelsNotSeen,
         StaticCause::Policy(_) => StaticCause::Policy(PolicyError::SpecMergeForbidden),
         StaticCause::Config(_) => StaticCause::Config(config()),
         StaticCause::NoPod => StaticCause::NoPod,

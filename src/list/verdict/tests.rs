@@ -22,7 +22,7 @@ fn resolved(groups: &[u32], removed: &[u32]) -> Gate {
 /// A running container with these groups in its spec, of a pod that declares 4000.
 fn seen(made: &[u32], gates: Vec<Gate>, held: &[u32]) -> Seen {
     let abilities = Abilities { groups: Way::No, user: Way::No, no_new_privs: true };
-    let identity = Identity { uid: 1000, gid: 3000, groups: held.to_vec() };
+    let identity = Identity { uid: 1000, gids: [3000; 4], groups: held.to_vec(), unmapped: Vec::new() };
     Seen {
         id: "x".to_owned(),
         owner: Owner::default(),
@@ -103,7 +103,7 @@ fn groups_that_a_process_took_are_a_violation() {
     }
     assert!(judge(&container, &strict()).reason.unwrap().contains("CAP_SETGID"));
     if let Some(Ok(process)) = &mut container.process {
-        process.identity = Identity { uid: 1000, gid: 60000, groups: vec![3000] };
+        process.identity = Identity { uid: 1000, gids: [60000; 4], groups: vec![3000], unmapped: Vec::new() };
     }
     assert_eq!(verdict(&container, &strict()), (Verdict::Violated, vec![60000]), "the primary one");
 }

@@ -1,9 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::{ANNOTATION, Source};
-
-const STRICT: Setting = Setting { policy: Policy::Strict, pods_may_override: false };
+use crate::policy::ANNOTATION;
 
 /// A configuration as it is written.
 fn node(text: &str) -> NodePolicy {
@@ -30,53 +28,83 @@ namespaces = ["team-b", "open"]
 policy = "Merge"
 "#;
 
+/// What the node decides for the container `app`.
+fn decided(
+    node: &NodePolicy,
+    annotations: &[(&str, &str)],
+    namespace: Option<&str>,
+    labels: Option<&[(&str, &str)]>,
+) -> Result<Decision, PolicyError> {
+    let (annotations, labels) = (map(annotations), labels.map(map));
+    let labels = labels.as_ref();
+    node.decide(&Facts { annotations: &annotations, container: "app", namespace, labels, field: None })
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "stands beside what decide gives")]
+fn is(policy: Policy, origin: Origin) -> Result<Decision, PolicyError> {
+    Ok(Decision { policy, origin })
+}
+
 #[test]
 fn the_first_rule_for_a_pod_speaks() {
     let node = node(RULES);
-    let applied = |namespace: &str, pairs: &[(&str, &str)]| {
-        let Applied { setting, rule } = node.applied(namespace, &map(pairs));
-        (setting.policy, setting.pods_may_override, rule)
+    let says = |namespace: &str, pairs: &[(&str, &str)]| decided(&node, &[], Some(namespace), Some(pairs));
+    let merge = |namespace: &str, pairs: &[(&str, &str)]| {
+        decided(&node, &[(ANNOTATION, "Merge")], Some(namespace), Some(pairs)).is_ok()
     };
-    assert_eq!(applied("team-a", &[("app", "legacy")]), (Policy::Merge, false, Some(1)));
-    assert_eq!(applied("team-a", &[("app", "web")]), (Policy::Strict, true, Some(2)));
-    assert_eq!(applied("team-b", &[("app", "legacy")]), (Policy::Strict, true, Some(2)), "not the third one");
-    assert_eq!(applied("open", &[]), (Policy::Merge, false, Some(3)));
-    assert_eq!(applied("default", &[]), (Policy::Strict, false, None));
+    assert_eq!(says("team-a", &[("app", "legacy")]), is(Policy::Merge, Origin::Rule(1)));
+    assert_eq!(says("team-a", &[("app", "web")]), is(Policy::Strict, Origin::Rule(2)));
+    assert_eq!(
+        says("team-b", &[("app", "legacy")]),
+        is(Policy::Strict, Origin::Rule(2)),
+        "not the third one"
+    );
+    assert_eq!(says("open", &[]), is(Policy::Merge, Origin::Rule(3)));
+    assert_eq!(says("default", &[]), is(Policy::Strict, Origin::Default));
+    assert!(merge("team-a", &[]) && merge("team-b", &[]) && !merge("default", &[]), "pods_may_override");
 }
 
 #[test]
 fn in_audit_nothing_of_the_configuration_counts() {
     let node = node(&format!("mode = \"audit\"{RULES}"));
-    assert_eq!(node.applied("default", &Labels::new()).setting, STRICT);
-    assert_eq!(node.setting("default", &Labels::new()), Setting::default());
-    let blind = |annotations: &[(&str, &str)]| node.decide_blind(&map(annotations), "app", Some("default"));
-    let decided = |policy, source| Blind::Decided(Ok(Decision { policy, source }));
-    assert_eq!(blind(&[]), decided(Policy::Merge, Source::Node));
-    assert_eq!(blind(&[(ANNOTATION, "Merge")]), decided(Policy::Merge, Source::Annotation));
-    assert_eq!(blind(&[(ANNOTATION, "Strict")]), decided(Policy::Strict, Source::Annotation));
-    assert!(matches!(blind(&[(ANNOTATION, "strict")]), Blind::Decided(Err(_))));
+    let empty = Labels::new();
+    let annotations = &empty;
+    let facts = Facts {
+        annotations,
+        container: "app",
+        namespace: Some("default"),
+        labels: Some(&empty),
+        field: None,
+    };
+    assert_eq!(node.decide_in(Mode::Enforce, &facts), is(Policy::Strict, Origin::Default));
+    for labels in [None, Some(&[][..])] {
+        let says = |annotations: &[(&str, &str)]| decided(&node, annotations, Some("default"), labels);
+        assert_eq!(says(&[]), is(Policy::Merge, Origin::Default));
+        assert_eq!(says(&[(ANNOTATION, "Merge")]), is(Policy::Merge, Origin::Annotation));
+        assert_eq!(says(&[(ANNOTATION, "Strict")]), is(Policy::Strict, Origin::Annotation));
+        assert!(says(&[(ANNOTATION, "strict")]).is_err());
+    }
 }
 
 #[test]
-fn blind_is_only_who_needs_to_see() {
+fn without_labels_only_who_needs_them_is_undecided() {
     let node = node(RULES);
-    let blind = |namespace, value: Option<&str>| {
+    let says = |namespace, value: Option<&str>| {
         let annotations: Vec<_> = value.iter().map(|value| (ANNOTATION, *value)).collect();
-        node.decide_blind(&map(&annotations), "app", namespace)
+        decided(&node, &annotations, namespace, None)
     };
-    let decided = |policy, source| Blind::Decided(Ok(Decision { policy, source }));
-    assert_eq!(blind(Some("default"), None), decided(Policy::Strict, Source::Node));
-    assert_eq!(blind(Some("open"), None), decided(Policy::Merge, Source::Node));
-    assert_eq!(blind(Some("team-b"), None), decided(Policy::Strict, Source::Node));
-    assert_eq!(blind(Some("team-a"), None), Blind::HangsOnLabels);
-    assert_eq!(blind(None, None), Blind::HangsOnLabels);
+    assert_eq!(says(Some("default"), None), is(Policy::Strict, Origin::Default));
+    assert_eq!(says(Some("open"), None), is(Policy::Merge, Origin::Rule(3)));
+    assert_eq!(says(Some("team-b"), None), is(Policy::Strict, Origin::Rule(2)));
+    assert_eq!(says(Some("team-a"), None), Err(PolicyError::DependsOnLabels));
+    assert_eq!(says(None, None), Err(PolicyError::DependsOnLabels));
     for namespace in [Some("default"), Some("open"), Some("team-a"), None] {
-        assert_eq!(blind(namespace, Some("Strict")), decided(Policy::Strict, Source::Annotation));
-        assert!(matches!(blind(namespace, Some("strict")), Blind::Decided(Err(_))));
+        assert_eq!(says(namespace, Some("Strict")), is(Policy::Strict, Origin::Annotation));
+        assert!(matches!(says(namespace, Some("strict")), Err(PolicyError::BadValue { .. })));
     }
     // Both rules allow it.
-    assert_eq!(blind(Some("team-a"), Some("Merge")), decided(Policy::Merge, Source::Annotation));
-    assert!(matches!(blind(Some("default"), Some("Merge")), Blind::Decided(Err(_))));
+    assert_eq!(says(Some("team-a"), Some("Merge")), is(Policy::Merge, Origin::Annotation));
+    assert!(matches!(says(Some("default"), Some("Merge")), Err(PolicyError::MergeForbidden { .. })));
 }
 
 fn rule() -> impl Strategy<Value = String> {
@@ -109,16 +137,24 @@ proptest! {
         let (mode, policy) = (if audit { "audit" } else { "enforce" }, if strict { "Strict" } else { "Merge" });
         let node = node(&format!("mode = \"{mode}\"\ndefault_policy = \"{policy}\"\n{}", rules.concat()));
         let annotations = map(&value.iter().map(|value| (ANNOTATION, *value)).collect::<Vec<_>>());
-        let sees = decide(&annotations, "app", &node.setting(namespace, &map(&pairs)));
-        match node.decide_blind(&annotations, "app", known.then_some(namespace)) {
-            Blind::Decided(Ok(decision)) if decision.policy == Policy::Merge => prop_assert_eq!(sees, Ok(decision)),
-            Blind::Decided(_) => {
-                prop_assert!(!matches!(sees, Ok(Decision { policy: Policy::Merge, .. })), "{:?}", sees);
+        let labels = map(&pairs);
+        let facts = Facts {
+            annotations: &annotations,
+            container: "app",
+            namespace: Some(namespace),
+            labels: Some(&labels),
+            field: None,
+        };
+        let sees = node.decide(&facts);
+        match node.decide(&Facts { namespace: known.then_some(namespace), labels: None, ..facts }) {
+            Ok(decision) if decision.policy == Policy::Merge => {
+                prop_assert!(matches!(sees, Ok(Decision { policy: Policy::Merge, .. })), "{:?}", sees);
             }
-            Blind::HangsOnLabels => {
+            Err(PolicyError::DependsOnLabels) => {
                 let unknown = |rule: &Rule| rule.matches(Some(namespace), None) == Match::Unknown;
                 prop_assert!(!known || node.rules.iter().any(unknown));
             }
+            _ => prop_assert!(!matches!(sees, Ok(Decision { policy: Policy::Merge, .. })), "{:?}", sees),
         }
     }
 }
