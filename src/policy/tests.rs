@@ -24,7 +24,7 @@ impl<'a> IntoIterator for Pairs<'a> {
 fn decide<K: AsRef<str>, V: AsRef<str>>(
     annotations: impl IntoIterator<Item = (K, V)>,
     container: &str,
-    node: &Setting,
+    node: Setting,
 ) -> Result<Decision, PolicyError> {
     with_field(annotations, container, node, None)
 }
@@ -33,7 +33,7 @@ fn decide<K: AsRef<str>, V: AsRef<str>>(
 fn with_field<K: AsRef<str>, V: AsRef<str>>(
     annotations: impl IntoIterator<Item = (K, V)>,
     container: &str,
-    node: &Setting,
+    node: Setting,
     field: Option<&str>,
 ) -> Result<Decision, PolicyError> {
     let pairs: Vec<(String, String)> = annotations
@@ -43,7 +43,7 @@ fn with_field<K: AsRef<str>, V: AsRef<str>>(
     let labels = Labels::new();
     let annotations = Pairs(&pairs);
     let facts = Facts { annotations, container, namespace: Some("default"), labels: Some(&labels), field };
-    NodePolicy { default: *node, ..NodePolicy::default() }.decide(&facts)
+    NodePolicy { default: node, ..NodePolicy::default() }.decide(&facts)
 }
 
 fn key(form: &str) -> String {
@@ -54,7 +54,7 @@ fn key(form: &str) -> String {
 fn decided(annotations: &[(&str, &str)], node: Setting) -> Result<Decision, PolicyError> {
     let annotations: HashMap<String, String> =
         annotations.iter().map(|(form, value)| (key(form), (*value).to_owned())).collect();
-    decide(&annotations, "app", &node)
+    decide(&annotations, "app", node)
 }
 
 fn merge_node(annotations: &[(&str, &str)]) -> Result<Decision, PolicyError> {
@@ -72,7 +72,7 @@ fn no_annotation_is_the_nodes_business() {
     assert_eq!(decided(&[], STRICT_NODE), is(Policy::Strict, Origin::Default));
     let foreign = [("a", "Strict"), ("supplemental-groups-policy.noderesource", "Strict"), ("", "")];
     assert_eq!(
-        decide(foreign.map(|(k, v)| (k, v)), "app", &Setting::default()),
+        decide(foreign.map(|(k, v)| (k, v)), "app", Setting::default()),
         is(Policy::Merge, Origin::Default)
     );
     assert_eq!(merge_node(&[(".example.com", "Strict"), ("-2", "?")]), is(Policy::Merge, Origin::Default));
@@ -108,8 +108,8 @@ fn other_containers_are_not_looked_at() {
 fn a_name_with_the_separators_in_it_is_only_that_name() {
     let annotations = [(key("/container.a/pod"), "Strict"), (key("/container.a.b"), "Strict")];
     let pairs = || annotations.iter().map(|(k, v)| (k, v));
-    assert_eq!(decide(pairs(), "a", &Setting::default()), is(Policy::Merge, Origin::Default));
-    assert_eq!(decide(pairs(), "a.b", &Setting::default()), is(Policy::Strict, Origin::ContainerAnnotation));
+    assert_eq!(decide(pairs(), "a", Setting::default()), is(Policy::Merge, Origin::Default));
+    assert_eq!(decide(pairs(), "a.b", Setting::default()), is(Policy::Strict, Origin::ContainerAnnotation));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn key_in_another_case_is_refused() {
     for form in ["", "/pod", "/container.app", "/container.other"] {
         let wrong = format!("{upper}{form}");
         for value in ["Strict", "Merge", "x"] {
-            let error = decide([(&*wrong, value)], "app", &Setting::default()).unwrap_err();
+            let error = decide([(&*wrong, value)], "app", Setting::default()).unwrap_err();
             assert_eq!(error, PolicyError::UnknownKey { key: wrong.clone() });
         }
     }
@@ -177,7 +177,7 @@ fn key_in_another_case_is_refused() {
         assert_eq!(merge_node(&[(form, "Strict")]).unwrap_err(), PolicyError::UnknownKey { key: key(form) });
     }
     let foreign = format!("{upper}.example.com/x");
-    assert_eq!(decide([(&*foreign, "x")], "app", &Setting::default()), is(Policy::Merge, Origin::Default));
+    assert_eq!(decide([(&*foreign, "x")], "app", Setting::default()), is(Policy::Merge, Origin::Default));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn of_several_errors_it_is_always_the_same() {
     for first in 0..wrong.len() {
         let mut rotated: Vec<_> = wrong.iter().map(|(form, value)| (key(form), *value)).collect();
         rotated.rotate_left(first);
-        let error = decide(rotated.iter().map(|(k, v)| (k, v)), "app", &STRICT_NODE).unwrap_err();
+        let error = decide(rotated.iter().map(|(k, v)| (k, v)), "app", STRICT_NODE).unwrap_err();
         assert_eq!(error.key(), Some(ANNOTATION));
     }
 }
@@ -230,9 +230,9 @@ proptest! {
     ) {
         let node = Setting { policy: if strict { Policy::Strict } else { Policy::Merge }, pods_may_override };
         let mut pairs: Vec<_> = pairs.into_iter().map(|(form, value)| (key(form), value)).collect();
-        let forward = decide(pairs.iter().map(|(k, v)| (k, v)), "app", &node);
+        let forward = decide(pairs.iter().map(|(k, v)| (k, v)), "app", node);
         pairs.reverse();
-        let backward = decide(pairs.iter().map(|(k, v)| (k, v)), "app", &node);
+        let backward = decide(pairs.iter().map(|(k, v)| (k, v)), "app", node);
         prop_assert_eq!(&forward, &backward);
         if node == STRICT_NODE && let Ok(decision) = forward {
             prop_assert_eq!(decision.policy, Policy::Strict);
@@ -242,7 +242,7 @@ proptest! {
     #[test]
     fn any_text_gets_a_one_line_answer(form: String, value: String, container: String) {
         for form in [form.clone(), format!("/{form}"), format!("/container.{container}")] {
-            if let Err(error) = decide([(&key(&form), &value)], &container, &Setting::default()) {
+            if let Err(error) = decide([(&key(&form), &value)], &container, Setting::default()) {
                 let text = error.to_string();
                 prop_assert!(!text.contains(char::is_control) && text.len() < 2048, "{}", text);
             }
@@ -253,7 +253,7 @@ proptest! {
 #[test]
 fn the_spec_decides_where_no_annotation_does() {
     let spec = |policy, value, pods_may_override| {
-        with_field([("", ""); 0], "app", &Setting { policy, pods_may_override }, value)
+        with_field([("", ""); 0], "app", Setting { policy, pods_may_override }, value)
     };
     for policy in [Policy::Merge, Policy::Strict] {
         assert_eq!(spec(policy, None, false), is(policy, Origin::Default));
@@ -272,7 +272,7 @@ fn an_annotation_must_not_contradict_the_spec() {
         (Origin::ContainerAnnotation, "/container.app"),
     ] {
         for (policy, other) in [(Policy::Merge, Policy::Strict), (Policy::Strict, Policy::Merge)] {
-            let said = |field| with_field([(key(form), policy.as_str())], "app", &Setting::default(), field);
+            let said = |field| with_field([(key(form), policy.as_str())], "app", Setting::default(), field);
             assert_eq!(said(Some(policy.as_str())), is(policy, origin));
             assert_eq!(said(None), is(policy, origin));
             let error = said(Some(other.as_str())).unwrap_err();
@@ -286,7 +286,7 @@ fn an_annotation_must_not_contradict_the_spec() {
 #[test]
 fn a_policy_of_the_spec_that_is_none_is_refused() {
     for value in ["", "strict", "Strict ", "None\n"] {
-        let error = with_field([(ANNOTATION, "Strict")], "app", &STRICT_NODE, Some(value)).unwrap_err();
+        let error = with_field([(ANNOTATION, "Strict")], "app", STRICT_NODE, Some(value)).unwrap_err();
         assert!(matches!(error, PolicyError::BadSpec { .. }) && error.key().is_none());
         let text = error.to_string();
         assert!(text.contains("write Strict or Merge") && !text.contains('\n'), "{text}");
