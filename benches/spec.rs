@@ -12,7 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use strict_groups::gate::{Gate, State};
-use strict_groups::policy::{Setting, decide};
+use strict_groups::policy::{Facts, NodePolicy};
 use strict_groups::{groups, spec};
 
 const FIXTURE: &str = include_str!("../tests/fixtures/containerd-1.7.24/config.json");
@@ -78,10 +78,14 @@ fn decisions(c: &mut Criterion) {
     for n in 0..8 {
         annotations.insert(format!("example.com/annotation-{n}"), "value".into());
     }
-    let node = Setting::default();
-    c.bench_function("decide: nothing said", |b| b.iter(|| decide(black_box(&annotations), "app", &node)));
+    let node = NodePolicy::default();
+    let decide = |annotations| {
+        let namespace = Some("default");
+        node.decide(&Facts { annotations, container: "app", namespace, labels: None, field: None })
+    };
+    c.bench_function("decide: nothing said", |b| b.iter(|| decide(black_box(&annotations))));
     annotations.insert("supplemental-groups-policy.noderesource.dev/pod".into(), "Strict".into());
-    c.bench_function("decide: Strict", |b| b.iter(|| decide(black_box(&annotations), "app", &node)));
+    c.bench_function("decide: Strict", |b| b.iter(|| decide(black_box(&annotations))));
 }
 
 fn many_groups(c: &mut Criterion) {
