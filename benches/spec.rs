@@ -79,9 +79,15 @@ fn decisions(c: &mut Criterion) {
         annotations.insert(format!("example.com/annotation-{n}"), "value".into());
     }
     let node = NodePolicy::default();
-    let decide = |annotations| {
+    let decide = |annotations: &_| {
         let namespace = Some("default");
-        node.decide(&Facts { annotations, container: "app", namespace, labels: None, field: None })
+        node.decide::<&HashMap<String, String>, _, _>(&Facts {
+            annotations,
+            container: "app",
+            namespace,
+            labels: None,
+            field: None,
+        })
     };
     c.bench_function("decide: nothing said", |b| b.iter(|| decide(black_box(&annotations))));
     annotations.insert("supplemental-groups-policy.noderesource.dev/pod".into(), "Strict".into());

@@ -8,7 +8,7 @@ use std::{
         fd::OwnedFd,
         unix::fs::{MetadataExt, PermissionsExt},
     },
-    path::Path,
+    path::{Component, Path},
 };
 
 use nix::{
@@ -23,6 +23,12 @@ use crate::place;
 
 /// The spec of the bundle's container.
 pub(crate) const CONFIG: &str = "config.json";
+
+/// The `/etc/group` that CRI-O makes for a container whose image lacks its group, and mounts there.
+pub(crate) const GENERATED_GROUP_FILE: &str = "group";
+
+/// By this file in a bundle the OCI runtime wrapper says that it created the container.
+const WRAPPED: &str = "strict-groups-runtime";
 
 /// More than any real state or `config.json`: Kubernetes allows 256 KiB of
 /// annotations, and the kernel a few MiB of arguments and environment.
@@ -42,6 +48,17 @@ pub(crate) fn read(directory: &Path, name: &Path) -> io::Result<Vec<u8>> {
     }
     // One more than what is said, so that the end shows in the first read.
     read_into(Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0) + 1), file)
+}
+
+/// The `config.json` of the pod's sandbox `id`, whose bundle containerd puts beside those of the pod's containers.
+///
+/// # Errors
+/// As [`read`]; or `id` is none.
+pub(crate) fn read_sandbox(bundle: &Path, id: &str) -> io::Result<Vec<u8>> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+    let mut parts = Path::new(id).components();
+    let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else { return Err(invalid()) };
+    read(&bundle.parent().ok_or_else(invalid)?.join(name), Path::new(CONFIG))
 }
 
 /// Reads all of `from`.
@@ -74,6 +91,11 @@ pub(crate) fn replace(directory: &Path, name: &Path, content: &[u8]) -> io::Resu
         nix::unistd::fchown(new, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
         new.set_permissions(std::fs::Permissions::from_mode(old.mode()))
     })
+}
+
+/// Whether the wrapper says that it created the container of this bundle.
+pub(crate) fn has_wrapper(bundle: &Path) -> bool {
+    std::fs::symlink_metadata(bundle.join(WRAPPED)).is_ok_and(|file| file.is_file() && file.uid() == 0)
 }
 
 /// Opens `name` in `directory`, and has the kernel see to it that nothing leads

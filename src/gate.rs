@@ -143,6 +143,13 @@ pub enum Cause {
     KeepsOriginalGroups,
     /// The container's `/etc/group` would make runc take another group for one of ours.
     Alias(Alias),
+    /// The OCI runtime reads the container's `/etc/group`, and others can change it.
+    GroupFile {
+        /// What is wrong with the file.
+        reason: String,
+    },
+    /// The OCI runtime reads the container's `/etc/group` at each exec, and the container's user can change it.
+    ExecAtRisk,
 }
 
 impl fmt::Display for Cause {
@@ -175,6 +182,19 @@ impl fmt::Display for Cause {
                 f,
                 "the container's /etc/group has a group that is named \"{name}\" but has GID {gid}, and runc before \
                  1.3 gives the process that one; rename the group in the image"
+            ),
+            Self::GroupFile { reason } => write!(
+                f,
+                "this node's OCI runtime, older than runc 1.3, takes groups from the container's /etc/group, and with \
+                 Strict that file must be the container's own: {}; make it a plain file of the image, or use runc 1.3 \
+                 or crun on the node",
+                text::one_line(reason, REASON_MAX)
+            ),
+            Self::ExecAtRisk => f.write_str(
+                "this node's OCI runtime, older than runc 1.3, takes the groups of each exec from the container's \
+                 /etc/group, which the container's user can change; set allowPrivilegeEscalation: false and keep /etc \
+                 and /etc/group root's in the image, or set readOnlyRootFilesystem: true, or use runc 1.3 or crun on \
+                 the node, or set old_runc_exec = \"allow\" in its configuration",
             ),
             Self::KeepsOriginalGroups => write!(
                 f,
@@ -262,7 +282,9 @@ impl Gate {
         }
     }
 
-    fn refusal(&self, cause: Cause) -> Refusal {
+    /// Why the container must not start, with its names.
+    #[must_use]
+    pub fn refusal(&self, cause: Cause) -> Refusal {
         Refusal { pod: self.pod.clone(), container: self.container.clone(), cause }
     }
 }

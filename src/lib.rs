@@ -17,6 +17,7 @@ pub mod exempt;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gate;
+mod group_file;
 pub mod groups;
 pub mod grpc;
 pub mod hot;
@@ -30,6 +31,7 @@ pub mod membership;
 pub mod metrics;
 pub mod node_config;
 pub mod nri;
+pub mod oci_runtime;
 pub mod place;
 pub mod plugin;
 pub mod policy;

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Component, Path},
@@ -57,21 +57,37 @@ pub(crate) fn directory(root: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// It cannot be read, is no regular file or larger than 10 MiB.
 pub(crate) fn read(root: impl AsFd, path: &str) -> io::Result<Option<Vec<u8>>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = match open_in_root(root, Path::new(path), flags) {
-        Ok(file) => File::from(file),
+    // Looked at before it is opened: opening a device can do something.
+    let found = match open_in_root(root, Path::new(path), OFlag::O_PATH) {
+        Ok(found) => found,
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
+    if SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
+    read_whole(reopen(&found)?).map(Some)
+}
+
+/// Opens for reading what was opened with `O_PATH`.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn reopen(file: &OwnedFd) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The content of a regular file.
+///
+/// # Errors
+/// It cannot be read, or is larger than 10 MiB.
+pub(crate) fn read_whole(file: File) -> io::Result<Vec<u8>> {
+    let metadata = file.metadata()?;
     // One more than what is said, so that the end shows in the first read.
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0) + 1);
     file.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= LARGEST) {
-        Ok(Some(bytes))
+        Ok(bytes)
     } else {
         Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 10 MiB"))
     }

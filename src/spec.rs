@@ -13,15 +13,18 @@ use crate::gate::{Gate, GateError, State};
 use crate::groups;
 use crate::json::{self, Ambiguous, Object};
 use crate::mark;
+use crate::static_gate::StaticGate;
 use crate::text;
 
 mod annotations;
+mod confinement;
 mod hooks;
 mod id_maps;
 mod process;
 mod user;
 
-pub use annotations::{Annotations, read_with_annotations};
+pub use annotations::{Annotations, read_annotations, read_with_annotations};
+pub use confinement::{Confinement, read_confinement};
 pub use id_maps::{IdMaps, IdRange, read_id_maps};
 pub use process::{StrictProcess, strict_process};
 
@@ -135,6 +138,14 @@ fn view(root: &Object<'_>) -> Result<View, SpecError> {
         keeps_original_groups: annotations::keeps_original_groups(root)?,
         root_path: root_path(root)?,
     })
+}
+
+/// The node's own gate among the createRuntime hooks of a spec.
+///
+/// # Errors
+/// Like [`read`].
+pub fn static_gate(json: &[u8]) -> Result<Option<StaticGate>, SpecError> {
+    Hooks::read(&root(json)?)?.static_gate()
 }
 
 /// Makes a spec Strict: takes the groups that are neither `declared` nor the primary group from

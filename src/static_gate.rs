@@ -8,13 +8,17 @@
 //! policy. This gate does not depend on NRI. It refuses a container whose policy is Strict and that
 //! carries no gate of the plugin, since nobody can have filtered its groups.
 //!
-//! It reads the annotations in config.json. A pod's author writes some of them, and which ones the
-//! runtime itself wrote, after those, differs between runtimes. So it is told the runtime, and looks
-//! at that runtime's own keys only.
+//! It reads annotations in config.json files. A pod's author writes some of them, and which ones the container runtime
+//! itself wrote, after those, differs between container runtimes. So it is told the container runtime, and looks at that
+//! one's own keys only.
 //!
-//! No runtime writes the pod's labels there. Where a rule of the node's configuration makes the answer
-//! hang on them, a container that carries the plugin's mark ([`crate::mark`]) starts, any other is
-//! refused.
+//! The annotations that count are those of the pod's sandbox. containerd copies into a container's config.json the
+//! pod's annotations as they are when the container is created, so there the sandbox's own config.json is read. One
+//! that lacks the annotation `kubernetes.io/config.source`, which the kubelet always sets, was made before the node
+//! was configured: its policy is not known.
+//!
+//! No container runtime writes the pod's labels there. Where the policy depends on them, or is not known, a container
+//! that carries the plugin's Merge marker ([`crate::mark`]) starts, any other is refused unless it has nothing to lose.
 
 use std::path::PathBuf;
 
@@ -31,6 +35,9 @@ const CONFIG: &str = "--config=";
 
 /// CRI-O's own id of the container.
 const CRI_O_CONTAINER: &str = "io.kubernetes.cri-o.ContainerID";
+
+/// By it the kubelet says where it has a pod from. It sets it itself, for every pod.
+pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 
 /// The longest description of a wrong configuration, in bytes.
 const CONFIG_SHOWN: usize = 512;
@@ -71,16 +78,27 @@ pub enum StaticGateError {
 
 /// What the OCI runtime is about to start.
 #[derive(Debug, Clone, Copy)]
-pub struct Start<'a> {
+pub struct Candidate<'a> {
     /// The id in the OCI state, which the container runtime chose.
     pub id: &'a str,
     /// The spec.
     pub view: &'a View,
     /// The spec's annotations.
     pub annotations: &'a Annotations,
-    /// Whether the container's `/etc/group` may turn one of its groups into another one, see
-    /// [`groups::alias`](crate::groups::alias).
-    pub renames_groups: bool,
+}
+
+/// The policy of a candidate that no gate of the plugin speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Merge, exempt, a sandbox, or another container runtime's: nothing is to be done.
+    Merge,
+    /// Strict.
+    Strict {
+        /// The pod, as `namespace/name`.
+        pod: String,
+        /// The container's name within the pod.
+        container: String,
+    },
 }
 
 /// Why the container must not start. The text is what the pod's author reads in the pod's events.
@@ -101,18 +119,29 @@ pub enum StaticRefusal {
     },
 }
 
+/// What the author of a pod has to do about an annotation, beside correcting it.
+pub(crate) const DELETE_THE_POD: &str =
+    "; then delete the pod: one that exists keeps the annotations it was made with";
+
 /// What is wrong with a container that carries no gate of the plugin.
 #[derive(Debug, Error)]
 pub enum StaticCause {
     /// Nobody filtered the groups.
     #[error(
-        "supplementalGroupsPolicy Strict is asked for, but the strict-groups plugin did not see this container \
-         (it was not running, not registered with the runtime, or has not read the configuration again); see to the \
-         plugin on this node; the kubelet tries again, unless restartPolicy is Never"
+        "supplementalGroupsPolicy Strict is asked for, but the strict-groups plugin did not process this container \
+         (it was not running, not registered with the container runtime, or has not read the configuration again); \
+         run `strict-groups check` on the node; the kubelet tries again, unless restartPolicy is Never"
     )]
     NotSeen,
+    /// The sandbox's annotations were not written down for us.
+    #[error(
+        "whether the pod asks for supplementalGroupsPolicy Strict is not known: its sandbox was made before this node \
+         was set up for strict-groups, and the plugin did not process this container; run `strict-groups check` on \
+         the node, or delete the pod"
+    )]
+    UnknownSandbox,
     /// The annotations are wrong, or not allowed here.
-    #[error(transparent)]
+    #[error("{}", with_cure(.0))]
     Policy(PolicyError),
     /// The answer depends on the node's configuration, and that cannot be used.
     #[error("refused, because the policy of this node cannot be read: {}", .0.one_line(CONFIG_SHOWN))]
@@ -230,73 +259,136 @@ impl StaticGate {
         Ok(Some(Self { runtime: runtime.ok_or(StaticGateError::NoRuntime)?, config }))
     }
 
-    /// Decides whether a container may start. `config` is asked for the node's configuration only
-    /// when the answer depends on it, so that a broken one stops nothing else.
+    /// Decides whether a container may start. None: it may. Otherwise it is Strict, or could be, and may start with
+    /// the groups that it has; pod and container are given for whoever checks what else can change them.
+    ///
+    /// `sandbox` and `config` are asked for the annotations of the pod's sandbox and the node's configuration only when
+    /// the answer depends on them, so that a broken one stops nothing else.
     ///
     /// # Errors
     /// Every reason to refuse.
     pub fn judge(
         &self,
-        start: &Start<'_>,
+        candidate: &Candidate<'_>,
+        sandbox: impl FnOnce(&str) -> Option<Annotations>,
         config: impl FnOnce() -> Result<Config, ConfigError>,
-    ) -> Result<(), StaticRefusal> {
-        let Start { id, view, annotations, renames_groups } = *start;
-        let keys = self.runtime.keys();
-        let value = |key: &str| annotations.get(key).map(String::as_str);
-        // The id is the runtime's own, made up after the pod was written: no annotation of a pod
-        // can name it beforehand.
-        if value(keys.sandbox) == Some(id) || !self.runtime.made(annotations) {
-            return Ok(());
-        }
-        if !view.gates.is_empty() {
-            // Their own hooks say the same; whichever runs first, the reason is the same.
+    ) -> Result<Option<(String, String)>, StaticRefusal> {
+        let Candidate { id, view, annotations } = *candidate;
+        if !view.gates.is_empty() && !self.is_unconcerned(candidate) {
+            // Their own hooks say the same, and check the rest; whichever runs first, the reason is the same.
             return view
                 .gates
                 .iter()
                 .try_for_each(|gate| gate.verify_spec(view))
+                .map(|()| None)
                 .map_err(|refusal| StaticRefusal::Gate(refusal.under(Runtime::of(annotations, id))));
         }
-        let nothing_implied = view.user.additional_gids.iter().all(|gid| *gid == view.user.gid);
-        if nothing_implied && !view.keeps_original_groups && !renames_groups {
-            return Ok(());
+        let nothing_to_lose =
+            view.user.additional_gids.iter().all(|gid| *gid == view.user.gid) && !view.keeps_original_groups;
+        match self.decide(candidate, sandbox, config) {
+            Ok(Verdict::Merge) => Ok(None),
+            Ok(Verdict::Strict { pod, container }) if nothing_to_lose => Ok(Some((pod, container))),
+            Ok(Verdict::Strict { pod, container }) => {
+                Err(StaticRefusal::Container { pod, container, cause: StaticCause::NotSeen })
+            }
+            Err(StaticRefusal::Container { pod, container, cause })
+                if nothing_to_lose && cause.is_no_fault_of_the_pod() =>
+            {
+                Ok(Some((pod, container)))
+            }
+            Err(refusal) => Err(refusal),
         }
+    }
 
-        let (namespace, pod) = (value(keys.namespace), value(keys.pod));
-        let (container, name) = (value(keys.container), |name: Option<&str>| {
-            text::one_line(name.unwrap_or("(unknown)"), gate::NAME_MAX)
-        });
-        let refused = |cause| StaticRefusal::Container {
-            pod: format!("{}/{}", name(namespace), name(pod)),
-            container: name(container),
-            cause,
+    /// Decides the policy of a container that no gate of the plugin speaks for.
+    ///
+    /// # Errors
+    /// It cannot be told, or what the pod says is wrong.
+    pub fn decide(
+        &self,
+        candidate: &Candidate<'_>,
+        sandbox: impl FnOnce(&str) -> Option<Annotations>,
+        config: impl FnOnce() -> Result<Config, ConfigError>,
+    ) -> Result<Verdict, StaticRefusal> {
+        if self.is_unconcerned(candidate) {
+            return Ok(Verdict::Merge);
+        }
+        let Candidate { view, annotations, .. } = *candidate;
+        let keys = self.runtime.keys();
+        let value = |key: &str| annotations.get(key).map(String::as_str);
+        let (namespace, pod, name) = (value(keys.namespace), value(keys.pod), value(keys.container));
+        let shown = |name: Option<&str>| text::one_line(name.unwrap_or("(unknown)"), gate::NAME_MAX);
+        let (full_name, container) = (format!("{}/{}", shown(namespace), shown(pod)), shown(name));
+        let refused = |cause| {
+            let (pod, container) = (full_name.clone(), container.clone());
+            StaticRefusal::Container { pod, container, cause }
         };
         let config = config().map_err(|error| refused(StaticCause::Config(error)))?;
         if let (Some(namespace), Some(pod)) = (namespace, pod)
             && config.exempt().covers(namespace, pod)
         {
-            return Ok(());
+            return Ok(Verdict::Merge);
         }
-        if container.is_none() && annotations.keys().any(|key| speaks_for_a_container(key)) {
+        let of_sandbox;
+        let annotations = match self.runtime {
+            Runtime::CriO | Runtime::Other => annotations,
+            Runtime::Containerd => {
+                let found = value(keys.sandbox).and_then(sandbox);
+                match found.filter(|annotations| annotations.contains_key(CONFIG_SOURCE)) {
+                    Some(found) => {
+                        of_sandbox = found;
+                        &of_sandbox
+                    }
+                    None if view.seen_as_merge => return Ok(Verdict::Merge),
+                    None => return Err(refused(StaticCause::UnknownSandbox)),
+                }
+            }
+        };
+        if name.is_none() && annotations.keys().any(|key| speaks_for_a_container(key)) {
             return Err(refused(match self.runtime {
                 Runtime::Other => StaticCause::NoPod,
                 Runtime::Containerd | Runtime::CriO => StaticCause::Nameless { key: keys.container },
             }));
         }
-        let (node, container) = (config.node_policy(), container.unwrap_or_default());
         let unlabelled = Labels::new();
         let (namespace, labels) = match self.runtime {
             Runtime::Containerd | Runtime::CriO => (namespace, None),
             // It belongs to no pod, so no rule is for it.
             Runtime::Other => (Some(""), Some(&unlabelled)),
         };
-        match node.decide(&Facts { annotations, container, namespace, labels, field: None }) {
-            Ok(decision) if decision.policy == Policy::Merge => Ok(()),
-            Ok(_) => Err(refused(StaticCause::NotSeen)),
+        let facts =
+            Facts { annotations, container: name.unwrap_or_default(), namespace, labels, field: None };
+        match config.node_policy().decide(&facts) {
+            Ok(decision) if decision.policy == Policy::Merge => Ok(Verdict::Merge),
+            Ok(_) => Ok(Verdict::Strict { pod: full_name, container }),
             // The plugin knew them, and left the container alone.
-            Err(PolicyError::DependsOnLabels) if view.seen_as_merge => Ok(()),
+            Err(PolicyError::DependsOnLabels) if view.seen_as_merge => Ok(Verdict::Merge),
             Err(error) => Err(refused(StaticCause::Policy(error))),
         }
     }
+
+    /// Whether the candidate is a sandbox, or another container runtime's.
+    fn is_unconcerned(&self, candidate: &Candidate<'_>) -> bool {
+        let sandbox = candidate.annotations.get(self.runtime.keys().sandbox);
+        // The id is the container runtime's own, made up after the pod was written: no annotation of a pod can name it
+        // beforehand.
+        sandbox.is_some_and(|sandbox| sandbox == candidate.id) || !self.runtime.made(candidate.annotations)
+    }
+}
+
+impl StaticCause {
+    /// Whether the policy only could not be told.
+    fn is_no_fault_of_the_pod(&self) -> bool {
+        match self {
+            Self::UnknownSandbox | Self::Config(_) | Self::Policy(PolicyError::DependsOnLabels) => true,
+            Self::NotSeen | Self::Policy(_) | Self::NoPod | Self::Nameless { .. } => false,
+        }
+    }
+}
+
+/// The error, and what the pod's author has to do beside correcting an annotation.
+fn with_cure(error: &PolicyError) -> String {
+    format!("{error}{}", if error.key().is_some() { DELETE_THE_POD } else { "" })
 }
 
 fn speaks_for_a_container(key: &str) -> bool {

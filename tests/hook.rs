@@ -6,13 +6,16 @@
 use std::{
     fs,
     io::Write,
-    path::Path,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
 use serde_json::{Value, json};
 use strict_groups::gate::{Gate, State};
 
+const POLICY: &str = "supplemental-groups-policy.noderesource.dev";
+const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 const SPEC: &str = include_str!("fixtures/containerd-1.7.24/config.json");
 
 fn gate(state: State) -> Gate {
@@ -31,25 +34,43 @@ fn spec(gid: u32, groups: &[u32], gate: &Gate) -> Value {
     spec
 }
 
+/// A bundle, in a folder where the bundle of its sandbox can be beside it.
 struct Bundle(tempfile::TempDir);
 
 impl Bundle {
     fn empty() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let bundle = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(bundle.path()).unwrap();
+        bundle
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("abc")
+    }
+
+    /// Gives it a sandbox that was made with these annotations.
+    fn sandbox(&self, annotations: &Value) {
+        let spec: Value = serde_json::from_str(SPEC).unwrap();
+        let id = spec["annotations"]["io.kubernetes.cri.sandbox-id"].as_str().unwrap();
+        let path = self.0.path().join(id);
+        fs::create_dir_all(&path).unwrap();
+        let spec = json!({"process": {}, "annotations": annotations});
+        fs::write(path.join("config.json"), spec.to_string()).unwrap();
     }
 
     fn with(spec: &Value) -> Self {
         let bundle = Self::empty();
+        fs::create_dir_all(bundle.path().join("rootfs/etc")).unwrap();
         fs::write(bundle.config(), spec.to_string()).unwrap();
         bundle
     }
 
-    fn config(&self) -> std::path::PathBuf {
-        self.0.path().join("config.json")
+    fn config(&self) -> PathBuf {
+        self.path().join("config.json")
     }
 
     fn run(&self, gate: &Gate) -> Output {
-        run(&gate.args()[1..], &state(self.0.path()))
+        run(&gate.args()[1..], &state(&self.path()))
     }
 
     /// The one line of a refusal.
@@ -136,7 +157,7 @@ fn under_crio_a_pending_gate_says_what_to_install() {
     spec["annotations"]["io.kubernetes.cri-o.ContainerID"] = json!("abc");
     let args = ["hook", "--gate=static", "--runtime=cri-o"].map(String::from);
     let bundle = Bundle::with(&spec);
-    let text = refusal(&run(&args, &state(bundle.0.path())));
+    let text = refusal(&run(&args, &state(&bundle.path())));
     assert!(about_the_container(&text).contains("strict-groups config crio"), "{text}");
 }
 
@@ -167,8 +188,8 @@ fn cruns_way_around_setgroups_refuses() {
 
 /// Gives the bundle a root file system with this /etc/group.
 fn group_file(bundle: &Bundle, file: &str) {
-    fs::create_dir_all(bundle.0.path().join("rootfs/etc")).unwrap();
-    fs::write(bundle.0.path().join("rootfs/etc/group"), file).unwrap();
+    fs::create_dir_all(bundle.path().join("rootfs/etc")).unwrap();
+    fs::write(bundle.path().join("rootfs/etc/group"), file).unwrap();
 }
 
 #[test]
@@ -187,9 +208,9 @@ fn a_group_that_runc_would_take_for_another_refuses() {
 fn a_group_file_that_cannot_be_read_refuses() {
     let gate = resolved(&[3000]);
     let bundle = Bundle::with(&spec(3000, &[3000], &gate));
-    fs::create_dir_all(bundle.0.path().join("rootfs/etc/group")).unwrap();
+    fs::create_dir_all(bundle.path().join("rootfs/etc/group")).unwrap();
     let text = bundle.refused(&gate);
-    assert!(about_the_container(&text).contains("/etc/group (not a regular file)"), "{text}");
+    assert!(about_the_container(&text).contains("it is no regular file"), "{text}");
 }
 
 #[test]
@@ -290,7 +311,7 @@ fn arguments_that_are_no_gate_refuse() {
 fn a_refusal_is_one_line_whatever_the_arguments_and_the_state_say() {
     let bundle = Bundle::empty();
     let args = ["hook", "--gate=pending", "--pod=a\n\u{1b}[2J/b", "--container=c\rd"].map(String::from);
-    for path in [bundle.0.path().join("a\nb"), bundle.0.path().join("x".repeat(2000))] {
+    for path in [bundle.path().join("a\nb"), bundle.path().join("x".repeat(2000))] {
         let text = refusal(&run(&args, &state(&path)));
         assert!(text.contains("pod a [2J/b, container c d: refused: cannot read"), "{text:?}");
         assert!(!text.trim_end().contains(char::is_control), "{text:?}");
@@ -301,39 +322,44 @@ fn a_refusal_is_one_line_whatever_the_arguments_and_the_state_say() {
 fn static_gate(bundle: &Bundle, config: Option<&str>) -> Output {
     let mut args: Vec<String> = ["hook", "--gate=static", "--runtime=containerd"].map(String::from).into();
     if let Some(text) = config {
-        let path = bundle.0.path().join("node.toml");
+        let path = bundle.path().join("node.toml");
         fs::write(&path, text).unwrap();
         args.push(format!("--config={}", path.display()));
     }
-    run(&args, &state(bundle.0.path()))
+    run(&args, &state(&bundle.path()))
 }
 
-/// containerd's real spec with image groups, no gate, and this policy.
-fn unseen(policy: &str) -> Value {
+/// containerd's real spec with image groups and no gate, in a sandbox that was made with this policy.
+fn unseen(policy: &str) -> Bundle {
+    let bundle = Bundle::with(&ungated());
+    bundle.sandbox(&json!({CONFIG_SOURCE: "api", POLICY: policy}));
+    bundle
+}
+
+fn ungated() -> Value {
     let mut spec: Value = serde_json::from_str(SPEC).unwrap();
     spec["process"]["user"] = json!({"uid": 1000, "gid": 3000, "additionalGids": [3000, 4000, 50000]});
-    spec["annotations"]["supplemental-groups-policy.noderesource.dev"] = json!(policy);
     spec
 }
 
 #[test]
 fn the_static_gate_refuses_a_strict_container_that_no_plugin_saw() {
-    let text = refusal(&static_gate(&Bundle::with(&unseen("Strict")), Some("")));
+    let text = refusal(&static_gate(&unseen("Strict"), Some("")));
     assert!(text.starts_with("strict-groups: pod default/pee4269a2, container app: "), "{text}");
-    assert!(text.contains("plugin did not see this container"), "{text}");
+    assert!(text.contains("plugin did not process this container"), "{text}");
 }
 
 #[test]
 fn the_static_gate_lets_the_others_start() {
-    let output = static_gate(&Bundle::with(&unseen("Merge")), Some(""));
+    let output = static_gate(&unseen("Merge"), Some(""));
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let exempt = "[exempt]\nnamespaces = [\"default\"]";
-    let output = static_gate(&Bundle::with(&unseen("Strict")), Some(exempt));
+    let output = static_gate(&unseen("Strict"), Some(exempt));
     assert!(output.status.success(), "{output:?}");
 
     let gate = resolved(&[3000, 4000]);
     let mut both = spec(3000, &[3000, 4000], &gate);
-    both["annotations"]["supplemental-groups-policy.noderesource.dev"] = json!("Strict");
+    both["annotations"][POLICY] = json!("Strict");
     let own =
         json!({"path": "/x", "args": ["strict-groups", "hook", "--gate=static", "--runtime=containerd"]});
     both["hooks"]["createRuntime"].as_array_mut().unwrap().insert(0, own);
@@ -345,7 +371,7 @@ fn the_static_gate_lets_the_others_start() {
 
 #[test]
 fn the_static_gate_refuses_what_it_cannot_read() {
-    let text = refusal(&static_gate(&Bundle::with(&unseen("Merge")), Some("\ndefault_polcy = 1")));
+    let text = refusal(&static_gate(&unseen("Merge"), Some("\ndefault_polcy = 1")));
     assert!(text.contains("node.toml") && text.contains("line 2"), "{text}");
     let text = refusal(&static_gate(&Bundle::empty(), None));
     assert!(text.contains("static gate: refused") && text.contains("config.json"), "{text}");
@@ -354,6 +380,98 @@ fn the_static_gate_refuses_what_it_cannot_read() {
         let text = refusal(&run(&args, b"{}"));
         assert!(text.contains("static gate"), "{text}");
     }
+}
+
+#[test]
+fn static_gate_goes_by_the_sandbox_not_by_the_pod_as_it_is_now() {
+    let mut spec = ungated();
+    for (then, now, starts) in [("Strict", "Merge", false), ("Merge", "Strict", true)] {
+        spec["annotations"][POLICY] = json!(now);
+        spec["annotations"][CONFIG_SOURCE] = json!("api");
+        let bundle = Bundle::with(&spec);
+        bundle.sandbox(&json!({CONFIG_SOURCE: "api", POLICY: then}));
+        let output = static_gate(&bundle, Some(""));
+        assert_eq!(output.status.success(), starts, "{then}, then {now}: {output:?}");
+    }
+}
+
+#[test]
+fn static_gate_refuses_a_sandbox_that_it_does_not_know() {
+    let bundle = Bundle::with(&ungated());
+    let text = refusal(&static_gate(&bundle, Some("")));
+    assert!(text.contains("made before this node was set up"), "{text}");
+    bundle.sandbox(&json!({POLICY: "Merge"}));
+    let text = refusal(&static_gate(&bundle, Some("")));
+    assert!(text.contains("made before this node was set up"), "{text}");
+    let id = "io.kubernetes.cri.sandbox-id";
+    for odd in ["..", "../abc", "/etc", "", "a/b"] {
+        let mut spec = ungated();
+        spec["annotations"][id] = json!(odd);
+        spec["annotations"][CONFIG_SOURCE] = json!("api");
+        let text = refusal(&static_gate(&Bundle::with(&spec), Some("")));
+        assert!(text.contains("made before this node was set up"), "{odd}: {text}");
+    }
+}
+
+#[test]
+fn static_gate_refuses_a_configuration_that_is_named_and_missing() {
+    let bundle = unseen("Merge");
+    let args = ["hook", "--gate=static", "--runtime=containerd", "--config=/nonexistent/node.toml"];
+    let text = refusal(&run(&args.map(String::from), &state(&bundle.path())));
+    assert!(text.contains("/nonexistent/node.toml"), "{text}");
+}
+
+#[test]
+fn pending_gate_that_knows_lets_declared_groups_start() {
+    let gate = gate(State::Pending { declared: Some(vec![4000]) });
+    for groups in [&[3000, 4000][..], &[3000], &[]] {
+        let output = Bundle::with(&spec(3000, groups, &gate)).run(&gate);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let text = Bundle::with(&spec(3000, &[3000, 4000, 50000], &gate)).refused(&gate);
+    assert!(about_the_container(&text).contains("never enforced"), "{text}");
+}
+
+/// A container that cannot change its groups itself, whose user can write /etc/group.
+fn exec_at_risk() -> (Bundle, Gate) {
+    let gate = resolved(&[3000, 4000]);
+    let mut spec = spec(3000, &[3000, 4000], &gate);
+    spec["process"]["noNewPrivileges"] = json!(true);
+    spec["linux"]["namespaces"] = json!([{"type": "pid"}]);
+    let bundle = Bundle::with(&spec);
+    group_file(&bundle, "root:x:0:\n");
+    let file = bundle.path().join("rootfs/etc/group");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o666)).unwrap();
+    (bundle, gate)
+}
+
+#[test]
+fn exec_that_could_gain_groups_refuses_and_names_the_cures() {
+    let (bundle, gate) = exec_at_risk();
+    let text = bundle.refused(&gate);
+    for cure in ["allowPrivilegeEscalation: false", "readOnlyRootFilesystem", "runc 1.3", "old_runc_exec"] {
+        assert!(about_the_container(&text).contains(cure), "no {cure}: {text}");
+    }
+    // The wrapper looks at each exec.
+    fs::write(bundle.path().join("strict-groups-runtime"), "").unwrap();
+    assert_eq!(bundle.run(&gate).status.success(), nix::unistd::geteuid().is_root());
+}
+
+#[test]
+fn exec_that_could_gain_groups_is_allowed_by_the_nodes_configuration() {
+    let (bundle, gate) = exec_at_risk();
+    let config = bundle.path().join("node.toml");
+    let mut spec: Value = serde_json::from_slice(&fs::read(bundle.config()).unwrap()).unwrap();
+    let args = ["strict-groups", "hook", "--gate=static", "--runtime=containerd"].map(String::from);
+    let args = [&args[..], &[format!("--config={}", config.display())]].concat();
+    spec["hooks"]["createRuntime"].as_array_mut().unwrap().insert(0, json!({"path": "/x", "args": args}));
+    fs::write(bundle.config(), spec.to_string()).unwrap();
+    bundle.refused(&gate);
+    fs::write(&config, "old_runc_exec = \"allow\"\n").unwrap();
+    let root = nix::unistd::geteuid().is_root();
+    assert_eq!(bundle.run(&gate).status.success(), root, "only root's configuration counts");
+    fs::write(&config, "old_runc_exec = \"refuse\"\n").unwrap();
+    bundle.refused(&gate);
 }
 
 #[test]

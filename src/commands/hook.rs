@@ -2,10 +2,10 @@
 //! hook (OCI runtime spec, "Hooks"). Exits 0 to let the container start, else
 //! prints one line, which ends up in `kubectl describe pod`.
 //!
-//! It runs at every start of a Strict container, and as the static gate at
-//! every start of any container, so it does little: no async runtime, no
-//! logging, no file but the bundle's `config.json`, the container's
-//! `/etc/group`, and the node's configuration where the answer depends on it.
+//! It runs at every start of a Strict container, and as the static gate at every start of any container, so it does
+//! little: no async runtime, no logging. A Merge container costs it two `config.json` files, its own and its sandbox's,
+//! and the node's configuration. Files of the container are read for Strict ones only, and only under an OCI runtime
+//! that reads them too ([`crate::oci_runtime`]).
 
 use std::{
     io::{self, Read},
@@ -17,11 +17,14 @@ use thiserror::Error;
 
 use crate::{
     bundle,
-    config::{Config, ConfigError},
-    gate::{Gate, GateError, NAME_MAX, Refusal},
-    groups, mark, rootfs,
+    config::{Config, ConfigError, OldRuncExec},
+    gate::{Cause, Gate, GateError, NAME_MAX, Refusal},
+    group_file::{self, GroupFile, GroupFileError},
+    groups, mark,
+    oci_runtime::{self, GroupLookup},
+    rootfs,
     spec::{self, SpecError},
-    static_gate::{Runtime, Start, StaticGate, StaticGateError, StaticRefusal},
+    static_gate::{Candidate, Runtime, StaticGate, StaticGateError, StaticRefusal},
     text,
 };
 
@@ -93,9 +96,6 @@ pub enum InputError {
         /// What is wrong with it.
         source: SpecError,
     },
-    /// The container's `/etc/group` is there and cannot be read.
-    #[error("cannot read the container's /etc/group ({0})")]
-    GroupFile(#[source] io::Error),
     /// `config.json` does not have the gate that is running.
     #[error("{} does not have this gate among its hooks", shown(path))]
     NoGate {
@@ -143,10 +143,19 @@ pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
 pub(crate) trait Node {
     /// The `config.json` of a bundle.
     fn config_json(&self, bundle: &Path) -> io::Result<Vec<u8>>;
-
-    /// The `/etc/group` below `root`, a path in the view of the process `pid`; None where there is none.
-    fn group_file(&self, pid: u32, root: &Path) -> io::Result<Option<Vec<u8>>>;
-
+    /// The `config.json` of the sandbox `id`, whose bundle is beside this one.
+    fn sandbox_json(&self, bundle: &Path, id: &str) -> io::Result<Vec<u8>>;
+    /// How the OCI runtime that runs the hook reads groups.
+    fn group_lookup(&self) -> GroupLookup;
+    /// The `/etc/group` below `root`, a path in the view of the process `pid`. `generated` may be mounted there.
+    fn group_file(
+        &self,
+        pid: u32,
+        root: &Path,
+        generated: Option<&Path>,
+    ) -> Result<GroupFile, GroupFileError>;
+    /// Whether the container was created through our wrapper, which sees its execs too.
+    fn has_wrapper(&self, bundle: &Path) -> bool;
     /// The node's configuration.
     fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError>;
 }
@@ -158,13 +167,25 @@ impl Node for Machine {
         bundle::read(bundle, Path::new(bundle::CONFIG))
     }
 
-    fn group_file(&self, pid: u32, root: &Path) -> io::Result<Option<Vec<u8>>> {
-        match rootfs::directory(rootfs::of_process(pid)?, root) {
-            Ok(root) => rootfs::read(root, rootfs::GROUP_FILE),
-            // A runtime that keeps it elsewhere (a virtual machine) does not look groups up in it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    fn sandbox_json(&self, bundle: &Path, id: &str) -> io::Result<Vec<u8>> {
+        bundle::read_sandbox(bundle, id)
+    }
+
+    fn group_lookup(&self) -> GroupLookup {
+        oci_runtime::of_parent()
+    }
+
+    fn group_file(
+        &self,
+        pid: u32,
+        root: &Path,
+        generated: Option<&Path>,
+    ) -> Result<GroupFile, GroupFileError> {
+        group_file::find(rootfs::directory(rootfs::of_process(pid)?, root)?, generated)
+    }
+
+    fn has_wrapper(&self, bundle: &Path) -> bool {
+        bundle::has_wrapper(bundle)
     }
 
     fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError> {
@@ -175,7 +196,7 @@ impl Node for Machine {
 /// [`verify`] on this `node`.
 pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> Result<(), HookError> {
     if mark::is_mark(args) {
-        // It says by being there all that it has to say. The state is read for a runtime that waits for that.
+        // The marker needs no check. Drain stdin, because some OCI runtimes block on it.
         let _ = bundle::read_limited(state);
         return Ok(());
     }
@@ -185,45 +206,73 @@ pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> 
     let gate = Gate::parse(args).map_err(HookError::Arguments)?.ok_or(HookError::NotAGate)?;
     let unreadable =
         |source| HookError::Unreadable { pod: gate.pod.clone(), container: gate.container.clone(), source };
-    let Bundle { id, pid, path: bundle, json } = Bundle::read(node, state).map_err(unreadable)?;
-    let view = read_gated(&gate, &bundle, &json).map_err(unreadable)?;
+    let bundle = Bundle::read(node, state).map_err(unreadable)?;
+    let view = read_gated(&gate, &bundle).map_err(unreadable)?;
     gate.verify_spec(&view).map_err(|refusal| {
         // What to do about it depends on the container runtime; who that is shows in the annotations.
-        let annotations = spec::read_with_annotations(&json).map(|(_, annotations)| annotations);
-        refusal.under(Runtime::of(&annotations.unwrap_or_default(), &id))
+        let annotations = spec::read_annotations(&bundle.json);
+        refusal.under(Runtime::of(&annotations.unwrap_or_default(), &bundle.id))
     })?;
-    let file =
-        group_file(node, pid, &bundle, &view).map_err(|source| unreadable(InputError::GroupFile(source)))?;
-    Ok(gate.verify_group_file(&view, file.as_deref().unwrap_or_default())?)
+    let config = spec::static_gate(&bundle.json).map_err(|source| unreadable(bundle.spec(source)))?;
+    let config = config.and_then(|gate| gate.config);
+    verify_lookup(node, config.as_deref(), &bundle, &view)
+        .map_err(unreadable)?
+        .map_err(|cause| gate.refusal(cause).into())
 }
 
 fn verify_static(node: &impl Node, gate: &StaticGate, state: impl Read) -> Result<(), HookError> {
     let bundle = Bundle::read(node, state).map_err(HookError::StaticUnreadable)?;
-    let (view, annotations) = spec::read_with_annotations(&bundle.json).map_err(|source| {
-        HookError::StaticUnreadable(InputError::Spec { path: config_json(&bundle.path), source })
-    })?;
-    // A file that cannot be read is no reason to refuse what is not Strict.
-    let renames_groups = group_file(node, bundle.pid, &bundle.path, &view).map_or(true, |file| {
-        file.is_some_and(|file| groups::alias(&file, &view.user.additional_gids).is_some())
-    });
-    let start = Start { id: &bundle.id, view: &view, annotations: &annotations, renames_groups };
-    Ok(gate.judge(&start, || node.configuration(gate.config.as_deref()))?)
+    let (view, annotations) = spec::read_with_annotations(&bundle.json)
+        .map_err(|source| HookError::StaticUnreadable(bundle.spec(source)))?;
+    let candidate = Candidate { id: &bundle.id, view: &view, annotations: &annotations };
+    let sandbox = |id: &str| spec::read_annotations(&node.sandbox_json(&bundle.path, id).ok()?).ok();
+    let config = gate.config.as_deref();
+    let Some((pod, container)) = gate.judge(&candidate, sandbox, || node.configuration(config))? else {
+        return Ok(());
+    };
+    match verify_lookup(node, config, &bundle, &view) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(cause)) => Err(Refusal { pod, container, cause }.into()),
+        Err(source) => Err(HookError::Unreadable { pod, container, source }),
+    }
 }
 
-fn read_gated(gate: &Gate, bundle: &Path, json: &[u8]) -> Result<spec::View, InputError> {
-    let path = || config_json(bundle);
-    let view = spec::read(json).map_err(|source| InputError::Spec { path: path(), source })?;
-    if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path: path() }) }
+/// Checks that the OCI runtime is going to read the spec's groups as the numbers that they are: now, and at each exec.
+fn verify_lookup(
+    node: &impl Node,
+    config: Option<&Path>,
+    bundle: &Bundle,
+    view: &spec::View,
+) -> Result<Result<(), Cause>, InputError> {
+    if node.group_lookup() == GroupLookup::Literal {
+        return Ok(Ok(()));
+    }
+    let confinement = spec::read_confinement(&bundle.json).map_err(|source| bundle.spec(source))?;
+    let maps = spec::read_id_maps(&bundle.json).map_err(|source| bundle.spec(source))?;
+    let generated = bundle.path.join(bundle::GENERATED_GROUP_FILE);
+    let is_mounted = confinement.mount_sources.iter().any(|source| Path::new(source) == generated);
+    let root = bundle.path.join(view.root_path.as_deref().unwrap_or("rootfs"));
+    let file = match node.group_file(bundle.pid, &root, is_mounted.then_some(&generated)) {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(Cause::GroupFile { reason: error.to_string() })),
+    };
+    if let Some(content) = &file.content
+        && let Some(alias) = groups::alias(content, &view.user.additional_gids)
+    {
+        return Ok(Err(Cause::Alias(alias)));
+    }
+    let user = view.user.uid;
+    let uid = maps.uids.iter().find_map(|range| range.to_host(user)).unwrap_or(user);
+    let at_risk = file.exec_can_gain_groups(&confinement, uid, user == 0)
+        && !node.has_wrapper(&bundle.path)
+        // A configuration that cannot be read allows nothing.
+        && node.configuration(config).map_or(true, |config| config.old_runc_exec() == OldRuncExec::Refuse);
+    Ok(if at_risk { Err(Cause::ExecAtRisk) } else { Ok(()) })
 }
 
-fn config_json(bundle: &Path) -> PathBuf {
-    bundle.join(bundle::CONFIG)
-}
-
-/// The `/etc/group` that the container's first process is going to have. The
-/// container's mounts are made already, but only that process sees them.
-fn group_file(node: &impl Node, pid: u32, bundle: &Path, view: &spec::View) -> io::Result<Option<Vec<u8>>> {
-    node.group_file(pid, &bundle.join(view.root_path.as_deref().unwrap_or("rootfs")))
+fn read_gated(gate: &Gate, bundle: &Bundle) -> Result<spec::View, InputError> {
+    let view = spec::read(&bundle.json).map_err(|source| bundle.spec(source))?;
+    if view.gates.contains(gate) { Ok(view) } else { Err(InputError::NoGate { path: bundle.config_json() }) }
 }
 
 impl Bundle {
@@ -233,7 +282,15 @@ impl Bundle {
             serde_json::from_slice(&state).map_err(|error| InputError::State(io::Error::from(error)))?;
         match node.config_json(&bundle) {
             Ok(json) => Ok(Self { id, pid, path: bundle, json }),
-            Err(source) => Err(InputError::Config { path: config_json(&bundle), source }),
+            Err(source) => Err(InputError::Config { path: bundle.join(bundle::CONFIG), source }),
         }
+    }
+
+    fn config_json(&self) -> PathBuf {
+        self.path.join(bundle::CONFIG)
+    }
+
+    fn spec(&self, source: SpecError) -> InputError {
+        InputError::Spec { path: self.config_json(), source }
     }
 }

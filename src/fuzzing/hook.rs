@@ -7,7 +7,9 @@ use crate::{
     commands::hook::{self, Node},
     config::{Config, ConfigError},
     gate::{Gate, KEEP_GROUPS, State},
+    group_file::{GroupFile, GroupFileError},
     groups, mark,
+    oci_runtime::GroupLookup,
     policy::ANNOTATION,
     static_gate::{Runtime, StaticGate},
 };
@@ -24,8 +26,21 @@ impl Node for Said<'_> {
         Ok(self.json.to_vec())
     }
 
-    fn group_file(&self, _: u32, _: &Path) -> io::Result<Option<Vec<u8>>> {
-        Ok(Some(self.group_file.to_vec()))
+    /// The sandbox has the container's own annotations.
+    fn sandbox_json(&self, _: &Path, _: &str) -> io::Result<Vec<u8>> {
+        Ok(self.json.to_vec())
+    }
+
+    fn group_lookup(&self) -> GroupLookup {
+        GroupLookup::ByName
+    }
+
+    fn group_file(&self, _: u32, _: &Path, _: Option<&Path>) -> Result<GroupFile, GroupFileError> {
+        Ok(GroupFile::of(self.group_file))
+    }
+
+    fn has_wrapper(&self, _: &Path) -> bool {
+        false
     }
 
     fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError> {
@@ -33,7 +48,7 @@ impl Node for Said<'_> {
     }
 }
 
-/// A container that may start has a resolved gate which has all groups that any reader finds in its config.json, no
+/// A container that may start has a gate which allows all groups that any reader finds in its config.json, no
 /// group that its `/etc/group` turns into another one, and no word to crun to keep its own. The static gate lets none
 /// start that has no gate, groups of its image, and the bare annotation `Strict`.
 ///
@@ -63,9 +78,13 @@ pub fn oci_state(data: &[u8]) {
 }
 
 fn gated(gate: &Gate, json: &str, group_file: &[u8]) {
-    let State::Resolved { groups: allowed, .. } = &gate.state else { panic!("{gate:?}") };
     for read in [readers::go, readers::yajl] {
         let (gid, groups) = user(read, json);
+        let allowed: Vec<u32> = match &gate.state {
+            State::Resolved { groups, .. } => groups.clone(),
+            State::Pending { declared: Some(declared) } => declared.iter().copied().chain([gid]).collect(),
+            state => panic!("{state:?}"),
+        };
         assert!(allowed.contains(&gid) && groups.iter().all(|group| allowed.contains(group)));
         assert_eq!(groups::alias(group_file, &groups), None);
     }

@@ -23,7 +23,7 @@ use crate::{
     gate::{Gate, NAME_MAX, State},
     membership, rootfs,
     spec::{self, Annotations, IdMaps, SpecError, View},
-    static_gate::{Runtime, Start, StaticCause, StaticGate, StaticRefusal},
+    static_gate::{Candidate, Runtime, StaticCause, StaticGate, StaticRefusal, Verdict},
     text,
 };
 
@@ -126,14 +126,13 @@ fn gated<'j>(
         Ungated::Refuse => config,
     };
     let static_gate = StaticGate { runtime: Runtime::of(annotations, id), config: None };
-    // Whether the image renames groups shows only when the mounts are made, to the gate.
-    let start = Start { id, view, annotations, renames_groups: true };
-    let (pod, container) = match static_gate.judge(&start, || config) {
-        Ok(()) => return Ok(None),
-        Err(StaticRefusal::Container { cause: StaticCause::NotSeen, pod, container })
-            if ungated == Ungated::Resolve =>
-        {
-            (pod, container)
+    let candidate = Candidate { id, view, annotations };
+    let sandbox = |id: &str| spec::read_annotations(&bundle::read_sandbox(&file.directory, id).ok()?).ok();
+    let (pod, container) = match static_gate.decide(&candidate, sandbox, || config) {
+        Ok(Verdict::Merge) => return Ok(None),
+        Ok(Verdict::Strict { pod, container }) if ungated == Ungated::Resolve => (pod, container),
+        Ok(Verdict::Strict { pod, container }) => {
+            return Err(StaticRefusal::Container { pod, container, cause: StaticCause::NotSeen }.into());
         }
         Err(StaticRefusal::Container { cause, .. }) if static_gate.runtime == Runtime::Other => {
             return Err(RuntimeError::NoPod { subject: Subject::Id(id.to_owned()), cause });

@@ -18,6 +18,14 @@ pub fn read_with_annotations(json: &[u8]) -> Result<(View, Annotations), SpecErr
     Ok((view(&root)?, read(&root)?))
 }
 
+/// Reads the annotations alone.
+///
+/// # Errors
+/// As [`read_with_annotations`].
+pub fn read_annotations(json: &[u8]) -> Result<Annotations, SpecError> {
+    read(&root(json)?)
+}
+
 fn read(root: &Object<'_>) -> Result<Annotations, SpecError> {
     let mut found = Annotations::new();
     let Some(raw) = root.get(ANNOTATIONS)? else { return Ok(found) };

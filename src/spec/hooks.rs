@@ -6,6 +6,7 @@ use super::{HOOKS, SpecError, json, object};
 use crate::gate::{Gate, State};
 use crate::json::Object;
 use crate::mark;
+use crate::static_gate::StaticGate;
 
 const CREATE_RUNTIME: &str = "createRuntime";
 const ARGS: &str = "args";
@@ -37,6 +38,12 @@ impl<'a> Hooks<'a> {
         };
         let list = list.into_iter().map(|raw| Hook::read(raw.get())).collect::<Result<_, _>>()?;
         Ok(Self { hooks: Some(hooks), list })
+    }
+
+    /// The node's own gate among the hooks.
+    pub(super) fn static_gate(&self) -> Result<Option<StaticGate>, SpecError> {
+        let gates = self.list.iter().map(|hook| hook.static_gate());
+        Ok(gates.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next())
     }
 
     /// Our gates among the hooks.
@@ -80,14 +87,21 @@ impl<'a> Hook<'a> {
     fn read(raw: &'a str) -> Result<Self, SpecError> {
         let members = object(LIST, raw)?;
         members.distinct()?;
-        let (gate, mark) = match members.get(ARGS)? {
-            Some(args) => {
-                let args: Vec<String> = serde_json::from_str(args)
-                    .map_err(|_| SpecError::BadValue { field: "args of hooks.createRuntime" })?;
-                (Gate::parse(&args)?, mark::is_mark(&args))
-            }
-            None => (None, false),
-        };
+        let args = args(&members)?;
+        let (gate, mark) = (Gate::parse(&args)?, mark::is_mark(&args));
         Ok(Self { raw, members, gate, mark })
+    }
+
+    /// None also for one that is not understood: its own process refuses.
+    fn static_gate(&self) -> Result<Option<StaticGate>, SpecError> {
+        Ok(StaticGate::parse(&args(&self.members)?).ok().flatten())
+    }
+}
+
+fn args(hook: &Object<'_>) -> Result<Vec<String>, SpecError> {
+    match hook.get(ARGS)? {
+        Some(args) => serde_json::from_str(args)
+            .map_err(|_| SpecError::BadValue { field: "args of hooks.createRuntime" }),
+        None => Ok(Vec::new()),
     }
 }

@@ -12,8 +12,9 @@ struct Case {
     id: &'static str,
     view: View,
     annotations: Annotations,
+    /// Those of the sandbox's config.json; None: it cannot be read.
+    sandbox: Option<Annotations>,
     config: &'static str,
-    renames_groups: bool,
 }
 
 fn case(runtime: Runtime) -> Case {
@@ -36,8 +37,8 @@ fn case(runtime: Runtime) -> Case {
             root_path: None,
         },
         annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        sandbox: Some([(CONFIG_SOURCE.to_owned(), "api".to_owned())].into()),
         config: "",
-        renames_groups: false,
     }
 }
 
@@ -46,8 +47,20 @@ fn both() -> [Case; 2] {
 }
 
 impl Case {
-    fn annotation(mut self, key: &str, value: &str) -> Self {
+    /// An annotation that the pod has had from the beginning.
+    fn annotation(self, key: &str, value: &str) -> Self {
+        self.annotation_now(key, value).annotation_then(key, value)
+    }
+
+    /// One that came after the sandbox was made.
+    fn annotation_now(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// One that the pod had when the sandbox was made.
+    fn annotation_then(mut self, key: &str, value: &str) -> Self {
+        self.sandbox.get_or_insert_default().insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -67,15 +80,14 @@ impl Case {
         self
     }
 
-    fn judge(&self) -> Result<(), String> {
-        let start = Start {
-            id: self.id,
-            view: &self.view,
-            annotations: &self.annotations,
-            renames_groups: self.renames_groups,
-        };
+    fn judge(&self) -> Result<Option<(String, String)>, String> {
+        let candidate = Candidate { id: self.id, view: &self.view, annotations: &self.annotations };
         let config = || Config::parse(self.config, Path::new("/etc/strict-groups/config.toml"));
-        self.gate.judge(&start, config).map_err(|refusal| {
+        let sandbox = |id: &str| {
+            assert_eq!(id, "another id");
+            self.sandbox.clone()
+        };
+        self.gate.judge(&candidate, sandbox, config).map_err(|refusal| {
             let text = refusal.to_string();
             assert!(!text.contains('\n') && text.len() < 1000, "{text:?}");
             assert!(text.starts_with("strict-groups: pod "), "{text}");
@@ -85,7 +97,7 @@ impl Case {
 
     #[track_caller]
     fn starts(&self) {
-        assert_eq!(self.judge(), Ok(()));
+        self.judge().unwrap();
     }
 
     #[track_caller]
@@ -112,11 +124,11 @@ fn strict_without_a_gate_is_refused() {
     for case in both() {
         let text = case.strict().judge().unwrap_err();
         assert!(text.starts_with("strict-groups: pod default/web, container app: "), "{text}");
-        assert!(text.contains("plugin did not see this container"), "{text}");
+        assert!(text.contains("plugin did not process this container"), "{text}");
     }
     let named = format!("{ANNOTATION}/container.app");
     for case in both() {
-        case.annotation(&named, "Strict").refused("did not see");
+        case.annotation(&named, "Strict").refused("did not process");
     }
     for case in both() {
         case.strict().annotation(&named, "Merge").starts();
@@ -127,7 +139,7 @@ fn strict_without_a_gate_is_refused() {
 fn the_nodes_default_counts() {
     for case in both() {
         let mut case = case.config("default_policy = \"Strict\"");
-        case.refused("did not see");
+        case.refused("did not process");
         case = case.annotation(ANNOTATION, "Merge");
         case.refused("this node demands Strict");
         case.config("default_policy = \"Strict\"\npods_may_override = true").starts();
@@ -161,7 +173,7 @@ fn without_groups_to_lose_everything_starts() {
             case.starts();
             // crun would then not set the groups at all.
             case.view.keeps_original_groups = true;
-            case.config("").refused("did not see");
+            case.config("").refused("did not process");
         }
     }
 }
@@ -184,7 +196,7 @@ fn exempt_pods_start() {
         case.starts();
         let keys = case.gate.runtime.keys();
         case = case.annotation(keys.pod, "api");
-        case.refused("did not see");
+        case.refused("did not process");
         case = case.annotation(keys.namespace, "kube-system");
         case.starts();
         case.annotations.remove(keys.pod);
@@ -201,7 +213,7 @@ fn a_sandbox_is_known_by_the_runtimes_own_id() {
     for (case, kind) in
         both().into_iter().zip(["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"])
     {
-        case.strict().annotation(kind, "sandbox").refused("did not see");
+        case.strict().annotation(kind, "sandbox").refused("did not process");
     }
 }
 
@@ -277,17 +289,58 @@ fn other_arguments_are_none_or_wrong() {
 }
 
 #[test]
-fn own_groups_alone_are_harmless_unless_the_image_renames_them() {
+fn strict_with_nothing_to_lose_is_named_for_further_checks() {
     for mut case in both() {
         case.view.user.additional_gids = vec![3000];
-        assert_eq!(case.judge(), Ok(()));
-        let mut case = case.strict();
-        assert_eq!(case.judge(), Ok(()), "nothing can have come from the image");
-        case.renames_groups = true;
-        assert!(case.judge().unwrap_err().contains("pod default/web, container app"));
-        // A Merge pod may have what it likes.
-        case.annotations.insert(ANNOTATION.to_owned(), "Merge".to_owned());
-        assert_eq!(case.judge(), Ok(()));
+        assert_eq!(case.judge(), Ok(None), "Merge");
+        let named = Ok(Some(("default/web".to_owned(), "app".to_owned())));
+        let case = case.strict();
+        assert_eq!(case.judge(), named);
+        // Its own gate does the rest.
+        assert_eq!(case.gates(&[resolved()]).judge(), Ok(None));
+    }
+    let mut unknown = case(Runtime::Containerd);
+    unknown.view.user.additional_gids = vec![3000];
+    unknown.sandbox = None;
+    assert!(matches!(unknown.judge(), Ok(Some(_))));
+}
+
+#[test]
+fn annotations_are_those_of_the_sandbox() {
+    let case = || case(Runtime::Containerd);
+    case()
+        .annotation_then(ANNOTATION, "Strict")
+        .annotation_now(ANNOTATION, "Merge")
+        .refused("did not process");
+    case().annotation_then(ANNOTATION, "Strict").refused("did not process");
+    case().annotation_now(ANNOTATION, "Strict").starts();
+    case().annotation_now(ANNOTATION, "strict").starts();
+    // CRI-O copies the sandbox's.
+    self::case(Runtime::CriO).annotation_now(ANNOTATION, "Strict").refused("did not process");
+}
+
+#[test]
+fn sandbox_without_the_kubelets_annotation_is_unknown() {
+    for sandbox in [None, Some(Annotations::new())] {
+        let mut case = case(Runtime::Containerd);
+        case.sandbox = sandbox;
+        case.refused("whether the pod asks for supplementalGroupsPolicy Strict is not known");
+        case.view.seen_as_merge = true;
+        case.starts();
+        case.view.seen_as_merge = false;
+        case.gates(&[resolved()]).starts();
+    }
+    let mut case = case(Runtime::Containerd);
+    case.annotations.remove(Runtime::Containerd.keys().sandbox);
+    case.refused("is not known");
+}
+
+#[test]
+fn wrong_annotation_is_refused_whatever_there_is_to_lose() {
+    for mut case in both() {
+        case.view.user.additional_gids = vec![3000];
+        let case = case.annotation(ANNOTATION, "strict");
+        case.refused("write Strict or Merge; then delete the pod");
     }
 }
 
@@ -299,7 +352,7 @@ fn rules_by_namespace_count() {
     for case in both() {
         let keys = case.gate.runtime.keys();
         let case = case.config(strict);
-        case.refused("did not see");
+        case.refused("did not process");
         case.annotation(keys.namespace, "other").starts();
     }
     let open = "default_policy = \"Strict\"\n[[rule]]\nnamespaces = [\"default\"]\npolicy = \"Merge\"";
@@ -322,8 +375,8 @@ fn where_a_label_decides_only_what_the_plugin_saw_starts() {
         case.starts();
         // No mark is a way around what is Strict for sure.
         let case = case.strict();
-        case.refused("did not see");
-        case.config("default_policy = \"Strict\"").refused("did not see");
+        case.refused("did not process");
+        case.config("default_policy = \"Strict\"").refused("did not process");
     }
     for case in both() {
         let closed = "[[rule]]\nlabels = { app = \"web\" }\npolicy = \"Strict\"\npods_may_override = true";
@@ -346,7 +399,7 @@ fn in_audit_only_what_a_pod_asks_for_is_refused() {
             let case = case.annotation(ANNOTATION, "Merge");
             case.starts();
             let case = case.strict();
-            case.refused("did not see");
+            case.refused("did not process");
             case.annotation(ANNOTATION, "strict").refused("write Strict or Merge");
         }
     }
@@ -359,6 +412,6 @@ fn no_rule_is_for_a_container_of_no_pod() {
         let mut case = case(Runtime::CriO).config(config);
         case.gate.runtime = Runtime::Other;
         case.starts();
-        case.config("default_policy = \"Strict\"").refused("did not see");
+        case.config("default_policy = \"Strict\"").refused("did not process");
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     cri_proxy,
     declared::DeclaredError,
     gate::{Cause, GateError, Refusal},
+    group_file::GroupFileError,
     groups::Alias,
     grpc::Code,
     plugin,
@@ -44,6 +45,7 @@ pub(super) fn all() -> Vec<String> {
     all.extend(texts(&declared()));
     all.extend(texts(&static_arguments()));
     all.extend(refusals());
+    all.extend(texts(&group_file()));
     all.extend(static_refusals());
     all.extend(configuration());
     all.extend(hook());
@@ -141,15 +143,28 @@ fn refusals() -> Vec<String> {
         Cause::Failed { .. } => Cause::Failed { reason: "DETAIL".to_owned() },
         Cause::NotAllowed { .. } => Cause::NotAllowed { groups: vec![50000] },
         Cause::KeepsOriginalGroups => Cause::KeepsOriginalGroups,
+        Cause::GroupFile { .. } => Cause::GroupFile { reason: "DETAIL".to_owned() },
+        Cause::ExecAtRisk => Cause::ExecAtRisk,
         Cause::Alias(_) => Cause::Alias(Alias { name: 4000, gid: 50000 }),
     );
     causes.into_iter().map(|cause| refusal(cause).to_string()).collect()
+}
+
+fn group_file() -> Vec<GroupFileError> {
+    every!(GroupFileError;
+        GroupFileError::OtherMount => GroupFileError::OtherMount,
+        GroupFileError::Dangling => GroupFileError::Dangling,
+        GroupFileError::NotRegular => GroupFileError::NotRegular,
+        GroupFileError::TooManyLinks => GroupFileError::TooManyLinks,
+        GroupFileError::Io(_) => why().into(),
+    )
 }
 
 fn static_causes() -> Vec<StaticCause> {
     let config = || ConfigError::Read { path: file(), source: why() };
     every!(StaticCause;
         StaticCause::NotSeen => StaticCause::NotSeen,
+        StaticCause::UnknownSandbox => StaticCause::UnknownSandbox,
         StaticCause::Policy(_) => StaticCause::Policy(PolicyError::SpecMergeForbidden),
         StaticCause::Config(_) => StaticCause::Config(config()),
         StaticCause::NoPod => StaticCause::NoPod,
@@ -193,7 +208,6 @@ fn hook() -> Vec<String> {
         InputError::State(_) => InputError::State(why()),
         InputError::Config { .. } => InputError::Config { path: file(), source: why() },
         InputError::Spec { .. } => InputError::Spec { path: file(), source: SpecError::NoGate },
-        InputError::GroupFile(_) => InputError::GroupFile(why()),
         InputError::NoGate { .. } => InputError::NoGate { path: file() },
     );
     let (pod, container) = (POD.to_owned(), CONTAINER.to_owned());
