@@ -58,6 +58,19 @@ impl RunningPod {
     pub(crate) fn name(&self) -> String {
         self.pod.name()
     }
+
+    /// The same pod after somebody annotated it. The sandbox stays as it is; the kubelet sends the pod's
+    /// annotations of now with each `CreateContainer`.
+    pub(crate) fn annotated(&self, key: &str, value: &str) -> Self {
+        Self { id: self.id.clone(), pod: self.pod.clone().annotation(key, value) }
+    }
+
+    /// The same pod after somebody took all its annotations away.
+    pub(crate) fn without_annotations(&self) -> Self {
+        let mut pod = self.pod.clone();
+        pod.config.annotations.clear();
+        Self { id: self.id.clone(), pod }
+    }
 }
 
 /// What an exec gave.

@@ -67,6 +67,18 @@ impl Pod {
         self
     }
 
+    /// spec.hostname, or what the kubelet makes of the pod's name. It is only the pod's own with `own_network`.
+    pub(crate) fn hostname(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.config.hostname);
+        self
+    }
+
+    /// `shareProcessNamespace: true`.
+    pub(crate) fn shared_processes(mut self) -> Self {
+        self.namespaces.pid = v1::NamespaceMode::Pod.into();
+        self
+    }
+
     /// A network namespace of its own. The containerd needs `Options::network`.
     pub(crate) fn own_network(mut self) -> Self {
         self.namespaces.network = v1::NamespaceMode::Pod.into();
@@ -168,6 +180,26 @@ impl ContainerSpec {
     /// One more capability, by its name without `CAP_`.
     pub(crate) fn capability(mut self, name: &str) -> Self {
         self.security.capabilities.get_or_insert_default().add_capabilities.push(name.to_owned());
+        self
+    }
+
+    /// All capabilities are dropped but these.
+    pub(crate) fn only_capabilities(mut self, names: &[&str]) -> Self {
+        let capabilities = self.security.capabilities.get_or_insert_default();
+        capabilities.drop_capabilities = vec!["ALL".to_owned()];
+        capabilities.add_capabilities = names.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// `allowPrivilegeEscalation: false`.
+    pub(crate) fn no_new_privs(mut self) -> Self {
+        self.security.no_new_privs = true;
+        self
+    }
+
+    /// `workingDir`.
+    pub(crate) fn working_dir(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.config.working_dir);
         self
     }
 
