@@ -4,6 +4,7 @@
 //! the container's `/etc/group` as if that were a name. Each shows first, under Merge, that its trick works here.
 
 mod links;
+mod race;
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ const OURS: &str = "strict-groups: ";
 const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [links::trials()].into_iter().flatten().collect()
+    [links::trials(), race::trials()].into_iter().flatten().collect()
 }
 
 /// Whether the plugin runs.

@@ -183,6 +183,12 @@ impl ContainerSpec {
         self
     }
 
+    /// Another name in its pod.
+    pub(crate) fn name(mut self, name: &str) -> Self {
+        self.config.metadata.get_or_insert_default().name = name.to_owned();
+        self
+    }
+
     /// All capabilities are dropped but these.
     pub(crate) fn only_capabilities(mut self, names: &[&str]) -> Self {
         let capabilities = self.security.capabilities.get_or_insert_default();
