@@ -3,6 +3,7 @@
 //! Each runs on containerd 1.7 with the static gate, where runc before 1.3 looks every group up by its number in
 //! the container's `/etc/group` as if that were a name. Each shows first, under Merge, that its trick works here.
 
+mod exec;
 mod links;
 mod race;
 
@@ -24,7 +25,7 @@ const OURS: &str = "strict-groups: ";
 const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [links::trials(), race::trials()].into_iter().flatten().collect()
+    [exec::trials(), links::trials(), race::trials()].into_iter().flatten().collect()
 }
 
 /// Whether the plugin runs.

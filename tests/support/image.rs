@@ -16,9 +16,9 @@ use super::Machine;
 use super::config::SANDBOX_IMAGE;
 
 /// The busybox programs that tests call.
-const PROGRAMS: [&str; 18] = [
-    "cat", "chmod", "date", "echo", "env", "false", "grep", "head", "id", "ls", "mkdir", "rm", "sh", "sleep",
-    "stat", "touch", "true", "wc",
+const PROGRAMS: [&str; 21] = [
+    "cat", "chmod", "date", "echo", "env", "false", "grep", "head", "id", "ln", "ls", "mkdir", "mv",
+    "printf", "rm", "sh", "sleep", "stat", "touch", "true", "wc",
 ];
 
 /// One thing in the image that is not busybox.
