@@ -3,7 +3,9 @@
 //! Each runs on containerd 1.7 with the static gate, where runc before 1.3 looks every group up by its number in
 //! the container's `/etc/group` as if that were a name. Each shows first, under Merge, that its trick works here.
 
+mod annotated;
 mod exec;
+mod keys;
 mod links;
 mod race;
 
@@ -25,7 +27,10 @@ const OURS: &str = "strict-groups: ";
 const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [exec::trials(), links::trials(), race::trials()].into_iter().flatten().collect()
+    [annotated::trials(), exec::trials(), keys::trials(), links::trials(), race::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Whether the plugin runs.
@@ -44,14 +49,23 @@ struct Node {
 
 impl Node {
     fn start(world: &World, with: With) -> Result<Self> {
-        let options = Options::default().handler(Handler::new("runc", world.machine.runc())).network();
-        let daemon = node_config::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, options)?;
-        node_config::configure(&world.machine, &daemon)?;
-        let mut node = Self { plugin: None, daemon };
+        let mut node = Self::bare(world)?;
+        node.configure(world)?;
         if with == With::Plugin {
             node.plugin = Some(Plugin::start(&node.daemon, None, &[])?);
         }
         Ok(node)
+    }
+
+    /// Without anything of ours yet.
+    fn bare(world: &World) -> Result<Self> {
+        let options = Options::default().handler(Handler::new("runc", world.machine.runc())).network();
+        let daemon = node_config::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, options)?;
+        Ok(Self { plugin: None, daemon })
+    }
+
+    fn configure(&self, world: &World) -> Result<()> {
+        node_config::configure(&world.machine, &self.daemon)
     }
 
     fn import(&self, world: &World, image: Draft) -> Result<()> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tonic::transport::{Channel, Endpoint};
 
-use super::pod::{ContainerSpec, Pod};
+use super::pod::{CONFIG_SOURCE, ContainerSpec, Pod};
 use super::wait_for;
 
 /// The generated messages and clients.
@@ -65,10 +65,10 @@ impl RunningPod {
         Self { id: self.id.clone(), pod: self.pod.clone().annotation(key, value) }
     }
 
-    /// The same pod after somebody took all its annotations away.
+    /// The same pod after somebody took all its annotations away but the kubelet's own.
     pub(crate) fn without_annotations(&self) -> Self {
         let mut pod = self.pod.clone();
-        pod.config.annotations.clear();
+        pod.config.annotations.retain(|key, _| key == CONFIG_SOURCE);
         Self { id: self.id.clone(), pod }
     }
 }
