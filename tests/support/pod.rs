@@ -190,7 +190,7 @@ impl ContainerSpec {
 
     /// Another name in its pod.
     pub(crate) fn name(mut self, name: &str) -> Self {
-        self.config.metadata.get_or_insert_default().name = name.to_owned();
+        name.clone_into(&mut self.config.metadata.get_or_insert_default().name);
         self
     }
 

@@ -6,8 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -36,14 +35,14 @@ pub(crate) fn binary(run: &Run) -> Result<PathBuf> {
 /// Tells the program that runs on `directory` what to do next, and waits until it is ready: `grp` has the text
 /// `good` until it was read `reads` times, and `evil` from then on.
 pub(crate) fn order(directory: &Path, serial: u32, reads: u32, good: &str, evil: &str) -> Result<()> {
-    let ready = |wanted: String| {
+    let until = |wanted: String| {
         let read = || fs::read_to_string(directory.join("ready")).is_ok_and(|text| text == wanted);
         wait_for(Duration::from_secs(20), || read().then_some(())).context("the swapper does not answer")
     };
     if serial == 1 {
-        ready("0".to_owned())?;
+        until("0".to_owned())?;
     }
     let line = |text: &str| text.replace('\n', "|");
     fs::write(directory.join("order"), format!("{serial}\n{reads}\n{}\n{}\n", line(good), line(evil)))?;
-    ready(serial.to_string())
+    until(serial.to_string())
 }

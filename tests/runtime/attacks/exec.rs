@@ -123,21 +123,23 @@ fn setuid(world: &World) -> Result<()> {
 /// What nobody in the container can change is no reason to refuse it.
 fn safe(world: &World) -> Result<()> {
     let node = Node::start(world, With::Plugin)?;
-    let images: [(&str, fn(Draft) -> Draft); 3] = [
-        ("a file of root", |image| image.group(GOOD)),
-        ("a link to a file of root", |image| {
-            image.link("/etc/group", "../usr/etc/group").file("/usr/etc/group", 0o644, GOOD)
-        }),
-        ("no file in a folder of root", |image| image.folder("/etc", 0o755)),
+    let cases = [
+        Case { name: "a file of root", image: |image| image.group(GOOD), script: "" },
+        Case {
+            name: "a link to a file of root",
+            image: |image| image.link("/etc/group", "../usr/etc/group").file("/usr/etc/group", 0o644, GOOD),
+            script: "",
+        },
+        Case { name: "no file in a folder of root", image: |image| image.folder("/etc", 0o755), script: "" },
     ];
-    all(images.into_iter().enumerate().map(|(number, (name, draft))| {
+    all(cases.iter().enumerate().map(|(number, case)| {
         let image = format!("localhost/strict-groups/exec-safe-{number}:1");
         let run = || {
-            node.import(world, draft(Draft::new(&image).passwd(PASSWD)))?;
+            node.import(world, (case.image)(Draft::new(&image).passwd(PASSWD)))?;
             let spec = victim(&image).supplemental(&[4000]).no_new_privs();
             check(&node.daemon, &strict("exec-safe"), &spec, &STRICT)
         };
-        (name, run())
+        (case.name, run())
     }))
 }
 
