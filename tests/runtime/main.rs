@@ -13,6 +13,7 @@ mod alias;
 mod annotation;
 mod announcement;
 mod api_away;
+mod attacks;
 mod audit;
 mod bad_annotation;
 mod check;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         annotation::trials(),
         announcement::trials(),
         api_away::trials(),
+        attacks::trials(),
         audit::trials(),
         bad_annotation::trials(),
         check::trials(),

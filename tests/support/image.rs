@@ -16,14 +16,14 @@ use super::Machine;
 use super::config::SANDBOX_IMAGE;
 
 /// The busybox programs that tests call.
-const PROGRAMS: [&str; 18] = [
-    "cat", "chmod", "date", "echo", "env", "false", "grep", "head", "id", "ls", "mkdir", "rm", "sh", "sleep",
-    "stat", "touch", "true", "wc",
+const PROGRAMS: [&str; 21] = [
+    "cat", "chmod", "date", "echo", "env", "false", "grep", "head", "id", "ln", "ls", "mkdir", "mv",
+    "printf", "rm", "sh", "sleep", "stat", "touch", "true", "wc",
 ];
 
 /// One thing in the image that is not busybox.
 enum Entry {
-    File { mode: u32, content: Vec<u8> },
+    File { mode: u32, owner: (u64, u64), content: Vec<u8> },
     Folder { mode: u32 },
     Link { target: String },
 }
@@ -65,8 +65,19 @@ impl Draft {
     }
 
     /// A file, owned by root.
-    pub(crate) fn file(mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
-        self.entries.push((path.to_owned(), Entry::File { mode, content: content.into() }));
+    pub(crate) fn file(self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
+        self.file_of((0, 0), path, mode, content)
+    }
+
+    /// A file, owned by this user and group.
+    pub(crate) fn file_of(
+        mut self,
+        owner: (u64, u64),
+        path: &str,
+        mode: u32,
+        content: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.entries.push((path.to_owned(), Entry::File { mode, owner, content: content.into() }));
         self
     }
 
@@ -116,7 +127,7 @@ impl Draft {
 
         let mut archive = tar::Builder::new(Vec::new());
         let mut add = |path: &str, content: &[u8]| {
-            append(&mut archive, path, &Entry::File { mode: 0o644, content: content.to_vec() })
+            append(&mut archive, path, &Entry::File { mode: 0o644, owner: (0, 0), content: content.to_vec() })
         };
         add("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         add("index.json", &index)?;
@@ -171,7 +182,7 @@ fn base_layer(machine: &Machine) -> Result<&'static [u8]> {
         append(&mut layer, folder, &Entry::Folder { mode })?;
     }
     append(&mut layer, "tmp", &Entry::Folder { mode: 0o1777 })?;
-    append(&mut layer, "bin/busybox", &Entry::File { mode: 0o755, content })?;
+    append(&mut layer, "bin/busybox", &Entry::File { mode: 0o755, owner: (0, 0), content })?;
     for program in PROGRAMS {
         append(&mut layer, &format!("bin/{program}"), &Entry::Link { target: "busybox".to_owned() })?;
     }
@@ -188,7 +199,9 @@ fn append<W: Write>(archive: &mut tar::Builder<W>, path: &str, entry: &Entry) ->
     header.set_mtime(0);
     header.set_size(0);
     match entry {
-        Entry::File { mode, content } => {
+        Entry::File { mode, owner: (uid, gid), content } => {
+            header.set_uid(*uid);
+            header.set_gid(*gid);
             header.set_entry_type(tar::EntryType::Regular);
             header.set_mode(*mode);
             header.set_size(content.len().try_into()?);

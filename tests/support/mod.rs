@@ -22,6 +22,7 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod run;
 pub(crate) mod scrape;
+pub(crate) mod swapper;
 pub(crate) mod trials;
 
 pub(crate) use containerd::{Containerd, Handler, Kind, Options};

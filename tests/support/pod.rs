@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::cri::v1;
 
+/// Where the kubelet has a pod from: `api`, `file` or `http`.
+pub(crate) const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// A pod. The default is on the host's network, which needs no CNI.
@@ -27,7 +30,9 @@ impl Pod {
             namespace: "default".to_owned(),
             attempt: 0,
         };
-        let config = v1::PodSandboxConfig { metadata: Some(metadata), ..Default::default() };
+        // The kubelet sets it for every pod.
+        let annotations = HashMap::from([(CONFIG_SOURCE.to_owned(), "api".to_owned())]);
+        let config = v1::PodSandboxConfig { metadata: Some(metadata), annotations, ..Default::default() };
         let namespaces = v1::NamespaceOption {
             network: v1::NamespaceMode::Node.into(),
             pid: v1::NamespaceMode::Container.into(),
@@ -64,6 +69,18 @@ impl Pod {
     /// The runtime handler; the default one otherwise.
     pub(crate) fn handler(mut self, name: &str) -> Self {
         name.clone_into(&mut self.handler);
+        self
+    }
+
+    /// spec.hostname, or what the kubelet makes of the pod's name. It is only the pod's own with `own_network`.
+    pub(crate) fn hostname(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.config.hostname);
+        self
+    }
+
+    /// `shareProcessNamespace: true`.
+    pub(crate) fn shared_processes(mut self) -> Self {
+        self.namespaces.pid = v1::NamespaceMode::Pod.into();
         self
     }
 
@@ -168,6 +185,38 @@ impl ContainerSpec {
     /// One more capability, by its name without `CAP_`.
     pub(crate) fn capability(mut self, name: &str) -> Self {
         self.security.capabilities.get_or_insert_default().add_capabilities.push(name.to_owned());
+        self
+    }
+
+    /// Another name in its pod.
+    pub(crate) fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.config.metadata.get_or_insert_default().name);
+        self
+    }
+
+    /// How often the kubelet has started it again.
+    pub(crate) fn attempt(mut self, number: u32) -> Self {
+        self.config.metadata.get_or_insert_default().attempt = number;
+        self
+    }
+
+    /// All capabilities are dropped but these.
+    pub(crate) fn only_capabilities(mut self, names: &[&str]) -> Self {
+        let capabilities = self.security.capabilities.get_or_insert_default();
+        capabilities.drop_capabilities = vec!["ALL".to_owned()];
+        capabilities.add_capabilities = names.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// `allowPrivilegeEscalation: false`.
+    pub(crate) fn no_new_privs(mut self) -> Self {
+        self.security.no_new_privs = true;
+        self
+    }
+
+    /// `workingDir`.
+    pub(crate) fn working_dir(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.config.working_dir);
         self
     }
 

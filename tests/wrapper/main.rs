@@ -9,6 +9,7 @@
 #[allow(dead_code, unused_imports, reason = "shared with others: each uses a part")]
 mod support;
 
+mod attacks;
 mod bundle;
 mod command;
 mod conmon;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let trials = [
+        attacks::trials(),
         conmon::trials(),
         containerd::trials(),
         crio::trials(),
