@@ -15,7 +15,7 @@ fi
 
 # Those that run, and those that are read by another one or put into a package.
 mapfile -t scripts < <(git grep -lE '^#!.*(ba)?sh$')
-mapfile -t bash_parts < <(git ls-files 'vm-tests/guest/*.sh')
+mapfile -t bash_parts < <(git ls-files 'vm-tests/guest/*.sh' scripts/other-suites.sh)
 mapfile -t sh_parts < <(git ls-files 'packaging/rpm/*.sh')
 "$venv/bin/shellcheck" -x "${scripts[@]}"
 "$venv/bin/shellcheck" -x -s bash "${bash_parts[@]}"

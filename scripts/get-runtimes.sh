@@ -10,7 +10,7 @@
 #
 # A second run finds the stamp file and does nothing. Remove target/runtimes to
 # fetch again.
-# shellcheck disable=SC2016 # $(...) and $... in single quotes are for apt and for the wrappers
+# shellcheck disable=SC2016 # $... in single quotes is for the wrappers
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -32,6 +32,8 @@ die() {
 up_to_date() { [[ -r $stamp ]] && [[ $(<"$stamp") == "$layout" ]]; }
 
 up_to_date && exit 0
+# shellcheck source=scripts/other-suites.sh
+. "$root/scripts/other-suites.sh"
 command -v apt-get >/dev/null || die "this needs apt-get (Debian 12); put the runtimes into $dest by hand otherwise"
 [[ $EUID -eq 0 ]] || die "run as root (apt-get's sandbox user cannot write here otherwise)"
 
@@ -45,78 +47,22 @@ up_to_date && exit 0
 
 # A run that was cut short left no stamp: start from nothing.
 find "$dest" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
-apt=$dest/apt
-mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/debs"
-
-# apt options: everything of ours, nothing of the machine's, except how to
-# reach the network (proxies). Only package lists are fetched, nothing for desktops.
-opts=(
-  -o "Dir::Etc::sourcelist=$apt/sources.list"
-  -o "Dir::Etc::sourceparts=-"
-  -o "Dir::Etc::preferences=-"
-  -o "Dir::Etc::preferencesparts=-"
-  -o "Dir::State::Lists=$apt/lists"
-  -o "Dir::Cache=$apt/cache"
-  -o "Dir::Cache::pkgcache=pkgcache.bin"
-  -o "Dir::Cache::srcpkgcache=srcpkgcache.bin"
-  -o "APT::Sandbox::User=root"
-  -o "APT::Update::Post-Invoke-Success="
-  -o "APT::Default-Release="
-  -o "Acquire::Languages=none"
-  -o "Acquire::Retries=3"
-  -o "Acquire::http::Timeout=30"
-  -o "Acquire::https::Timeout=30"
-  -o "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"
-  -o "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false"
-  -o "Acquire::IndexTargets::deb::CNF::DefaultEnabled=false"
-  -q
-)
-
-# Runs a command, quietly; three times if it has to be. Shows what it said when it gives up.
-retry() {
-  local try
-  for try in 1 2 3; do
-    if "$@" >"$apt/log" 2>&1; then return 0; fi
-    sleep "$((try * 2))"
-  done
-  printf 'failed\n'
-  tail -n 15 "$apt/log" >&2
-  die "gave up: $1 $2"
-}
-
-# The mirror that this machine uses for its own suite, in whatever form it is
-# configured (one-line or deb822).
-# shellcheck source=/dev/null
-codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
-[[ -n $codename ]] || die "cannot tell this machine's Debian release from /etc/os-release"
-mirror=$(apt-get indextargets --no-release-info \
-  --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' "Created-By: Packages" |
-  awk -F'|' -v suite="$codename" '$2 == suite && $3 == "main" { print $1; exit }')
-[[ -n $mirror ]] || die "no apt source of this machine offers the suite $codename, component main"
-
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-[[ -r $keyring ]] || die "$keyring is missing: apt-get install debian-archive-keyring"
-for suite in "$codename" "$old_suite" "$new_suite"; do
-  printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite"
-done >"$apt/sources.list"
-
+codename=$(own_suite)
 printf 'runtimes: reading package lists of %s, %s and %s ... ' "$codename" "$old_suite" "$new_suite"
-retry apt-get "${opts[@]}" --error-on=any update
+apt=$dest/apt
+open_suites "$apt" "$codename" "$old_suite" "$new_suite"
 printf 'ok\n'
 
 # fetch FOLDER SUITE PACKAGE...: download and unpack.
 fetch() {
-  local folder=$dest/$1 suite=$2 package version deb
+  local folder=$dest/$1 suite=$2 package version
   shift 2
   mkdir -p "$folder"
   for package in "$@"; do
-    version=$(apt-cache "${opts[@]}" show "$package/$suite" 2>/dev/null | sed -n 's/^Version: //p' | head -n 1)
+    version=$(package_version "$suite" "$package")
     [[ -n $version ]] || die "suite $suite has no package $package"
     printf 'runtimes: fetching %s %s ... ' "$package" "$version"
-    rm -f "$apt/debs/"*.deb
-    (cd "$apt/debs" && retry apt-get "${opts[@]}" download "$package=$version")
-    deb=$(find "$apt/debs" -name '*.deb' | head -n 1)
-    dpkg -x "$deb" "$folder"
+    unpack_package "$folder" "$package" "$version"
     printf '%s %s %s\n' "$suite" "$package" "$version" >>"$dest/versions"
     printf 'ok\n'
   done

@@ -36,6 +36,7 @@ mod metrics;
 mod node_config;
 mod node_default;
 mod node_feature;
+mod oci_runtimes;
 #[cfg(feature = "kubernetes-api")]
 mod pod_spec;
 mod privilege;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         node_config::trials(),
         node_default::trials(),
         node_feature::trials(),
+        oci_runtimes::trials(),
         #[cfg(feature = "kubernetes-api")]
         pod_spec::trials(),
         privilege::trials(),

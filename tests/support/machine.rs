@@ -41,6 +41,18 @@ impl Machine {
         self.runtimes.join("bin/runc")
     }
 
+    /// runc of another version, such as "1.2.8"; tests/go-modules has those that there are.
+    pub(crate) fn runc_at(&self, version: &str) -> Result<PathBuf> {
+        self.built(&format!("runc-{version}/runc"))
+    }
+
+    /// A program that scripts/get-oci-runtimes.sh built.
+    fn built(&self, program: &str) -> Result<PathBuf> {
+        let path = self.runtimes.with_file_name("oci-runtimes").join(program);
+        ensure!(path.is_file(), "no {}: run make oci-runtimes", path.display());
+        Ok(path)
+    }
+
     /// crun, called so that it also works under containerd 1.7 and with cgroups v1 and v2 mixed.
     pub(crate) fn crun(&self) -> PathBuf {
         self.runtimes.join("bin/crun-compat")
