@@ -42,7 +42,7 @@ impl<'a> Hooks<'a> {
 
     /// The node's own gate among the hooks.
     pub(super) fn static_gate(&self) -> Result<Option<StaticGate>, SpecError> {
-        let gates = self.list.iter().map(|hook| hook.static_gate());
+        let gates = self.list.iter().map(Hook::static_gate);
         Ok(gates.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next())
     }
 
