@@ -5,6 +5,7 @@
 //! default_policy = "Merge"    # for pods without the annotation: "Merge" or "Strict"
 //! pods_may_override = false   # with "Strict": may a pod's annotation say "Merge"?
 //! hook_path = "/usr/bin/strict-groups"   # the gate, as the OCI runtime finds it
+//! old_runc_exec = "refuse"    # exec under runc before 1.3, where it can gain groups: or "allow"
 //!
 //! [[rule]]                    # before the default; the first one for a pod wins
 //! namespaces = ["prod", "team-*"]
@@ -66,6 +67,29 @@ pub enum RealRuntime {
     Unclear,
 }
 
+/// What becomes of a Strict container whose execs could gain groups under runc before 1.3, which looks groups up by
+/// name in a file that the container can write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OldRuncExec {
+    /// It does not start; where the wrapper is the OCI runtime, the exec fails instead.
+    #[default]
+    Refuse,
+    /// It starts, and the exec runs.
+    Allow,
+}
+
+impl OldRuncExec {
+    /// The value as the configuration has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Allow => "allow",
+        }
+    }
+}
+
 /// What the node's administrator decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,6 +100,7 @@ pub struct Config {
     #[serde(rename = "rule")]
     rules: Vec<Rule>,
     hook_path: Option<Absolute>,
+    old_runc_exec: OldRuncExec,
     exempt: Exempt,
     kubernetes: Kubernetes,
     runtime: RuntimeConfig,
@@ -127,18 +152,34 @@ impl Config {
         self.hook_path.as_ref().map(Absolute::as_path)
     }
 
+    /// What becomes of a Strict container whose execs could gain groups under runc before 1.3.
+    #[must_use]
+    pub fn old_runc_exec(&self) -> OldRuncExec {
+        self.old_runc_exec
+    }
+
     /// The top-level keys whose values are not the same in both.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         // Every field by name: a new one cannot be forgotten.
-        let Self { mode, default_policy, pods_may_override, rules, hook_path, exempt, kubernetes, runtime } =
-            self;
+        let Self {
+            mode,
+            default_policy,
+            pods_may_override,
+            rules,
+            hook_path,
+            old_runc_exec,
+            exempt,
+            kubernetes,
+            runtime,
+        } = self;
         [
             ("mode", *mode != other.mode),
             ("default_policy", *default_policy != other.default_policy),
             ("pods_may_override", *pods_may_override != other.pods_may_override),
             ("rule", *rules != other.rules),
             ("hook_path", *hook_path != other.hook_path),
+            ("old_runc_exec", *old_runc_exec != other.old_runc_exec),
             ("exempt", *exempt != other.exempt),
             ("kubernetes", *kubernetes != other.kubernetes),
             ("runtime", *runtime != other.runtime),

@@ -65,7 +65,7 @@ fn the_packaged_example_is_legal_as_it_is_and_with_everything_on() {
 fn what_the_packaged_example_calls_a_default_is_one() {
     let defaults: Vec<&str> = commented_out().take_while(|line| !line.starts_with("hook_path")).collect();
     let keys: Vec<&str> = defaults.iter().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
-    assert_eq!(keys, ["mode", "default_policy", "pods_may_override"]);
+    assert_eq!(keys, ["mode", "default_policy", "pods_may_override", "old_runc_exec"]);
     assert_eq!(parse(&defaults.join("\n")).unwrap(), Config::default());
 }
 
@@ -119,7 +119,7 @@ fn differences_are_told_by_key() {
     assert_eq!(one.differences(&one), Vec::<&str>::new());
     let two = parse(
         "mode = \"audit\"\ndefault_policy = \"Strict\"\npods_may_override = true\nhook_path = \"/x\"\n\
-         [[rule]]\nnamespaces = [\"a\"]\npolicy = \"Merge\"\n[exempt]\nnamespaces = [\"b\"]\n\
+         old_runc_exec = \"allow\"\n[[rule]]\nnamespaces = [\"a\"]\npolicy = \"Merge\"\n[exempt]\nnamespaces = [\"b\"]\n\
          [runtime]\nungated = \"refuse\"\n[kubernetes]\nenabled = true\n",
     );
     assert_eq!(
@@ -130,6 +130,7 @@ fn differences_are_told_by_key() {
             "pods_may_override",
             "rule",
             "hook_path",
+            "old_runc_exec",
             "exempt",
             "kubernetes",
             "runtime"
@@ -145,6 +146,19 @@ fn the_kubernetes_api_is_off_unless_it_is_turned_on() {
     assert!(parse("[kubernetes]\nenabled = true\n").unwrap().kubernetes().enabled);
     let text = message(parse("[kubernetes]\nenable = true\n").unwrap_err());
     assert!(text.contains("line 2") && text.contains("`enabled`"), "{text}");
+}
+
+#[test]
+fn execs_under_old_runc_are_refused_unless_allowed() {
+    for (text, wanted) in [
+        ("", OldRuncExec::Refuse),
+        ("old_runc_exec = \"refuse\"\n", OldRuncExec::Refuse),
+        ("old_runc_exec = \"allow\"\n", OldRuncExec::Allow),
+    ] {
+        assert_eq!(parse(text).unwrap().old_runc_exec(), wanted, "{text}");
+    }
+    let text = message(parse("old_runc_exec = \"Allow\"\n").unwrap_err());
+    assert!(text.contains("line 1") && text.contains("`refuse` or `allow`"), "{text}");
 }
 
 #[test]
