@@ -107,6 +107,8 @@ pub enum ContainerdError {
 pub struct Record {
     /// The container's id.
     pub id: String,
+    /// The runtime type of its handler, such as `io.containerd.runc.v2`; see [`crate::runtime_type`].
+    pub runtime: String,
     /// The OCI runtime spec; see [`SPEC_TYPE`].
     pub spec: Option<Any>,
     /// What containerd's clients keep with a record, the CRI its metadata.
@@ -115,7 +117,8 @@ pub struct Record {
 
 impl From<api::Container> for Record {
     fn from(container: api::Container) -> Self {
-        Self { id: container.id, spec: container.spec, extensions: container.extensions }
+        let api::Container { id, runtime, spec, extensions, .. } = container;
+        Self { id, runtime: runtime.unwrap_or_default().name, spec, extensions }
     }
 }
 

@@ -38,6 +38,7 @@ pub mod policy;
 pub mod privilege;
 mod rootfs;
 pub mod runtime;
+pub mod runtime_type;
 pub mod service;
 pub mod spec;
 pub mod start_check;

@@ -1,8 +1,9 @@
 //! Asks the runtime, the file system and the kernel.
 
 use std::{
+    ffi::OsStr,
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -79,7 +80,7 @@ pub async fn collect(places: &Places) -> Facts {
         nri: nri(&places.nri).await,
         plugin: plugin(&places.health),
         hooks: hooks(config.as_ref().ok(), handlers.as_deref().unwrap_or_default(), pid),
-        oci_runtimes: oci_runtimes(handlers.as_deref().unwrap_or_default()),
+        oci_runtimes: oci_runtimes(handlers.as_deref().unwrap_or_default(), pid),
         config: config.map(|config| node_config(&config, places.config.as_deref())),
         kernel: kernel(),
         runtime: said.map(|said| said.runtime),
@@ -173,7 +174,8 @@ fn seen_by(pid: Option<i32>, path: &Path) -> PathBuf {
     }
 }
 
-fn oci_runtimes(handlers: &[Handler]) -> Vec<OciRuntime> {
+/// What the handlers run, as it is found by who runs it: the shims have the PATH of the container runtime.
+fn oci_runtimes(handlers: &[Handler], pid: Option<i32>) -> Vec<OciRuntime> {
     let mut programs: Vec<&str> = handlers
         .iter()
         .filter(|handler| handler.without_hooks.is_none())
@@ -181,21 +183,38 @@ fn oci_runtimes(handlers: &[Handler]) -> Vec<OciRuntime> {
         .collect();
     programs.sort_unstable();
     programs.dedup();
-    let version = |name: &str| match find(name) {
-        Some(path) => program::trusted_version(&path),
+    let folders = folders(pid);
+    let version = |name: &str| match find(name, &folders, |path| seen_by(pid, path)) {
+        Some(path) => {
+            let seen = seen_by(pid, &path);
+            if seen == path { program::trusted_version(&path) } else { program::version(&seen) }
+        }
         None => Err(format!("there is no {name}")),
     };
     programs.into_iter().map(|name| OciRuntime { program: name.to_owned(), version: version(name) }).collect()
 }
 
-/// A program by its path, or by its name.
-fn find(name: &str) -> Option<PathBuf> {
+/// The folders in which the process `pid` looks for programs. Where that is not known: ours, and the usual ones.
+fn folders(pid: Option<i32>) -> Vec<PathBuf> {
+    let environment = pid.and_then(|pid| fs::read(format!("/proc/{pid}/environ")).ok());
+    let path = environment.as_deref().and_then(|environment| {
+        let mut entries = environment.split(|byte| *byte == 0);
+        entries.find_map(|entry| entry.strip_prefix(b"PATH="))
+    });
+    if let Some(path) = path {
+        return std::env::split_paths(OsStr::from_bytes(path)).collect();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain(USUAL.map(PathBuf::from)).collect()
+}
+
+/// A program by its path, or by its name in one of `folders`. `seen` is where a path is to be looked at.
+fn find(name: &str, folders: &[PathBuf], seen: impl Fn(&Path) -> PathBuf) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name));
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(USUAL.map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|program| program.is_absolute() && program.is_file())
+    let mut paths = folders.iter().map(|folder| folder.join(name));
+    paths.find(|program| program.is_absolute() && seen(program).is_file())
 }
 
 fn node_config(config: &Config, path: Option<&Path>) -> NodeConfig {
@@ -205,6 +224,7 @@ fn node_config(config: &Config, path: Option<&Path>) -> NodeConfig {
         path: path.to_owned(),
         audit: node.mode == crate::policy::Mode::Audit,
         wrapper_resolves: config.runtime().ungated() == Ungated::Resolve,
+        old_runc_exec: config.old_runc_exec(),
         summary: format!(
             "{}mode {}, default policy {}, rules: {}",
             if path.exists() { "" } else { "not there, so " },
@@ -253,9 +273,24 @@ mod tests {
 
     #[test]
     fn programs_by_path_and_by_name() {
+        let find = |name| find(name, &folders(None), Path::to_owned);
         assert_eq!(find("/x/runc"), Some("/x/runc".into()));
         assert!(find("sh").is_some_and(|path| path.is_absolute()));
         assert_eq!(find("no-such-program-here"), None);
+    }
+
+    #[test]
+    fn programs_are_found_by_the_path_of_the_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("runc"), "").unwrap();
+        let mut child =
+            std::process::Command::new("/bin/sleep").arg("100").env("PATH", dir.path()).spawn().unwrap();
+        let found = folders(i32::try_from(child.id()).ok());
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert_eq!(found, [dir.path()]);
+        assert_eq!(find("runc", &found, Path::to_owned), Some(dir.path().join("runc")));
+        // As the runtime sees it.
+        assert_eq!(find("runc", &found, |_| "/nonexistent".into()), None);
     }
 
     #[test]
@@ -274,6 +309,12 @@ mod tests {
         assert!(program::version(&script).unwrap_err().contains("took longer"));
         fs::write(&script, "#!/bin/sh\necho runc version 1.1.15\necho more\n").unwrap();
         assert_eq!(program::version(&script).unwrap(), "runc version 1.1.15");
+        fs::write(
+            &script,
+            "#!/bin/sh\necho NVIDIA Container Runtime version 1.14\necho runc version 1.1.9\n",
+        )
+        .unwrap();
+        assert_eq!(program::version(&script).unwrap(), "runc version 1.1.9");
         fs::write(&script, "#!/bin/sh\nexit 3\n").unwrap();
         assert!(program::version(&script).unwrap_err().contains("exit status: 3"));
     }

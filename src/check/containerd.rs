@@ -10,12 +10,14 @@ use super::{
     hooks,
 };
 use crate::{
-    node_config::containerd::{RUN_HOOKS, annotation_patterns},
+    node_config::containerd::annotation_patterns,
+    runtime_type::{self, RuntimeType},
     static_gate::Runtime,
 };
 
-/// What containerd runs for a handler that names no program.
-const PROGRAM: &str = "runc";
+/// What the shims run for a handler that names no program.
+const RUNC: &str = "runc";
+const RUNSC: &str = "runsc";
 
 /// The CRI plugin's configuration in the verbose part of its status.
 #[derive(Deserialize)]
@@ -42,6 +44,9 @@ struct Containerd {
 struct Table {
     #[serde(default)]
     runtime_type: String,
+    /// The shim's program; else it is found by the runtime type.
+    #[serde(default)]
+    runtime_path: String,
     #[serde(default, rename = "PodAnnotations", alias = "podAnnotations")]
     annotations: Option<Vec<String>>,
     #[serde(default)]
@@ -74,7 +79,7 @@ pub(super) fn handlers(
 }
 
 fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io::Result<String>) -> Handler {
-    let Table { runtime_type, annotations, base_runtime_spec: spec, options } = table;
+    let Table { runtime_type, runtime_path, annotations, base_runtime_spec: spec, options } = table;
     let gate = match spec.as_str() {
         "" => Gate::None,
         path => match read(path) {
@@ -86,15 +91,26 @@ fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io:
         },
     };
     let annotations = annotations.unwrap_or_default();
-    let program =
-        options.as_ref().and_then(|options| options.get("BinaryName")).and_then(|name| name.as_str());
+    let kind = RuntimeType::of(&runtime_type);
+    let option = |name| options.as_ref().and_then(|options| options.get(name)).and_then(|name| name.as_str());
+    let program = match (kind, option("BinaryName").filter(|name| !name.is_empty())) {
+        (RuntimeType::Runc | RuntimeType::Gvisor, Some(name)) => name.to_owned(),
+        (RuntimeType::Runc | RuntimeType::Other, _) => RUNC.to_owned(),
+        (RuntimeType::Gvisor, None) => RUNSC.to_owned(),
+        (RuntimeType::Kata, _) if runtime_path.is_empty() => runtime_type::shim(&runtime_type),
+        (RuntimeType::Kata, _) => runtime_path,
+    };
     Handler {
         name,
         default,
-        without_hooks: (!RUN_HOOKS.contains(&runtime_type.as_str())).then_some(runtime_type),
+        kind,
+        without_hooks: (!kind.runs_hooks()).then_some(runtime_type),
         gate,
-        annotations: annotation_patterns().iter().all(|pattern| annotations.contains(pattern)),
-        program: program.filter(|name| !name.is_empty()).unwrap_or(PROGRAM).to_owned(),
+        missing_annotations: annotation_patterns()
+            .into_iter()
+            .filter(|pattern| !annotations.contains(pattern))
+            .collect(),
+        program,
         wrapped: false,
     }
 }
@@ -117,24 +133,32 @@ mod tests {
 
     #[test]
     fn what_a_handler_has_and_lacks() {
-        let [exact, below] = annotation_patterns();
+        let [bare_key, below, source] = annotation_patterns();
         let found = look(
             &json!({ "containerd": { "defaultRuntimeName": "kata", "defaultRuntime": { "runtimeType": "" }, "runtimes": {
             "bare": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": null, "options": null },
             "crun": { "runtimeType": "io.containerd.runc.v2", "baseRuntimeSpec": "/other.json", "options": { "BinaryName": "/usr/bin/crun" } },
             "gone": { "runtimeType": "io.containerd.runc.v2", "baseRuntimeSpec": "/gone.json" },
-            "kata": { "runtimeType": "io.containerd.kata.v2" },
-            "runc": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": [below, "x", exact], "baseRuntimeSpec": "/ours.json" },
+            "gvisor": { "runtimeType": "io.containerd.runsc.v1", "runtimePath": "", "options": { "TypeUrl": "x" } },
+            "kata": { "runtimeType": "io.containerd.kata-qemu.v2" },
+            "older": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": [bare_key, below] },
+            "runc": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": [below, "x", source, bare_key], "baseRuntimeSpec": "/ours.json" },
+            "wasm": { "runtimeType": "io.containerd.spin.v2" },
         } } }),
         );
-        let [bare, crun, gone, kata, runc] = <[Handler; 5]>::try_from(found).unwrap();
-        assert_eq!((bare.gate, bare.annotations, bare.program), (Gate::None, false, "runc".to_owned()));
+        let [bare, crun, gone, gvisor, kata, older, runc, wasm] = <[Handler; 8]>::try_from(found).unwrap();
+        assert_eq!((bare.gate, bare.missing_annotations.len()), (Gate::None, 3));
+        assert_eq!((bare.program.as_str(), bare.kind), ("runc", RuntimeType::Runc));
         assert_eq!((crun.gate, crun.program), (Gate::None, "/usr/bin/crun".to_owned()));
         assert!(matches!(gone.gate, Gate::Unreadable(why) if why.contains("/gone.json")));
-        assert_eq!(kata.without_hooks.as_deref(), Some("io.containerd.kata.v2"));
+        assert_eq!((gvisor.program.as_str(), gvisor.kind), ("runsc", RuntimeType::Gvisor));
+        assert_eq!((kata.program.as_str(), kata.kind), ("containerd-shim-kata-qemu-v2", RuntimeType::Kata));
+        assert!(gvisor.without_hooks.is_none() && kata.without_hooks.is_none());
+        assert_eq!(wasm.without_hooks.as_deref(), Some("io.containerd.spin.v2"));
+        assert_eq!(older.missing_annotations, ["kubernetes.io/config.source"]);
         assert!(kata.default && !runc.default);
         assert_eq!(runc.gate, Gate::Installed { hook: "/sg".into(), config: None });
-        assert!(runc.annotations && runc.without_hooks.is_none());
+        assert!(runc.missing_annotations.is_empty() && runc.without_hooks.is_none());
     }
 
     #[test]

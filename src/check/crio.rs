@@ -12,7 +12,7 @@ use super::{
     facts::{Gate, Handler},
     hooks,
 };
-use crate::{node_config::crio::Settings, runtime, static_gate::Runtime};
+use crate::{node_config::crio::Settings, runtime, runtime_type::RuntimeType, static_gate::Runtime};
 
 /// CRI-O's main file and its folder of drop-ins.
 const MAIN: &str = "/etc/crio/crio.conf";
@@ -65,9 +65,10 @@ fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
             Handler {
                 name: name.clone(),
                 default: *name == settings.default_runtime,
+                kind: if kind == "vm" { RuntimeType::Other } else { RuntimeType::Runc },
                 without_hooks: (kind == "vm").then(|| kind.to_owned()),
                 gate: gate.clone(),
-                annotations: true,
+                missing_annotations: Vec::new(),
                 program: program.to_owned(),
                 wrapped: Path::new(program).file_name().is_some_and(|name| name == runtime::NAME),
             }
@@ -79,9 +80,10 @@ fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
             program: name.clone(),
             name,
             default: true,
+            kind: RuntimeType::Runc,
             without_hooks: None,
             gate: gate.clone(),
-            annotations: true,
+            missing_annotations: Vec::new(),
             wrapped: false,
         });
     }

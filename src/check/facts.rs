@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::{config::OldRuncExec, runtime_type::RuntimeType};
+
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -67,13 +69,15 @@ pub struct Handler {
     pub name: String,
     /// Whether pods without a `RuntimeClass` get it.
     pub default: bool,
-    /// Its type, where that runs no OCI hooks.
+    /// What its runtime type stands for.
+    pub kind: RuntimeType,
+    /// Its type, where that is not known to run OCI hooks.
     pub without_hooks: Option<String>,
     /// The static gate.
     pub gate: Gate,
-    /// Whether the pod's annotations for us get into config.json.
-    pub annotations: bool,
-    /// The executable of the OCI runtime, as the runtime is told it.
+    /// The patterns that `pod_annotations` lacks: the annotations that they stand for do not get into config.json.
+    pub missing_annotations: Vec<String>,
+    /// The executable of the OCI runtime, as the runtime is told it; of Kata Containers its shim, which has none.
     pub program: String,
     /// Whether that is our wrapper; only CRI-O needs it.
     pub wrapped: bool,
@@ -109,7 +113,7 @@ pub struct Hook {
 pub struct OciRuntime {
     /// Its executable, as the runtime is told it.
     pub program: String,
-    /// Name and version, the first line of what it says; else why that is not known.
+    /// Name and version, one line of what it says; else why that is not known.
     pub version: Result<String, String>,
 }
 
@@ -122,6 +126,8 @@ pub struct NodeConfig {
     pub audit: bool,
     /// Whether the wrapper makes containers Strict that no plugin saw.
     pub wrapper_resolves: bool,
+    /// What becomes of containers whose execs could gain groups under runc before 1.3.
+    pub old_runc_exec: OldRuncExec,
     /// Mode, default policy and number of rules.
     pub summary: String,
 }

@@ -1,14 +1,29 @@
 //! What the facts mean. Pure.
 
+use std::path::Path;
+
 use super::{
-    facts::{Cgroups, Facts, Gate, Handler, Kernel, NodeConfig, Nri, Plugin, Runtime},
+    facts::{Cgroups, Facts, Gate, Handler, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime},
+    program::RUNC_VERSION,
     report::{self, Finding, Report},
+};
+use crate::{
+    config::{DEFAULT_PATH, OldRuncExec},
+    node_config::containerd::annotation_patterns,
+    runtime_type::RuntimeType,
 };
 
 mod version;
 
-/// What the OCI runtime's first process and exec need; runc before it looks groups up by their names.
-const RUNC_WITHOUT_NAMES: (u32, u32) = (1, 3);
+const STATIC_GATE: &str = "static-gate";
+
+/// The first runc that takes groups by number. One before it looks each up by name in the container's `/etc/group`.
+const RUNC_BY_NUMBER: (u32, u32) = (1, 3);
+/// How those begin the line with their version that take groups by number.
+const BY_NUMBER: [&str; 2] = ["crun version ", "runsc version "];
+/// The first Kata Containers whose Go runtime runs the createRuntime hooks of a container, not only of the sandbox
+/// (kata-containers pull request 9524). Its Rust runtime, up to 4.1 at least, does not.
+const KATA_WITH_HOOKS: (u32, u32) = (3, 5);
 
 /// Judges the node. `own` is our version, which the hooks should have as well.
 #[must_use]
@@ -24,9 +39,9 @@ pub fn judge(facts: &Facts, own: &str) -> Report {
         let wrapper_decides = crio && facts.config.as_ref().is_ok_and(|config| config.wrapper_resolves);
         findings.push(softened(nri(&facts.nri, crio), wrapper_decides));
         findings.push(softened(plugin(&facts.plugin, runtime), wrapper_decides));
-        findings.extend(handlers(&facts.handlers, crio));
+        findings.extend(handlers(&facts.handlers, &facts.oci_runtimes, crio));
         findings.extend(hooks(facts, own));
-        findings.extend(facts.oci_runtimes.iter().map(|oci| oci_runtime(&oci.program, &oci.version)));
+        findings.extend(facts.oci_runtimes.iter().map(|oci| oci_runtime(oci, facts.config.as_ref().ok())));
         findings.push(config(&facts.config, facts.handlers.as_deref().unwrap_or_default()));
         findings.extend(kernel(&facts.kernel));
     }
@@ -137,51 +152,42 @@ fn plugin(plugin: &Plugin, runtime: Option<&Runtime>) -> Finding {
     }
 }
 
-fn handlers(handlers: &Result<Vec<Handler>, String>, crio: bool) -> Vec<Finding> {
-    const CHECK: &str = "static-gate";
+fn handlers(
+    handlers: &Result<Vec<Handler>, String>,
+    oci_runtimes: &[OciRuntime],
+    crio: bool,
+) -> Vec<Finding> {
     let handlers = match handlers {
         Ok(handlers) if handlers.is_empty() => {
-            return vec![Finding::missing(CHECK, "the runtime has no handler", configure(crio))];
+            return vec![Finding::missing(STATIC_GATE, "the runtime has no handler", configure(crio))];
         }
         Ok(handlers) => handlers,
-        Err(why) => return vec![Finding::missing(CHECK, why, configure(crio))],
+        Err(why) => return vec![Finding::missing(STATIC_GATE, why, configure(crio))],
     };
     let mut found = Vec::new();
     for handler in handlers {
         let name = &handler.name;
         if let Some(kind) = &handler.without_hooks {
-            let text = format!("handler {name} ({kind}) runs no OCI hooks: its containers have no gate");
-            if handler.default {
-                let text = format!("{text}, and pods without a RuntimeClass get it");
-                let mend = "make a handler that runs OCI hooks (runc, crun) the runtime's default";
-                found.push(Finding::missing(CHECK, text, mend));
-                continue;
-            }
-            found.push(Finding::warning(
-                CHECK,
-                text,
-                format!("let no pod that has to be Strict use the RuntimeClass of {name}"),
+            found.push(without_gate(
+                handler,
+                &format!(
+                    "handler {name} ({kind}) is not known to run OCI hooks: its containers have no gate"
+                ),
+                "make a handler that runs OCI hooks (runc, crun) the runtime's default",
             ));
             continue;
         }
         found.push(match &handler.gate {
-            Gate::Installed { .. } if handler.annotations => {
-                Finding::ok(CHECK, format!("handler {name} has it"))
-            }
-            Gate::Installed { .. } => {
-                let text = format!(
-                    "handler {name} has it, but pod_annotations does not let our annotations through"
-                );
-                Finding::missing(CHECK, text, configure(crio))
-            }
+            Gate::Installed { .. } if !handler.missing_annotations.is_empty() => outdated(handler, crio),
+            Gate::Installed { .. } => installed(handler, oci_runtimes),
             Gate::None => {
                 let text = format!(
-                    "handler {name} has none: while the plugin is away, Strict containers start merged"
+                    "handler {name} has none: while the plugin is not running, Strict containers start merged"
                 );
-                Finding::missing(CHECK, text, configure(crio))
+                Finding::missing(STATIC_GATE, text, configure(crio))
             }
             Gate::Unreadable(why) => {
-                Finding::missing(CHECK, format!("handler {name}: {why}"), configure(crio))
+                Finding::missing(STATIC_GATE, format!("handler {name}: {why}"), configure(crio))
             }
         });
         if crio {
@@ -197,6 +203,60 @@ fn handlers(handlers: &Result<Vec<Handler>, String>, crio: bool) -> Vec<Finding>
         }
     }
     found
+}
+
+/// A handler that has the gate and runs nothing of it.
+fn without_gate(handler: &Handler, text: &str, mend_default: &str) -> Finding {
+    if handler.default {
+        let text = format!("{text}, and pods without a RuntimeClass get it");
+        return Finding::missing(STATIC_GATE, text, mend_default);
+    }
+    let mend = format!("let no pod that has to be Strict use the RuntimeClass of {}", handler.name);
+    Finding::warning(STATIC_GATE, text, mend)
+}
+
+fn outdated(handler: &Handler, crio: bool) -> Finding {
+    let text = format!(
+        "handler {} has it, and it is outdated: pod_annotations lacks {} of the {} patterns that it needs (the drop-in \
+         is of an older strict-groups, or another file takes them back)",
+        handler.name,
+        handler.missing_annotations.len(),
+        annotation_patterns().len()
+    );
+    Finding::missing(STATIC_GATE, text, configure(crio))
+}
+
+/// A handler that has the gate: whether it also runs it, and what is not known beside that.
+fn installed(handler: &Handler, oci_runtimes: &[OciRuntime]) -> Finding {
+    let name = &handler.name;
+    let unverified = "its processes cannot be seen from the node, so only the runtime's record is checked";
+    match handler.kind {
+        RuntimeType::Runc | RuntimeType::Other => Finding::ok(STATIC_GATE, format!("handler {name} has it")),
+        RuntimeType::Gvisor => {
+            Finding::ok(STATIC_GATE, format!("handler {name} has it; not verified: {unverified}"))
+        }
+        RuntimeType::Kata => {
+            let shim = oci_runtimes.iter().find(|oci| oci.program == handler.program);
+            let said = shim
+                .map_or(Err("its shim is not known"), |shim| shim.version.as_deref().map_err(String::as_str));
+            match said {
+                Ok(line) if kata_runs_hooks(line) => {
+                    Finding::ok(STATIC_GATE, format!("handler {name} has it; not verified: {unverified}"))
+                }
+                Ok(why) | Err(why) => without_gate(
+                    handler,
+                    &format!("handler {name} has it, and is not known to run it ({why})"),
+                    "use the Go runtime of Kata Containers 3.5 or newer, whose shim runs createRuntime hooks",
+                ),
+            }
+        }
+    }
+}
+
+/// By the version that Kata's shim prints: `… containerd shim (Golang): id: "…", version: 3.20.0, commit: …`.
+fn kata_runs_hooks(line: &str) -> bool {
+    let version = line.split_once("version: ").and_then(|(_, version)| version::of(version));
+    line.contains("(Golang)") && version.is_some_and(|version| version >= KATA_WITH_HOOKS)
 }
 
 fn hooks<'f>(facts: &'f Facts, own: &'f str) -> impl Iterator<Item = Finding> + 'f {
@@ -218,23 +278,46 @@ fn hooks<'f>(facts: &'f Facts, own: &'f str) -> impl Iterator<Item = Finding> + 
     })
 }
 
-fn oci_runtime(program: &str, said: &Result<String, String>) -> Finding {
+fn oci_runtime(oci: &OciRuntime, config: Option<&NodeConfig>) -> Finding {
     const CHECK: &str = "oci-runtime";
-    match said {
-        Ok(line) => match line.strip_prefix("runc version ").and_then(version::of) {
-            Some(version) if version < RUNC_WITHOUT_NAMES => {
-                let text = format!(
-                    "{program}: {line} looks groups up by name, in an exec also in a file that the container may have changed (SECURITY.md, \"Known gap\")"
-                );
-                Finding::warning(CHECK, text, "upgrade to runc 1.3 or use crun")
-            }
-            _ => Finding::ok(CHECK, format!("{program}: {line}")),
-        },
-        Err(why) => Finding::warning(
-            CHECK,
-            format!("{program}: {why}"),
-            "install the OCI runtime that the handler names",
-        ),
+    let program = &oci.program;
+    let line = match &oci.version {
+        Ok(line) => line,
+        Err(why) => {
+            let mend = "install the OCI runtime that the handler names";
+            return Finding::warning(CHECK, format!("{program}: {why}"), mend);
+        }
+    };
+    let runc = line.strip_prefix(RUNC_VERSION).map(version::of);
+    let by_number = runc.map_or_else(
+        || BY_NUMBER.iter().any(|known| line.starts_with(known)) || line.contains(" containerd shim ("),
+        |version| version.is_some_and(|version| version >= RUNC_BY_NUMBER),
+    );
+    if by_number {
+        return Finding::ok(CHECK, format!("{program}: {line}"));
+    }
+    let how = if matches!(runc, Some(Some(_))) {
+        "looks groups up by name in the container's /etc/group"
+    } else {
+        "is not known to take groups by number, so it is treated as runc before 1.3, which looks them up by name in the \
+         container's /etc/group"
+    };
+    let text =
+        format!("{program}: {line} {how}: Strict containers of images that rename groups there are refused");
+    let cure = "use runc 1.3 or newer, or crun";
+    match config.map(|config| (config.old_runc_exec, &config.path)) {
+        Some((OldRuncExec::Allow, path)) => {
+            let text = format!(
+                "{text}, and execs CAN GAIN GROUPS where the container may write that file (old_runc_exec = \"allow\")"
+            );
+            let mend = format!("{cure}, or set old_runc_exec = \"refuse\" in {}", path.display());
+            Finding::warning(CHECK, text, mend)
+        }
+        Some((OldRuncExec::Refuse, _)) | None => {
+            let text =
+                format!("{text}, and those whose execs could gain groups by it (old_runc_exec = \"refuse\")");
+            Finding::warning(CHECK, text, cure)
+        }
     }
 }
 
@@ -248,7 +331,7 @@ fn config(config: &Result<NodeConfig, String>, handlers: &[Handler]) -> Finding 
         Ok(config) => config,
         Err(why) => return config_wrong(why),
     };
-    let default = std::path::Path::new(crate::config::DEFAULT_PATH);
+    let default = Path::new(DEFAULT_PATH);
     let other = handlers.iter().find_map(|handler| match &handler.gate {
         Gate::Installed { config, .. } => {
             Some(config.as_deref().unwrap_or(default)).filter(|read| read != path)

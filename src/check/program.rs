@@ -12,6 +12,8 @@ use crate::trust;
 
 /// How long a program may take to say its version.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How runc begins the line with its version.
+pub(super) const RUNC_VERSION: &str = "runc version ";
 /// How often a program is asked whether it has ended.
 const BEAT: Duration = Duration::from_millis(10);
 /// How much of what it prints is read, in bytes.
@@ -26,7 +28,8 @@ pub(super) fn trusted_version(path: &Path) -> Result<String, String> {
     version(path)
 }
 
-/// The first line of what `path --version` prints.
+/// The line of what `path --version` prints that names runc, since some programs only add to that one and name it
+/// below themselves (nvidia-container-runtime); else the first line.
 ///
 /// # Errors
 /// Why there is none, for a person.
@@ -50,7 +53,8 @@ pub(super) fn version(path: &Path) -> Result<String, String> {
     let mut said = Vec::new();
     file.rewind().and_then(|()| file.take(LARGEST).read_to_end(&mut said)).map_err(failed)?;
     let said = String::from_utf8_lossy(&said);
-    let line = said.lines().next().filter(|line| !line.is_empty());
+    let runc = said.lines().find(|line| line.starts_with(RUNC_VERSION));
+    let line = runc.or_else(|| said.lines().next()).filter(|line| !line.is_empty());
     line.map(str::to_owned).ok_or_else(|| format!("{} --version says nothing", path.display()))
 }
 

@@ -15,6 +15,9 @@ use crate::{
 };
 
 /// Shows every container's real user and groups, what was declared, and whether that is as it should be.
+///
+/// The process of a container of gVisor or Kata Containers cannot be seen from the node. Its user and groups are those
+/// of the runtime's record, and its verdict is not-verified where the policy is Strict.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// How to print it

@@ -15,6 +15,7 @@ use crate::{
     cri::{self, CallError, Cri, v1},
     gate::State,
     identity::{self, IdentityError},
+    runtime_type::RuntimeType,
 };
 
 /// Why there is no list.
@@ -50,6 +51,8 @@ pub struct Runtime {
 struct Details {
     state: RunState,
     pid: Option<u32>,
+    /// Whether `pid` is that of a sandbox or a hypervisor.
+    isolated: bool,
     made: Result<Made, String>,
 }
 
@@ -95,9 +98,12 @@ async fn from_containerd(cri: &Cri, filter: &Filter) -> Result<Found, CollectErr
     let containers = owned(containers, pods, filter);
     let mut records: HashMap<_, _> = records.into_iter().map(|record| (record.id.clone(), record)).collect();
     let details = containers.iter().map(|(container, _)| {
-        let made = match records.remove(&container.id) {
-            Some(record) => containerd::made(&record, native),
-            None => Err("containerd has no record of it".to_owned()),
+        let (made, isolated) = match records.remove(&container.id) {
+            Some(record) => {
+                let isolated = !RuntimeType::of(&record.runtime).has_own_process();
+                (containerd::made(&record, native), isolated)
+            }
+            None => (Err("containerd has no record of it".to_owned()), false),
         };
         let task = tasks.get(&container.id);
         let state = match (cri_state(container), task.map(|task| task.status)) {
@@ -106,7 +112,7 @@ async fn from_containerd(cri: &Cri, filter: &Filter) -> Result<Found, CollectErr
         };
         let runs = |task: &&Task| matches!(task.status, Status::Running | Status::Paused | Status::Pausing);
         let pid = task.filter(runs).map(|task| task.pid).filter(|pid| *pid > 0);
-        (container.id.clone(), Details { state, pid, made })
+        (container.id.clone(), Details { state, pid, isolated, made })
     });
     let details = details.collect();
     Ok((containers, details))
@@ -119,7 +125,8 @@ async fn from_another(cri: &Cri, filter: &Filter) -> Result<Found, CollectError>
     let mut found = crio::details(cri, &ids).await?;
     let details = containers.iter().filter_map(|(container, _)| {
         let crio::Details { pid, made } = found.remove(&container.id)?;
-        let details = Details { state: cri_state(container), pid: Some(pid).filter(|pid| *pid > 0), made };
+        let pid = Some(pid).filter(|pid| *pid > 0);
+        let details = Details { state: cri_state(container), pid, isolated: false, made };
         Some((container.id.clone(), details))
     });
     let details = details.collect();
@@ -137,7 +144,8 @@ fn owned(
         .map(|pod| {
             let v1::PodSandboxMetadata { name, uid, namespace, .. } = pod.metadata.unwrap_or_default();
             let (labels, annotations) = (pod.labels, pod.annotations);
-            (pod.id, Owner { namespace, pod: name, pod_uid: uid, labels, annotations })
+            let sandbox = pod.id.clone();
+            (pod.id, Owner { namespace, pod: name, pod_uid: uid, labels, sandbox, annotations })
         })
         .collect();
     let is = |wanted: &Option<String>, value: &String| wanted.as_ref().is_none_or(|wanted| wanted == value);
@@ -162,13 +170,25 @@ fn cri_state(container: &v1::Container) -> RunState {
 }
 
 fn see(details: Details, container: v1::Container, owner: Owner) -> Seen {
-    let Details { state, pid, made } = details;
+    let Details { state, pid, isolated, made } = details;
     // Others may have the number of a process that ended, and before the start it is the OCI runtime's own.
-    let pid = pid.filter(|_| state.has_process());
+    let pid = pid.filter(|_| state.has_process() && !isolated);
     let process = pid.and_then(look);
     let v1::ContainerMetadata { name, attempt } = container.metadata.unwrap_or_default();
     let pid = pid.filter(|_| process.is_some());
-    Seen { id: container.id, owner, name, attempt, state, pid, made, process, implied: None }
+    Seen {
+        id: container.id,
+        owner,
+        name,
+        attempt,
+        created_at: container.created_at,
+        state,
+        isolated,
+        pid,
+        made,
+        process,
+        implied: None,
+    }
 }
 
 /// The process, or why it cannot be looked at. None: it has ended.

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::seen::Made;
+use super::{changed, seen::Made};
 use crate::{
     containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
     cri::{self, CallError, Cri},
@@ -87,10 +87,12 @@ fn is_too_large(error: &ContainerdError) -> bool {
 /// What a record says. `native`: whether this containerd enforces the pod's own field. One that does not may know it
 /// all the same: that depends on the CRI that it was built with.
 pub(super) fn made(record: &Record, native: bool) -> Result<Made, String> {
-    let spec = match &record.spec {
-        Some(spec) if spec.type_url == SPEC_TYPE => {
-            spec::read(&spec.value).map_err(|error| error.to_string())?
-        }
+    let (spec, annotations) = match &record.spec {
+        Some(spec) if spec.type_url == SPEC_TYPE => match spec::read_with_annotations(&spec.value) {
+            Ok((view, annotations)) => (view, changed::in_spec(&annotations)),
+            // The annotations are for a note only.
+            Err(_) => (spec::read(&spec.value).map_err(|error| error.to_string())?, None),
+        },
         _ => return Err(format!("containerd's record has no spec of type {SPEC_TYPE}")),
     };
     let (declared, field_strict) = match record.extensions.get(declared::EXTENSION) {
@@ -103,5 +105,5 @@ pub(super) fn made(record: &Record, native: bool) -> Result<Made, String> {
         }
         None => (None, false),
     };
-    Ok(Made { spec, declared, of_devices: Vec::new(), field_strict, native, is_final: true })
+    Ok(Made { spec, declared, of_devices: Vec::new(), field_strict, native, annotations, is_final: true })
 }

@@ -65,7 +65,16 @@ fn made(spec: View) -> Made {
     // The groups of CDI devices come first, then the primary one, then the image's and the declared ones.
     let primary = spec.user.additional_gids.iter().position(|gid| *gid == spec.user.gid);
     let of_devices = spec.user.additional_gids.iter().take(primary.unwrap_or(0)).copied().collect();
-    Made { spec, declared, of_devices, field_strict: false, native: false, is_final: false }
+    Made {
+        spec,
+        declared,
+        of_devices,
+        field_strict: false,
+        native: false,
+        // CRI-O copies the sandbox's, not those that the kubelet sends with a container.
+        annotations: None,
+        is_final: false,
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 pub mod abilities;
+mod changed;
 pub mod collect;
 mod containerd;
 mod crio;

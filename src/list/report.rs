@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{
     abilities::{Abilities, Way},
+    changed,
     collect::Runtime,
     image::{self, NamesOf},
     seen::Seen,
@@ -11,7 +12,9 @@ use super::{
     wanted::{Origin, Wanted},
 };
 use crate::{
+    identity::Identity,
     policy::{ANNOTATION, NodePolicy},
+    spec::ProcessUser,
     text,
 };
 
@@ -54,6 +57,7 @@ pub struct Item {
     pub(super) policy: Policy,
     pub(super) verdict: Verdict,
     pub(super) reason: Option<String>,
+    pub(super) note: Option<String>,
     pub(super) can_change: Option<CanChange>,
 }
 
@@ -100,6 +104,7 @@ impl Report {
     /// Judges all containers, and looks up the names of the groups in question.
     #[must_use]
     pub fn new(runtime: Runtime, seen: Vec<Seen>, node: &NodePolicy) -> Self {
+        let notes = changed::notes(&seen);
         let judged: Vec<(Seen, Wanted, Judgement)> = seen
             .into_iter()
             .map(|seen| {
@@ -111,9 +116,10 @@ impl Report {
         let mut names = names(&judged).into_iter();
         let items = judged
             .into_iter()
-            .map(|(seen, wanted, judgement)| {
+            .zip(notes)
+            .map(|((seen, wanted, judgement), note)| {
                 let lookup = asked(&seen, &judgement).then(|| names.next()).flatten().unwrap_or_default();
-                Item::new(seen, &wanted, judgement, &lookup)
+                Item { note, ..Item::new(seen, &wanted, judgement, &lookup) }
             })
             .collect();
         let runtime = RuntimeReport { name: runtime.name, version: runtime.version };
@@ -150,6 +156,9 @@ impl Item {
         let of_image = from_image.len();
         let policy = Policy::new(wanted, &seen.name);
         let process = seen.process.and_then(Result::ok);
+        // Where the process cannot be seen, what its runtime was told is all that is known.
+        let told = seen.made.as_ref().ok().map(|made| &made.spec.user);
+        let told = told.filter(|_| seen.isolated && seen.state.has_process()).map(User::told);
         Self {
             namespace: seen.owner.namespace,
             pod: seen.owner.pod,
@@ -164,15 +173,22 @@ impl Item {
             policy,
             verdict,
             reason: reason.map(|reason| text::one_line(&reason, REASON_MAX)),
+            note: None,
             can_change: process.as_ref().map(|process| CanChange::new(process.abilities)),
-            user: process.map(|process| User {
-                linux: LinuxUser {
-                    uid: process.identity.uid,
-                    gid: process.identity.gid(),
-                    supplemental_groups: process.identity.groups,
-                },
-            }),
+            user: process.map(|process| User::of(process.identity)).or(told),
         }
+    }
+}
+
+impl User {
+    fn of(identity: Identity) -> Self {
+        let gid = identity.gid();
+        Self { linux: LinuxUser { uid: identity.uid, gid, supplemental_groups: identity.groups } }
+    }
+
+    fn told(user: &ProcessUser) -> Self {
+        let ProcessUser { uid, gid, additional_gids } = user.clone();
+        Self { linux: LinuxUser { uid, gid, supplemental_groups: additional_gids } }
     }
 }
 

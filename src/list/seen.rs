@@ -51,7 +51,9 @@ pub struct Owner {
     pub pod_uid: String,
     /// The pod's labels.
     pub labels: Labels,
-    /// The pod's annotations.
+    /// The id of the pod's sandbox.
+    pub sandbox: String,
+    /// The sandbox's annotations: those of the pod when the sandbox was made.
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -77,6 +79,8 @@ pub struct Made {
     pub field_strict: bool,
     /// Whether the runtime enforces that field by itself.
     pub native: bool,
+    /// The pod's annotations for us as of the container's creation; None: not known.
+    pub annotations: Option<BTreeMap<String, String>>,
     /// Whether `spec` is what the OCI runtime gets. Otherwise the wrapper changed it after this copy was made.
     pub is_final: bool,
 }
@@ -92,8 +96,13 @@ pub struct Seen {
     pub name: String,
     /// How often a container of this name was made before, in this pod.
     pub attempt: u32,
+    /// When it was made, in nanoseconds since 1970.
+    pub created_at: i64,
     /// How far it got.
     pub state: RunState,
+    /// Whether its processes are those of a sandbox or a virtual machine, and cannot be seen from the node: what is known
+    /// is what the OCI runtime was told.
+    pub isolated: bool,
     /// Its first process, as the host numbers it.
     pub pid: Option<u32>,
     /// What it was made of, or why that cannot be told.

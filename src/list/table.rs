@@ -104,7 +104,7 @@ fn line<'a>(
 fn colour(verdict: Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Strict => Some("32"),
-        Verdict::WouldLoseGroups | Verdict::Unknown => Some("33"),
+        Verdict::WouldLoseGroups | Verdict::NotVerified | Verdict::Unknown => Some("33"),
         Verdict::Violated => Some("1;31"),
         Verdict::Refused => Some("31"),
         Verdict::Merged | Verdict::NotStarted | Verdict::Ended => None,

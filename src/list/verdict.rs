@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    seen::{Made, RunState, Seen},
+    seen::{Made, Process, RunState, Seen},
     wanted::Wanted,
 };
 use crate::{
@@ -31,6 +31,8 @@ pub enum Verdict {
     NotStarted,
     /// Its first process has ended.
     Ended,
+    /// Strict, and by the runtime's record it holds no group beyond that. Its process cannot be seen from the node.
+    NotVerified,
     /// It cannot be told.
     Unknown,
 }
@@ -90,8 +92,11 @@ fn not_running(made: &Made, wanted: &Wanted, otherwise: Verdict) -> Parts {
 }
 
 fn running(seen: &Seen, made: &Made, wanted: &Wanted) -> Parts {
-    let process = match &seen.process {
-        Some(Ok(process)) => &process.identity,
+    let user = &made.spec.user;
+    let (primary, groups) = match &seen.process {
+        // What its OCI runtime was told; gVisor and Kata Containers take it as it is.
+        _ if seen.isolated => (user.gid, &user.additional_gids),
+        Some(Ok(Process { identity, .. })) => (identity.gid(), &identity.groups),
         Some(Err(reason)) => return (Verdict::Unknown, vec![], Some(reason.clone())),
         None => return (Verdict::Ended, vec![], None),
     };
@@ -103,13 +108,18 @@ fn running(seen: &Seen, made: &Made, wanted: &Wanted) -> Parts {
         && (*policy == Policy::Merge || *audit)
     {
         let lost: Vec<u32> =
-            made.spec.user.additional_gids.iter().copied().filter(|gid| !allowed.contains(gid)).collect();
+            user.additional_gids.iter().copied().filter(|gid| !allowed.contains(gid)).collect();
         let verdict = if lost.is_empty() { Verdict::Merged } else { Verdict::WouldLoseGroups };
         return (verdict, distinct(lost), None);
     }
-    let held = std::iter::once(process.gid()).chain(process.groups.iter().copied());
+    let held = std::iter::once(primary).chain(groups.iter().copied());
     let beyond = distinct(held.filter(|gid| !allowed.contains(gid)).collect());
     match (beyond.is_empty(), wanted) {
+        (true, Wanted::Known { .. }) if seen.isolated => {
+            let reason =
+                "its process cannot be seen from the node; the groups are those of the runtime's record";
+            (Verdict::NotVerified, beyond, Some(reason.to_owned()))
+        }
         (true, Wanted::Known { .. }) => (Verdict::Strict, beyond, None),
         // Nobody was there to refuse it, and no harm was done.
         (true, Wanted::Wrong(error)) => (Verdict::Unknown, beyond, Some(error.to_string())),

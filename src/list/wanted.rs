@@ -92,6 +92,7 @@ mod tests {
             of_devices: Vec::new(),
             field_strict,
             native,
+            annotations: None,
             is_final: true,
         }
     }

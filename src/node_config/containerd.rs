@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::{File, Hook, base_spec, base_spec::BaseSpecError, seal};
 use crate::policy::ANNOTATION;
+use crate::runtime_type::RuntimeType;
 use crate::text;
 
 /// The drop-in's name.
@@ -18,9 +19,9 @@ pub const DROP_IN: &str = "strict-groups.toml";
 pub const BASE_SPEC: &str = "strict-groups-base-spec";
 
 const NRI: &str = "io.containerd.nri.v1.nri";
-/// The runtime types whose shims run an OCI runtime on this machine, and so run hooks.
-pub(crate) const RUN_HOOKS: [&str; 3] =
-    ["io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"];
+/// Where the kubelet has a pod from (`api`, `file`, `http`). It sets this annotation on every sandbox: one whose
+/// config.json lacks it was made before `pod_annotations` had our patterns, so it may lack ours as well.
+pub(crate) const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 
 /// Why there is no drop-in for this configuration.
 #[derive(Debug, Error)]
@@ -116,7 +117,7 @@ pub struct Plan {
     pub files: Vec<File>,
     /// Each handler that has the static gate, with the path of its base spec.
     pub covered: BTreeMap<String, String>,
-    /// The handlers that do not run OCI hooks, with their runtime type.
+    /// The handlers of which it is not known that they run OCI hooks, with their runtime type.
     pub uncovered: BTreeMap<String, String>,
 }
 
@@ -144,7 +145,7 @@ pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -
     let mut plan = Plan { files: Vec::new(), covered: BTreeMap::new(), uncovered: BTreeMap::new() };
     for (name, handler) in handlers(plugin(&mut plugins, cri)?) {
         let kind = handler.get("runtime_type").and_then(Value::as_str).unwrap_or_default();
-        if RUN_HOOKS.contains(&kind) {
+        if RuntimeType::of(kind).runs_hooks() {
             let spec = spec_for(&mut plan, input, &name, handler, &read)?;
             cover(&name, handler, &spec)?;
             plan.covered.insert(name, spec);
@@ -187,7 +188,12 @@ pub fn not_in_effect(dump: &str, plan: &Plan) -> Result<Vec<String>, PlanError> 
         nri_off = plugin(plugins, NRI)?.get("disable").and_then(Value::as_bool) != Some(false);
         for (name, handler) in handlers(plugin(plugins, cri)?) {
             let spec = handler.get("base_runtime_spec").and_then(Value::as_str);
-            if spec.is_some() && spec == missing.get(&name).map(String::as_str) {
+            let has_spec = spec.is_some() && spec == missing.get(&name).map(String::as_str);
+            let annotations = handler.get("pod_annotations").and_then(Value::as_array);
+            let has = |pattern: &String| {
+                annotations.into_iter().flatten().any(|known| known.as_str() == Some(pattern))
+            };
+            if has_spec && annotation_patterns().iter().all(has) {
                 missing.remove(&name);
             }
         }
@@ -297,9 +303,24 @@ fn cover(name: &str, handler: &mut Table, spec: &str) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// What has to be in `pod_annotations`. The patterns are Go's path.Match, whose `*` stops at a slash.
-pub(crate) fn annotation_patterns() -> [String; 2] {
-    [ANNOTATION.to_owned(), format!("{ANNOTATION}/*")]
+/// What has to be in `pod_annotations`: our keys in any case, so that one in the wrong case is refused instead of being
+/// lost, and [`CONFIG_SOURCE`]. The patterns are those of Go's path.Match, whose `*` stops at a slash.
+pub(crate) fn annotation_patterns() -> [String; 3] {
+    let ours = in_any_case(ANNOTATION);
+    [ours.clone(), format!("{ours}/*"), CONFIG_SOURCE.to_owned()]
+}
+
+/// A pattern for `key` in upper and lower case: `[aA][bB]`. No character of a key is special to path.Match.
+fn in_any_case(key: &str) -> String {
+    let mut pattern = String::with_capacity(key.len() * 4);
+    for c in key.chars() {
+        if c.is_ascii_alphabetic() {
+            pattern.extend(['[', c.to_ascii_lowercase(), c.to_ascii_uppercase(), ']']);
+        } else {
+            pattern.push(c);
+        }
+    }
+    pattern
 }
 
 #[cfg(test)]

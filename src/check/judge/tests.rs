@@ -12,9 +12,10 @@ fn handler(name: &str) -> Handler {
     Handler {
         name: name.to_owned(),
         default: false,
+        kind: RuntimeType::Runc,
         without_hooks: None,
         gate: Gate::Installed { hook: "/usr/bin/strict-groups".into(), config: None },
-        annotations: true,
+        missing_annotations: Vec::new(),
         program: "runc".to_owned(),
         wrapped: false,
     }
@@ -43,6 +44,7 @@ fn good() -> Facts {
             path: PathBuf::from(crate::config::DEFAULT_PATH),
             audit: false,
             wrapper_resolves: true,
+            old_runc_exec: OldRuncExec::Refuse,
             summary: "mode enforce".to_owned(),
         }),
         kernel: Kernel { release: "6.1.0".to_owned(), openat2: true, cgroups: Cgroups::V2 },
@@ -133,15 +135,93 @@ fn the_static_gate_has_to_be_at_every_handler_with_hooks() {
     for gate in [Gate::None, Gate::Unreadable("gone".to_owned())] {
         missing(&with(Ok(vec![handler("runc"), Handler { gate, ..handler("crun") }])), "static-gate");
     }
-    missing(&with(Ok(vec![Handler { annotations: false, ..handler("runc") }])), "static-gate");
-    let kata = Handler {
-        without_hooks: Some("io.containerd.kata.v2".to_owned()),
+    let wasm = Handler {
+        kind: RuntimeType::Other,
+        without_hooks: Some("io.containerd.spin.v2".to_owned()),
         gate: Gate::None,
-        ..handler("kata")
+        ..handler("wasm")
     };
-    warning(&with(Ok(vec![handler("runc"), kata.clone()])), "static-gate");
-    let default = Handler { default: true, ..kata };
+    warning(&with(Ok(vec![handler("runc"), wasm.clone()])), "static-gate");
+    let default = Handler { default: true, ..wasm };
     missing(&with(Ok(vec![handler("runc"), default])), "static-gate");
+}
+
+#[test]
+fn drop_in_without_all_patterns_is_outdated() {
+    let older =
+        Handler { missing_annotations: vec!["kubernetes.io/config.source".to_owned()], ..handler("runc") };
+    let facts = Facts { handlers: Ok(vec![older]), ..good() };
+    missing(&facts, "static-gate");
+    let report = judge(&facts, OWN);
+    let finding = report.findings.iter().find(|finding| finding.check == "static-gate").unwrap();
+    assert!(finding.text.contains("outdated: pod_annotations lacks 1 of the 3 patterns"), "{}", finding.text);
+    assert!(finding.mend.as_deref().unwrap().starts_with("strict-groups config containerd --write"));
+}
+
+const GO: &str =
+    r#"Kata Containers containerd shim (Golang): id: "io.containerd.kata.v2", version: 3.5.0, commit: x"#;
+const RUST: &str =
+    "Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 4.1.0, commit: x";
+
+#[test]
+fn kata_counts_where_its_runtime_runs_the_hook() {
+    let node = |version: Result<&str, &str>, default| {
+        let program = "containerd-shim-kata-v2".to_owned();
+        let kata = Handler { default, kind: RuntimeType::Kata, program: program.clone(), ..handler("kata") };
+        let version = version.map(str::to_owned).map_err(str::to_owned);
+        let mut facts = Facts { handlers: Ok(vec![handler("runc"), kata]), ..good() };
+        facts.oci_runtimes.push(OciRuntime { program, version });
+        facts
+    };
+    assert_eq!(faults(&node(Ok(GO), true)), (Verdict::Enforced, vec![]));
+    assert!(judge(&node(Ok(GO), true), OWN).table().contains("handler kata has it; not verified"));
+    let older = GO.replace("3.5.0", "3.4.0");
+    for line in [RUST, &older] {
+        warning(&node(Ok(line), false), "static-gate");
+        missing(&node(Ok(line), true), "static-gate");
+    }
+    // Not there: nobody can tell.
+    assert_eq!(
+        faults(&node(Err("there is no shim"), false)),
+        (Verdict::Enforced, vec![("static-gate", State::Warning), ("oci-runtime", State::Warning)])
+    );
+}
+
+#[test]
+fn gvisor_is_covered_and_not_verified() {
+    let gvisor = Handler { kind: RuntimeType::Gvisor, program: "runsc".to_owned(), ..handler("gvisor") };
+    let mut facts = Facts { handlers: Ok(vec![handler("runc"), gvisor]), ..good() };
+    let version = Ok("runsc version release-20260831.0".to_owned());
+    facts.oci_runtimes.push(OciRuntime { program: "runsc".to_owned(), version });
+    assert_eq!(faults(&facts), (Verdict::Enforced, vec![]));
+    assert!(judge(&facts, OWN).table().contains("handler gvisor has it; not verified"));
+}
+
+#[test]
+fn old_runc_warns_and_says_what_becomes_of_execs() {
+    let text = |line: &str, old_runc_exec| {
+        let oci = OciRuntime { program: "/usr/sbin/runc".to_owned(), version: Ok(line.to_owned()) };
+        let config = good().config.map(|config| NodeConfig { old_runc_exec, ..config });
+        let facts = Facts { oci_runtimes: vec![oci], config, ..good() };
+        warning(&facts, "oci-runtime");
+        judge(&facts, OWN).table()
+    };
+    let refuse = text("runc version 1.1.5+ds1", OldRuncExec::Refuse);
+    for part in [
+        "runc version 1.1.5+ds1 looks groups up by name",
+        "rename groups",
+        "old_runc_exec = \"refuse\"",
+        "-> use runc 1.3",
+    ] {
+        assert!(refuse.contains(part), "{part}: {refuse}");
+    }
+    let allow = text("runc version 1.2.8", OldRuncExec::Allow);
+    for part in ["CAN GAIN GROUPS", "set old_runc_exec = \"refuse\" in /etc/strict-groups/config.toml"] {
+        assert!(allow.contains(part), "{part}: {allow}");
+    }
+    for unknown in ["runc version unknown", "youki version 0.5.3"] {
+        assert!(text(unknown, OldRuncExec::Refuse).contains("treated as runc before 1.3"), "{unknown}");
+    }
 }
 
 #[test]
@@ -162,7 +242,6 @@ fn what_is_to_be_known_does_not_change_the_verdict() {
         let version = said.map(str::to_owned).map_err(str::to_owned);
         Facts { oci_runtimes: vec![OciRuntime { program: "runc".to_owned(), version }], ..good() }
     };
-    warning(&oci(Ok("runc version 1.1.15+ds1")), "oci-runtime");
     warning(&oci(Err("there is no runc")), "oci-runtime");
     assert_eq!(faults(&oci(Ok("crun version 1.8.1"))).1, []);
     let older = Hook { path: "/x/y".into(), version: Ok("strict-groups 0.0.9".to_owned()) };

@@ -68,7 +68,7 @@ pub(super) const NARROW: &[Column] =
 pub(super) const NARROWER: &[Column] =
     &[NAMESPACE, POD, CONTAINER, UID, GID, GROUPS, EXTRA_GIDS, POLICY, VERDICT, SETGID];
 
-/// Everything; the reason comes last, since it is a sentence.
+/// Everything; the reason and the note come last, since they are sentences.
 pub(super) const WIDE: &[Column] = &[
     NAMESPACE,
     POD,
@@ -88,7 +88,10 @@ pub(super) const WIDE: &[Column] = &[
     STATE,
     PID,
     ID,
-    column("REASON", None, |item| item.reason.as_deref().map_or_else(|| NONE.to_owned(), sentence)),
+    column("REASON", None, |item| {
+        let sentences: Vec<&str> = item.reason.as_deref().into_iter().chain(item.note.as_deref()).collect();
+        if sentences.is_empty() { NONE.to_owned() } else { sentence(&sentences.join("; ")) }
+    }),
 ];
 
 /// The beginning and the end of a name that is longer than `width`: names of pods differ at their ends.
@@ -192,6 +195,7 @@ fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Refused => "refused",
         Verdict::NotStarted => "not-started",
         Verdict::Ended => "ended",
+        Verdict::NotVerified => "not-verified",
         Verdict::Unknown => "unknown",
     }
 }

@@ -32,6 +32,7 @@ fn item(pod: &str, verdict: Verdict) -> Item {
         },
         verdict,
         reason: None,
+        note: None,
         can_change: Some(CanChange {
             groups: "No",
             user: "ByExec",

@@ -28,6 +28,8 @@ fn seen(made: &[u32], gates: Vec<Gate>, held: &[u32]) -> Seen {
         owner: Owner::default(),
         name: "app".to_owned(),
         attempt: 0,
+        created_at: 0,
+        isolated: false,
         state: RunState::Running,
         pid: Some(1),
         made: Ok(Made {
@@ -42,6 +44,7 @@ fn seen(made: &[u32], gates: Vec<Gate>, held: &[u32]) -> Seen {
             of_devices: Vec::new(),
             field_strict: false,
             native: false,
+            annotations: None,
             is_final: true,
         }),
         process: Some(Ok(Process { identity, abilities })),
@@ -165,6 +168,25 @@ fn what_cannot_be_read_is_unknown() {
     let unknown = change(seen(ALL, vec![], ALL), |made| made.declared = None);
     assert_eq!(verdict(&unknown, &strict()).0, Verdict::Unknown);
     assert_eq!(judge(&unknown, &strict()).from_image, Vec::<u32>::new());
+}
+
+#[test]
+fn process_in_a_sandbox_is_judged_by_the_record() {
+    let isolated = |made: &[u32], gates: Vec<Gate>| {
+        let mut container = seen(made, gates, &[]);
+        (container.isolated, container.process, container.pid) = (true, None, None);
+        container
+    };
+    let good = isolated(GOOD, vec![resolved(GOOD, &[50000])]);
+    assert_eq!(verdict(&good, &strict()), (Verdict::NotVerified, vec![]));
+    assert!(judge(&good, &strict()).reason.unwrap().contains("cannot be seen"));
+    assert_eq!(verdict(&isolated(ALL, vec![]), &strict()), (Verdict::Violated, vec![50000]));
+    assert!(judge(&isolated(ALL, vec![]), &strict()).reason.unwrap().contains("nobody enforced"));
+    assert_eq!(verdict(&isolated(ALL, vec![]), &merge()), (Verdict::WouldLoseGroups, vec![50000]));
+    assert_eq!(verdict(&isolated(GOOD, vec![]), &merge()), (Verdict::Merged, vec![]));
+    let mut ended = good;
+    ended.state = RunState::Exited;
+    assert_eq!(verdict(&ended, &strict()), (Verdict::Ended, vec![]));
 }
 
 #[test]

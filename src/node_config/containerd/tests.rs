@@ -54,22 +54,55 @@ fn only_what_is_ours_changes_in_the_tables() {
         for (name, annotations, spec) in [
             ("runc", vec!["example.com/*"], "strict-groups-base-spec.json"),
             ("own", vec![], "strict-groups-base-spec-own.json"),
+            ("kata", vec![], "strict-groups-base-spec.json"),
         ] {
-            let handler = &mut plugins[cri]["containerd"]["runtimes"][name];
-            let ours = [ANNOTATION.to_owned(), format!("{ANNOTATION}/*")];
-            let all: Vec<Value> =
-                annotations.into_iter().map(Value::from).chain(ours.map(Value::from)).collect();
-            handler["pod_annotations"] = all.into();
-            handler["base_runtime_spec"] = format!("/etc/containerd/conf.d/{spec}").into();
+            let handler = plugins[cri]["containerd"]["runtimes"][name].as_table_mut().unwrap();
+            let ours = annotation_patterns().map(Value::from);
+            let all: Vec<Value> = annotations.into_iter().map(Value::from).chain(ours).collect();
+            handler.insert("pod_annotations".to_owned(), all.into());
+            handler.insert("base_runtime_spec".to_owned(), format!("/etc/containerd/conf.d/{spec}").into());
         }
         let mut drop_in = table(plan.drop_in());
         assert_eq!(drop_in.remove("version"), Some(version.into()));
         assert_eq!(drop_in.remove("plugins").as_ref(), expected.get("plugins"));
         assert!(drop_in.is_empty(), "{drop_in}");
 
-        assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["own", "runc"]);
-        assert_eq!(plan.uncovered, BTreeMap::from([("kata".to_owned(), "io.containerd.kata.v2".to_owned())]));
+        assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["kata", "own", "runc"]);
+        assert!(plan.uncovered.is_empty(), "{:?}", plan.uncovered);
     }
+}
+
+#[test]
+fn handlers_that_run_hooks_get_the_gate_and_others_are_named() {
+    for (dump, spec, version, cri) in both() {
+        let mut dump = table(dump);
+        let runtimes = &mut dump["plugins"][cri]["containerd"]["runtimes"].as_table_mut().unwrap();
+        for (name, kind) in [
+            ("gvisor", "io.containerd.runsc.v1"),
+            ("kata-qemu", "io.containerd.kata-qemu.v2"),
+            ("wasm", "io.containerd.spin.v2"),
+            ("windows", "io.containerd.runhcs.v1"),
+        ] {
+            runtimes.insert(name.to_owned(), toml::from_str(&format!("runtime_type = \"{kind}\"")).unwrap());
+        }
+        let plan = plan_of(&dump.to_string(), spec, &[version]).unwrap();
+        assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["gvisor", "kata", "kata-qemu", "own", "runc"]);
+        assert_eq!(plan.covered["gvisor"], "/etc/containerd/conf.d/strict-groups-base-spec.json");
+        let named: Vec<(&str, &str)> =
+            plan.uncovered.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
+        assert_eq!(named, [("wasm", "io.containerd.spin.v2"), ("windows", "io.containerd.runhcs.v1")]);
+    }
+}
+
+#[test]
+fn annotation_patterns_match_our_keys_in_any_case() {
+    let [bare, below, source] = annotation_patterns();
+    assert!(
+        bare.starts_with("[sS][uU][pP][pP]") && bare.ends_with("[eE][sS][oO][uU][rR][cC][eE].[dD][eE][vV]")
+    );
+    assert!(bare.contains("[lL]-[gG]") && !bare.contains(['*', '?', '\\', '^']), "{bare}");
+    assert_eq!(below, format!("{bare}/*"));
+    assert_eq!(source, "kubernetes.io/config.source");
 }
 
 #[test]
@@ -106,10 +139,17 @@ fn what_containerd_sees_is_compared_with_the_plan() {
     for (dump, spec, version, _) in both() {
         let plan = plan_of(dump, spec, &[version]).unwrap();
         assert_eq!(not_in_effect(plan.drop_in(), &plan).unwrap(), [""; 0]);
-        let before: &[&str] = if version == 2 { &["NRI", "own", "runc"] } else { &["own", "runc"] };
+        let before: &[&str] =
+            if version == 2 { &["NRI", "kata", "own", "runc"] } else { &["kata", "own", "runc"] };
         assert_eq!(not_in_effect(dump, &plan).unwrap(), before);
         let partly = plan.drop_in().replace("strict-groups-base-spec-own.json", "own.json");
         assert_eq!(not_in_effect(&partly, &plan).unwrap(), ["own"]);
+        // A drop-in of a version that had other patterns.
+        let [bare, _, source] = annotation_patterns();
+        for (now, then) in [(source.as_str(), "x"), (bare.as_str(), ANNOTATION)] {
+            let older = plan.drop_in().replace(now, then);
+            assert_eq!(not_in_effect(&older, &plan).unwrap(), ["kata", "own", "runc"], "{now}");
+        }
     }
 }
 
