@@ -107,6 +107,8 @@ pub enum ContainerdError {
 pub struct Record {
     /// The container's id.
     pub id: String,
+    /// The name of the shim that runs it, such as `io.containerd.runc.v2`.
+    pub runtime: String,
     /// The OCI runtime spec; see [`SPEC_TYPE`].
     pub spec: Option<Any>,
     /// What containerd's clients keep with a record, the CRI its metadata.
@@ -115,7 +117,8 @@ pub struct Record {
 
 impl From<api::Container> for Record {
     fn from(container: api::Container) -> Self {
-        Self { id: container.id, spec: container.spec, extensions: container.extensions }
+        let runtime = container.runtime.unwrap_or_default().name;
+        Self { id: container.id, runtime, spec: container.spec, extensions: container.extensions }
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) struct Pod {
     pub(crate) namespaces: v1::NamespaceOption,
     pub(crate) privileged: bool,
     pub(crate) policy: i32,
+    pub(crate) supplemental: Vec<i64>,
 }
 
 impl Pod {
@@ -27,13 +28,22 @@ impl Pod {
             namespace: "default".to_owned(),
             attempt: 0,
         };
-        let config = v1::PodSandboxConfig { metadata: Some(metadata), ..Default::default() };
+        let mut config = v1::PodSandboxConfig { metadata: Some(metadata), ..Default::default() };
+        // The kubelet says with each pod where it has it from.
+        config.annotations.insert("kubernetes.io/config.source".to_owned(), "api".to_owned());
         let namespaces = v1::NamespaceOption {
             network: v1::NamespaceMode::Node.into(),
             pid: v1::NamespaceMode::Container.into(),
             ..Default::default()
         };
-        Self { config, handler: String::new(), namespaces, privileged: false, policy: 0 }
+        Self {
+            config,
+            handler: String::new(),
+            namespaces,
+            privileged: false,
+            policy: 0,
+            supplemental: Vec::new(),
+        }
     }
 
     /// Its name.
@@ -44,6 +54,18 @@ impl Pod {
     /// Adds an annotation.
     pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
         self.config.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Leaves an annotation out, such as one that every pod has.
+    pub(crate) fn without_annotation(mut self, key: &str) -> Self {
+        self.config.annotations.remove(key);
+        self
+    }
+
+    /// supplementalGroups and fsGroup; the kubelet sends them with each container as well.
+    pub(crate) fn supplemental(mut self, gids: &[i64]) -> Self {
+        self.supplemental = gids.to_vec();
         self
     }
 
