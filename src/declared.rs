@@ -2,7 +2,8 @@
 //!
 //! The kubelet sends `fsGroup`, the gids of volumes and `supplementalGroups` as one list, the CRI
 //! field `LinuxContainerSecurityContext.supplemental_groups`. containerd keeps the whole request
-//! with the container's record, as an extension: an Any whose value is JSON.
+//! with the container's record, as an extension: an Any whose value is JSON. The kubelet sends the same list for
+//! the pod's sandbox (`LinuxSandboxSecurityContext.supplemental_groups`), whose record has an extension of its own.
 //!
 //! The form is the same in 1.x (source: `pkg/cri/store/container/metadata.go`; the tests have a real
 //! one of 1.7.24) and in 2.x (source: `internal/cri/store/container/metadata.go`). In both the
@@ -22,6 +23,12 @@ pub const EXTENSION: &str = "io.cri-containerd.container.metadata";
 
 /// The type of the extension's value.
 pub const TYPE_URL: &str = "github.com/containerd/cri/pkg/store/container/Metadata";
+
+/// The name of the extension in a sandbox's record.
+pub const SANDBOX_EXTENSION: &str = "io.cri-containerd.sandbox.metadata";
+
+/// The type of the value of a sandbox's extension.
+pub const SANDBOX_TYPE_URL: &str = "github.com/containerd/cri/pkg/store/sandbox/Metadata";
 
 const VERSION: &str = "v1";
 const GROUPS: &str = "supplemental_groups";
@@ -82,10 +89,20 @@ impl From<Ambiguous> for DeclaredError {
 /// # Errors
 /// Whenever the extension is not of the form that is known.
 pub fn from_extension(type_url: &str, value: &[u8]) -> Result<Vec<u32>, DeclaredError> {
-    in_security_context(type_url, value, GROUPS, |raw| {
-        serde_json::from_str(raw).map_err(|_| DeclaredError::BadValue { field: GROUPS })
-    })
-    .map(Option::unwrap_or_default)
+    in_security_context(TYPE_URL, type_url, value, GROUPS, read_groups).map(Option::unwrap_or_default)
+}
+
+/// The same from the extension [`SANDBOX_EXTENSION`] of a sandbox's record: what the pod declares for all of its
+/// containers.
+///
+/// # Errors
+/// As [`from_extension`].
+pub fn from_sandbox_extension(type_url: &str, value: &[u8]) -> Result<Vec<u32>, DeclaredError> {
+    in_security_context(SANDBOX_TYPE_URL, type_url, value, GROUPS, read_groups).map(Option::unwrap_or_default)
+}
+
+fn read_groups(raw: &str) -> Result<Vec<u32>, DeclaredError> {
+    serde_json::from_str(raw).map_err(|_| DeclaredError::BadValue { field: GROUPS })
 }
 
 /// Whether the pod's own field `supplementalGroupsPolicy` is `Strict`, as far as the runtime knows the field.
@@ -95,17 +112,20 @@ pub fn from_extension(type_url: &str, value: &[u8]) -> Result<Vec<u32>, Declared
 /// # Errors
 /// As [`from_extension`].
 pub fn asks_for_strict(type_url: &str, value: &[u8]) -> Result<bool, DeclaredError> {
-    in_security_context(type_url, value, POLICY, |raw| Ok(raw == STRICT)).map(Option::unwrap_or_default)
+    in_security_context(TYPE_URL, type_url, value, POLICY, |raw| Ok(raw == STRICT))
+        .map(Option::unwrap_or_default)
 }
 
-/// What `read` makes of the member `name` of the security context; None: it is not there.
+/// What `read` makes of the member `name` of the security context in a value of the type `expected`; None: it is not
+/// there.
 fn in_security_context<T>(
+    expected: &str,
     type_url: &str,
     value: &[u8],
     name: &str,
     read: impl FnOnce(&str) -> Result<T, DeclaredError>,
 ) -> Result<Option<T>, DeclaredError> {
-    if type_url != TYPE_URL {
+    if type_url != expected {
         return Err(DeclaredError::UnknownType { type_url: type_url.to_owned() });
     }
     let text = str::from_utf8(value).map_err(|_| DeclaredError::NotJson)?;

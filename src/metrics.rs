@@ -91,7 +91,7 @@ impl Metrics {
         self.created.add(how, 1);
     }
 
-    /// The first process of a Strict container was looked at.
+    /// The created process of a Strict container was looked at.
     pub fn started(&self, how: Started) {
         self.started.add(how, 1);
         if how == Started::Violated {
@@ -182,7 +182,7 @@ impl Metrics {
         );
         text.family(
             "strict_groups_started_containers_total",
-            "Strict containers by what their first process had after the start.",
+            "Strict containers by what their process had when it was about to start.",
             &self.started,
         );
         text.family(
@@ -203,7 +203,7 @@ impl Metrics {
         );
         text.family(
             "strict_groups_violations_total",
-            "Running containers found with groups that they must not have.",
+            "Containers found with groups that they must not have: refused at the start, or running.",
             &self.violations,
         );
         text.one(

@@ -74,6 +74,19 @@ pub struct Resolution {
     pub groups: Vec<u32>,
     /// The supplementary groups that were taken from it, by this call.
     pub removed: Vec<u32>,
+    /// Those that were taken from it earlier, as its resolved gates say.
+    pub removed_before: Vec<u32>,
+}
+
+/// When a spec is made Strict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Always, so that its gates are resolved afterwards.
+    Gated,
+    /// If its gates would refuse it as it is, or it lacks its primary group.
+    Refused,
+    /// If it has a group too many, or lacks its primary group; it needs no gate.
+    Excessive,
 }
 
 /// Why a spec is not understood. A container that was decided Strict must not start with it.
@@ -159,10 +172,32 @@ pub fn static_gate(json: &[u8]) -> Result<Option<StaticGate>, SpecError> {
 /// [`SpecError::NoGate`] for a container that was not decided Strict; others when the spec is not
 /// understood. Nothing may be written then, see [`refuse`].
 pub fn resolve(json: &[u8], declared: &[u32]) -> Result<Resolution, SpecError> {
+    make_strict(json, declared, When::Gated)
+}
+
+/// The same, but a spec stays as it is if nothing has to be taken from it and its gates let it pass: a pending gate
+/// that knows what the pod declares.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_if_needed(json: &[u8], declared: &[u32]) -> Result<Resolution, SpecError> {
+    make_strict(json, declared, When::Refused)
+}
+
+/// Takes what is neither `declared` nor the primary group from a spec whose container is about to start, so that an
+/// exec does not get it either. A spec without a gate is mended too; one that has nothing too many stays as it is.
+///
+/// # Errors
+/// When the spec is not understood.
+pub fn mend(json: &[u8], declared: &[u32]) -> Result<Resolution, SpecError> {
+    make_strict(json, declared, When::Excessive)
+}
+
+fn make_strict(json: &[u8], declared: &[u32], when: When) -> Result<Resolution, SpecError> {
     let root = root(json)?;
     root.distinct()?;
     let hooks = Hooks::read(&root)?;
-    if hooks.gates().next().is_none() {
+    if when != When::Excessive && hooks.gates().next().is_none() {
         return Err(SpecError::NoGate);
     }
     let process = process(&root)?;
@@ -176,7 +211,18 @@ pub fn resolve(json: &[u8], declared: &[u32]) -> Result<Resolution, SpecError> {
         }
     }
     let groups::Filtered { kept, removed } = groups::strict(user.values.gid, made, &allowed);
+    let removed_before = removed_before(&hooks);
 
+    let is_strict = removed.is_empty() && made.contains(&user.values.gid);
+    let stays = is_strict
+        && match when {
+            When::Gated => false,
+            When::Refused => hooks.gates().all(|gate| gate.verify(&user.values).is_ok()),
+            When::Excessive => true,
+        };
+    if stays {
+        return Ok(Resolution { json: None, groups: kept, removed, removed_before, user: user.values });
+    }
     let new_hooks = hooks.rewrite(|gate| resolved(&gate.state, &kept, &removed));
     let new_process = (kept != *made).then(|| user.with_groups(&process, &kept));
     let changes: Vec<(&str, &str)> = [(PROCESS, new_process.as_deref()), (HOOKS, new_hooks.as_deref())]
@@ -184,7 +230,20 @@ pub fn resolve(json: &[u8], declared: &[u32]) -> Result<Resolution, SpecError> {
         .filter_map(|(name, text)| Some((name, text?)))
         .collect();
     let json = (!changes.is_empty()).then(|| root.with(&changes).into_bytes());
-    Ok(Resolution { json, groups: kept, removed, user: user.values })
+    Ok(Resolution { json, groups: kept, removed, removed_before, user: user.values })
+}
+
+/// What the resolved gates say that was taken, each group once.
+fn removed_before(hooks: &Hooks<'_>) -> Vec<u32> {
+    let mut all = Vec::new();
+    for gate in hooks.gates() {
+        if let State::Resolved { removed, .. } = &gate.state {
+            all.extend(removed);
+        }
+    }
+    let mut seen = HashSet::with_capacity(all.len());
+    all.retain(|group| seen.insert(*group));
+    all
 }
 
 /// The state of a gate after the process was left with `kept`; None where it stays as it is.

@@ -42,14 +42,17 @@ labels! {
 }
 
 labels! {
-    /// What a container's first process has, after the start.
+    /// What a Strict container's process has when it is about to start.
     Started {
-        /// No group beyond those of the decision; or it ended before anybody could look.
+        /// No group beyond those of the decision.
         Enforced = r#"result="enforced""#,
-        /// More.
+        /// More; it was refused.
         Violated = r#"result="violated""#,
-        /// Nobody could look.
+        /// Nobody could look; it was refused.
         Unseen = r#"result="unseen""#,
+        /// Its record has no group beyond those of the decision; its process cannot be seen from the node, since it is in
+        /// a virtual machine or a sandbox.
+        NotVerified = r#"result="not_verified""#,
     }
 }
 
@@ -80,13 +83,15 @@ labels! {
         RuntimeApi = r#"reason="runtime_api""#,
         /// The container's record cannot be worked with.
         Record = r#"reason="record""#,
+        /// The created process has a group too many, or cannot be looked at.
+        Process = r#"reason="process""#,
     }
 }
 
 labels! {
     /// When a violation was found.
     Found {
-        /// Right after the start.
+        /// At the start, which was refused.
         AtStart = r#"found="at_start""#,
         /// Among the containers that were there already.
         AtRegistration = r#"found="at_registration""#,
@@ -116,8 +121,8 @@ labels! {
         CreateContainer = r#"event="create_container""#,
         /// It is resolved.
         PostCreateContainer = r#"event="post_create_container""#,
-        /// It was started.
-        PostStartContainer = r#"event="post_start_container""#,
+        /// It is about to start.
+        StartContainer = r#"event="start_container""#,
     }
 }
 

@@ -36,8 +36,9 @@ pub struct RuntimeInfo {
 /// the thread cannot be stopped that way. A panic is answered as an error too. In both cases the plugin goes on.
 ///
 /// An error from [`create_container`](Self::create_container), [`update_container`](Self::update_container) or
-/// [`update_pod_sandbox`](Self::update_pod_sandbox) fails the operation and its text is shown to the user; a
-/// runtime only logs the errors of the other events.
+/// [`update_pod_sandbox`](Self::update_pod_sandbox) fails the operation and its text is shown to the user. So does one
+/// from [`start_container`](Self::start_container) on containerd, not on CRI-O. A runtime only logs the errors of the
+/// other events.
 pub trait Plugin: Send + Sync + 'static {
     /// What a pod is decoded into: [`PodSandbox`](super::api::PodSandbox), or a message with the fields you read.
     type Pod: View;
@@ -103,7 +104,8 @@ pub trait Plugin: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// [`Events::START_CONTAINER`].
+    /// [`Events::START_CONTAINER`]: the process was created and waits; it has its final user and groups, and none of the
+    /// image's program was run.
     fn start_container(
         &self,
         pod: Self::Pod,

@@ -13,7 +13,6 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    containerd::Containers,
     groups,
     metrics::{Audited, Metrics},
     policy::Origin,
@@ -24,18 +23,18 @@ const AT_ONCE: usize = 4;
 
 #[derive(Debug, Clone)]
 pub(super) struct Audit {
-    containers: Containers,
+    resolver: Arc<Resolver>,
     names: Names,
     permits: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
 impl Audit {
-    pub(super) fn new(containers: Containers, names: Names, metrics: Arc<Metrics>) -> Self {
-        Self { containers, names, permits: Arc::new(Semaphore::new(AT_ONCE)), metrics }
+    pub(super) fn new(resolver: Arc<Resolver>, names: Names, metrics: Arc<Metrics>) -> Self {
+        Self { resolver, names, permits: Arc::new(Semaphore::new(AT_ONCE)), metrics }
     }
 
-    /// Reports on a container that was just started, after the answer to the runtime.
+    /// Reports on a container that is about to start, after the answer to the runtime.
     pub(super) fn report_later(
         &self,
         settings: Arc<Settings>,
@@ -64,8 +63,7 @@ impl Audit {
             }
             Err(_) => ("refused", "annotation".to_owned()),
         };
-        let resolver = Resolver::new(self.containers.clone());
-        let would = resolver.would_resolve(&container.id, wait).await;
+        let would = self.resolver.would_resolve(&container.id, wait).await;
         self.metrics.audited(match &would {
             Ok(Resolved { removed, .. }) if removed.is_empty() => Audited::Unchanged,
             Ok(_) => Audited::WouldLose,

@@ -5,7 +5,10 @@ use std::sync::atomic::Ordering;
 use thiserror::Error;
 use tracing::{debug, warn};
 
-use super::{Container, LONGEST_WAIT, Pod, StrictGroups, log::about, resolver::Resolved, subject::Subject};
+use super::{
+    Container, LONGEST_WAIT, Pod, StrictGroups, log::about, resolver::Resolved, start::NotStarted,
+    subject::Subject,
+};
 use crate::{
     containerd::ContainerdError,
     gate::{Gate, State},
@@ -21,15 +24,40 @@ use crate::{
 /// How much of a runtime's name and version is told, in bytes.
 const RUNTIME_SHOWN: usize = 128;
 
-/// Why CreateContainer fails; what `kubectl describe pod` shows.
+/// Why a container is not created or not started; what `kubectl describe pod` shows.
 #[derive(Debug, Error)]
 pub(super) enum Refused {
-    #[error("strict-groups: {subject}: {source}")]
+    #[error("strict-groups: {subject}: {source}{}", then_delete(.source))]
     Policy { subject: Subject, source: PolicyError },
     #[error(
         "strict-groups: {subject}: supplementalGroupsPolicy Strict cannot be enforced at the moment: {source}"
     )]
     NotEnforceable { subject: Subject, source: ContainerdError },
+    #[error("strict-groups: {subject}: refused before its start: {source}{}", source.then_delete())]
+    Start { subject: Subject, source: NotStarted },
+}
+
+/// What else is to do about a policy that cannot be applied: what decides is the sandbox, as it was created.
+fn then_delete(error: &PolicyError) -> &'static str {
+    match error {
+        PolicyError::BadValue { .. }
+        | PolicyError::UnknownKey { .. }
+        | PolicyError::MergeForbidden { .. }
+        | PolicyError::Contradiction { .. } => {
+            "; then delete the pod: a pod that exists keeps the annotations that it was created with"
+        }
+        PolicyError::BadSpec { .. } | PolicyError::SpecMergeForbidden => "; then delete the pod",
+        PolicyError::DependsOnLabels => "",
+    }
+}
+
+impl NotStarted {
+    fn then_delete(&self) -> &'static str {
+        match self {
+            Self::Policy(error) => then_delete(error),
+            _ => "",
+        }
+    }
 }
 
 impl Plugin for StrictGroups {
@@ -37,7 +65,7 @@ impl Plugin for StrictGroups {
     type Container = Container;
 
     fn events(&self) -> Events {
-        let always = Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::POST_START_CONTAINER;
+        let always = Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::START_CONTAINER;
         always | self.specs.events()
     }
 
@@ -59,7 +87,8 @@ impl Plugin for StrictGroups {
         if self.on_containerd() {
             // What can be resolved should be before the runtime goes on, but a
             // plugin that is late here is not registered at all.
-            let work = tokio::spawn(self.survey().run(pods, containers));
+            self.older.keep(&pods);
+            let work = tokio::spawn(self.catch_up().run(pods, containers));
             if tokio::time::timeout(self.wait(), work).await.is_err() {
                 debug!("still going through the node's containers");
             }
@@ -76,6 +105,7 @@ impl Plugin for StrictGroups {
     async fn remove_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
         let _timer = self.metrics.time(Event::RemovePodSandbox);
         self.specs.forget(&pod);
+        self.older.forget(&pod);
         Ok(())
     }
 
@@ -100,24 +130,27 @@ impl Plugin for StrictGroups {
         };
         if decision.policy == Policy::Merge {
             self.metrics.created(Created::MergeAccepted);
-            let mark = settings.needs_mark(&pod, &container);
-            return Ok(if mark { settings.inject_mark() } else { CreateContainerResponse::default() });
+            let marker = settings.needs_marker(&pod, &container, self.older.has(&pod));
+            return Ok(if marker { settings.inject_marker() } else { CreateContainerResponse::default() });
         }
         let subject = Subject::new(&pod, &container);
         debug!(%subject, origin = ?decision.origin, "strict");
-        if self.on_containerd() {
+        let declared = if self.on_containerd() {
             // Asked now, because an error is a readable refusal only here:
             // from post-create on the gate can only say that it was left shut.
-            if let Err(source) = self.resolver.check(&pod.id, self.wait()).await {
-                self.metrics.created(Created::StrictRefused);
-                self.metrics.refused(Refusal::RuntimeApi);
-                about!(error, pod, container, "refused: {source}");
-                return Err(Refused::NotEnforceable { subject, source }.into());
+            match self.resolver.declared_by_pod(&pod.id, self.wait()).await {
+                Ok(declared) => declared,
+                Err(source) => {
+                    self.metrics.created(Created::StrictRefused);
+                    self.metrics.refused(Refusal::RuntimeApi);
+                    about!(error, pod, container, "refused: {source}");
+                    return Err(Refused::NotEnforceable { subject, source }.into());
+                }
             }
-        }
+        } else {
+            declared.and_then(|declared| declared.groups)
+        };
         self.metrics.created(Created::StrictAccepted);
-        // containerd's record has what the kubelet really sent.
-        let declared = declared.filter(|_| !self.on_containerd()).and_then(|declared| declared.groups);
         Ok(settings.inject(&Gate {
             pod: subject.pod,
             container: subject.container,
@@ -132,7 +165,7 @@ impl Plugin for StrictGroups {
         }
         if !container.was_seen() {
             // The plugin registered after CreateContainer, and before the container was one that Synchronize tells of.
-            self.survey().created(&pod, &container).await;
+            self.catch_up().created(&pod, &container, self.older.has(&pod)).await;
             return Ok(());
         }
         if !container.gates().any(|gate| matches!(gate.state, State::Pending { .. })) {
@@ -151,29 +184,31 @@ impl Plugin for StrictGroups {
         Ok(())
     }
 
-    async fn post_start_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::PostStartContainer);
-        let resolved = container.gates().find_map(|gate| match gate.state {
-            State::Resolved { groups, removed } => Some((groups, removed)),
-            State::Pending { .. } | State::Refused { .. } => None,
-        });
-        if let Some((groups, removed)) = resolved {
-            self.witness.look(&pod, &container, &groups, removed);
-            return Ok(());
-        }
+    async fn start_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
+        let _timer = self.metrics.time(Event::StartContainer);
+        // Any other runtime only logs what is answered here.
         if !self.on_containerd() {
             return Ok(());
         }
-        let settings = self.settings();
-        if settings.is_audit() {
-            self.audit.report_later(settings, pod, container, self.wait());
-        } else if !container.was_seen() {
-            let survey = self.survey();
-            if !survey.is_merge(&pod, &container).await {
-                tokio::spawn(async move { survey.started(&pod, &container).await });
+        let subject = || Subject::new(&pod, &container);
+        match self.is_strict(&pod, &container).await {
+            Ok(true) => match self.start_check.check(&pod, &container, self.wait()).await {
+                Ok(()) => Ok(()),
+                Err(source) => Err(Refused::Start { subject: subject(), source }.into()),
+            },
+            Ok(false) => {
+                let settings = self.settings();
+                if settings.is_audit() {
+                    self.audit.report_later(settings, pod, container, self.wait());
+                }
+                Ok(())
+            }
+            Err(source) => {
+                self.metrics.refused(Refusal::from(&source));
+                about!(warn, pod, container, "refused before its start: {source}");
+                Err(Refused::Start { subject: subject(), source: source.into() }.into())
             }
         }
-        Ok(())
     }
 
     fn connected(&self, runtime: &RuntimeInfo, _: &nri::Runtime) {
@@ -184,7 +219,21 @@ impl Plugin for StrictGroups {
 
     fn disconnected(&self, reason: &nri::Error) {
         self.registration.send_replace(None);
+        self.resolver.forget();
         self.metrics.set_registered(false);
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
+    }
+}
+
+impl StrictGroups {
+    /// Whether a container that is about to start was decided to be Strict, or would be now, if nobody decided.
+    async fn is_strict(&self, pod: &Pod, container: &Container) -> Result<bool, PolicyError> {
+        if container.has_gate() {
+            return Ok(true);
+        }
+        if container.has_marker() {
+            return Ok(false);
+        }
+        Ok(self.catch_up().decide(pod, container).await?.policy == Policy::Strict)
     }
 }

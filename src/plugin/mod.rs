@@ -1,24 +1,27 @@
 //! The NRI handler: decides at CreateContainer, has the container resolved at
-//! post-create, and looks at the result after the start.
+//! post-create, and checks the created process at StartContainer.
 //!
 //! The decision is kept nowhere but in the container's own hooks (see
 //! [`crate::gate`]): every event brings them along, so this handler has no
-//! state about containers that could be lost, forged or out of date.
+//! state about containers that could be lost, forged or out of date. What it remembers of containerd's records it can
+//! read again.
 
 mod alarm;
 mod audit;
+mod catch_up;
 mod events;
 mod log;
 #[cfg(test)]
 pub(crate) mod messages;
 mod names;
+mod older;
 mod pod_spec;
+mod recent;
 mod resolver;
 mod settings;
+mod start;
 mod subject;
-mod survey;
 mod view;
-mod witness;
 
 use std::{
     path::PathBuf,
@@ -40,28 +43,29 @@ use crate::{
     service::Registration,
 };
 use audit::Audit;
+use catch_up::CatchUp;
 use names::Names;
+use older::OlderPods;
 use pod_spec::PodSpecs;
 use resolver::Resolver;
 use settings::Settings;
-use survey::Survey;
+use start::StartCheck;
 pub use view::{Container, Pod};
-use witness::Witness;
 
 /// How long one step may wait for containerd. The runtime waits 2 s for us by
-/// default, and CreateContainer and post-create make one and two calls.
+/// default, and CreateContainer makes one call, post-create and StartContainer two.
 const LONGEST_WAIT: Duration = Duration::from_millis(700);
 
 /// The plugin, as the NRI stub drives it.
 #[derive(Debug)]
 pub struct StrictGroups {
     settings: RwLock<Arc<Settings>>,
-    containers: Containers,
-    resolver: Resolver,
-    witness: Witness,
+    resolver: Arc<Resolver>,
+    start_check: StartCheck,
     audit: Audit,
     /// What the Kubernetes API says of pods, where it is asked.
     specs: PodSpecs,
+    older: OlderPods,
     /// Whether the runtime is containerd, whose records can be changed.
     containerd: AtomicBool,
     /// Milliseconds that one call to containerd may take.
@@ -80,15 +84,16 @@ impl StrictGroups {
         let names = Names::default();
         let metrics = Arc::new(Metrics::default());
         metrics.set_audit(node.mode == Mode::Audit);
+        let resolver = Arc::new(Resolver::new(containers));
         Self {
             mode: watch::Sender::new(node.mode),
             settings: RwLock::new(Arc::new(Settings { node, hook_path })),
-            resolver: Resolver::new(containers.clone()),
-            audit: Audit::new(containers.clone(), names.clone(), Arc::clone(&metrics)),
-            containers,
-            witness: Witness::new(names, Arc::clone(&metrics)),
+            audit: Audit::new(Arc::clone(&resolver), names.clone(), Arc::clone(&metrics)),
+            start_check: StartCheck::new(Arc::clone(&resolver), names, Arc::clone(&metrics)),
+            resolver,
             metrics,
             specs: PodSpecs::default(),
+            older: OlderPods::default(),
             containerd: AtomicBool::new(true),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
             registration: watch::Sender::default(),
@@ -145,11 +150,11 @@ impl StrictGroups {
     }
 
     /// For a container that the plugin did not see in time.
-    fn survey(&self) -> Survey {
-        Survey {
+    fn catch_up(&self) -> CatchUp {
+        CatchUp {
             settings: self.settings(),
             audit: self.audit.clone(),
-            containers: self.containers.clone(),
+            resolver: Arc::clone(&self.resolver),
             specs: self.specs.clone(),
             metrics: Arc::clone(&self.metrics),
             wait: self.wait(),

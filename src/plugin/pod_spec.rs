@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// By it the kubelet says where it has a pod from; it always sets it itself.
-const SOURCE: &str = "kubernetes.io/config.source";
+pub(super) const SOURCE: &str = "kubernetes.io/config.source";
 /// The value for pods of the API server. Static pods (`file`, `http`) are not there: what is there
 /// under their names are mirror pods, with another uid.
 const FROM_API: &str = "api";

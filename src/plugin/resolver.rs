@@ -1,27 +1,34 @@
-//! Resolves a container in containerd's store, between its creation and its
-//! start: removes what was not declared and opens the gate for the rest.
+//! Resolves a container in containerd's store, between its creation and its start: removes what was not declared and
+//! opens the gate for the rest. A container from which nothing has to be removed is left as it is.
 
-use std::{
-    sync::Mutex,
-    time::{Duration, Instant},
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
+use std::time::Duration;
 
 use prost_types::Any;
 use thiserror::Error;
+use tracing::debug;
 
+use super::recent::Recent;
 use crate::{
-    containerd::{ContainerdError, Containers, SPEC_TYPE},
+    containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
     declared::{self, DeclaredError},
     gate::Gate,
     groups,
     metrics::Refusal,
-    spec::{self, SpecError},
+    spec::{self, Resolution, SpecError},
     text,
 };
 
-/// How long containerd's API is taken to work because it just did. A fault in
-/// this time is still a refusal, only one that the gate tells with less detail.
-const TRUST: Duration = Duration::from_secs(2);
+/// The shims whose pid is the container's own process (containerd's `io.containerd.runc.v2`, and what it was before
+/// 1.4 and 1.3). Those of virtual machines and of gVisor name a process of their own.
+const SHIMS_OF_PROCESSES: [&str; 3] =
+    ["io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"];
+
+/// How many sandboxes and containers are remembered.
+const REMEMBERED: usize = 1024;
 
 /// Why a container stays shut.
 #[derive(Debug, Error)]
@@ -56,8 +63,12 @@ impl From<&ResolveError> for Refusal {
 #[derive(Debug)]
 pub(super) struct Resolver {
     containers: Containers,
-    /// When a container was last resolved; None after a fault of containerd's API.
-    worked: Mutex<Option<Instant>>,
+    /// Whether the last call of containerd's API failed.
+    doubt: AtomicBool,
+    /// What pods declare, by the sandbox's id; None: the record does not say. A sandbox's record does not change.
+    sandboxes: Mutex<Recent<Option<Vec<u32>>>>,
+    /// What was read at post-create, until the start.
+    resolved: Mutex<Recent<Own>>,
 }
 
 /// What a container was resolved to, in the container's own GIDs.
@@ -67,31 +78,102 @@ pub(super) struct Resolved {
     pub(super) removed: Vec<u32>,
 }
 
+/// What the own record of a Strict container says, in the container's own GIDs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Own {
+    /// The primary group.
+    pub(super) gid: u32,
+    /// The groups that the kubelet sent for it.
+    pub(super) declared: Vec<u32>,
+    /// The supplementary groups that the spec gives it.
+    pub(super) groups: Vec<u32>,
+    /// Those that were taken from it since it was created.
+    pub(super) removed: Vec<u32>,
+    /// Those among them that were still there when it was about to start.
+    pub(super) late: Vec<u32>,
+    /// The shim's name.
+    pub(super) runtime: String,
+}
+
+impl Own {
+    fn new(runtime: String, declared: Vec<u32>, resolution: Resolution) -> Self {
+        let Resolution { user, groups, removed, removed_before, .. } = resolution;
+        let mut all = groups::excess(removed_before, removed.iter().copied());
+        all.extend(removed);
+        Self { gid: user.gid, declared, groups, removed: all, late: Vec::new(), runtime }
+    }
+
+    /// Whether the pid that the runtime names is the container's own process.
+    pub(super) fn shows_its_process(&self) -> bool {
+        shows_its_process(&self.runtime)
+    }
+}
+
+fn shows_its_process(shim: &str) -> bool {
+    SHIMS_OF_PROCESSES.contains(&shim)
+}
+
+/// A record that can be worked with.
+struct Opened {
+    runtime: String,
+    spec: Any,
+    metadata: Option<Any>,
+}
+
+impl Opened {
+    /// The groups that the kubelet sent for the container.
+    fn declared(&self) -> Result<Vec<u32>, ResolveError> {
+        let metadata = self.metadata.as_ref().ok_or(ResolveError::NoExtension)?;
+        Ok(declared::from_extension(&metadata.type_url, &metadata.value)?)
+    }
+}
+
 impl Resolver {
     pub(super) fn new(containers: Containers) -> Self {
-        Self { containers, worked: Mutex::new(None) }
-    }
-
-    /// Is this the store that the runtime writes to? The sandbox's record is
-    /// in it before any of its containers is created. Not asked again while
-    /// containers are resolved without a fault.
-    pub(super) async fn check(&self, sandbox: &str, wait: Duration) -> Result<(), ContainerdError> {
-        if self.worked.lock().is_ok_and(|at| at.is_some_and(|at| at.elapsed() < TRUST)) {
-            return Ok(());
+        Self {
+            containers,
+            doubt: AtomicBool::new(false),
+            sandboxes: Mutex::new(Recent::new(REMEMBERED)),
+            resolved: Mutex::new(Recent::new(REMEMBERED)),
         }
-        self.containers.get(sandbox, wait).await.map(drop)
     }
 
-    /// [`Resolver::try_resolve`], and remembers how it went.
+    /// Forgets what it knows: the next runtime may be another one.
+    pub(super) fn forget(&self) {
+        lock(&self.sandboxes).clear();
+        lock(&self.resolved).clear();
+    }
+
+    /// The groups that a pod declares for all of its containers; None: its sandbox's record does not say.
+    ///
+    /// That the sandbox is there shows that this is the store that the runtime writes to. It is not asked for again as
+    /// long as containerd's API works.
+    pub(super) async fn declared_by_pod(
+        &self,
+        sandbox: &str,
+        wait: Duration,
+    ) -> Result<Option<Vec<u32>>, ContainerdError> {
+        if !self.doubt.load(Ordering::Relaxed)
+            && let Some(known) = lock(&self.sandboxes).get(sandbox)
+        {
+            return Ok(known.clone());
+        }
+        let mut record = self.get(sandbox, wait).await?;
+        let declared = match record.extensions.remove(declared::SANDBOX_EXTENSION) {
+            Some(metadata) => declared::from_sandbox_extension(&metadata.type_url, &metadata.value)
+                .inspect_err(|error| debug!(sandbox, %error, "the sandbox's record does not say what is declared"))
+                .ok(),
+            None => None,
+        };
+        lock(&self.sandboxes).put(sandbox, declared.clone());
+        Ok(declared)
+    }
+
+    /// Filters the spec of container `id` and turns its gate to resolved, if that is needed. When it is not possible
+    /// for a reason that lies in the record, the gate is made to tell that reason.
     pub(super) async fn resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
-        let result = self.try_resolve(id, wait).await;
-        if let Ok(mut at) = self.worked.lock() {
-            *at = match &result {
-                Err(ResolveError::Containerd(_)) => None,
-                Ok(_) | Err(_) => Some(Instant::now()),
-            };
-        }
-        result
+        let opened = self.open(id, wait).await?;
+        self.resolve_opened(id, opened, None, wait).await
     }
 
     /// Does for container `id`, which was created while nobody decided, what
@@ -104,72 +186,140 @@ impl Resolver {
         gate: &Gate,
         wait: Duration,
     ) -> Result<Resolved, ResolveError> {
-        let (spec, _) = self.read(id, wait).await?;
-        if let Some(value) = spec::shut(&spec.value, path, gate)? {
-            self.containers.update_spec(id, Any { type_url: spec.type_url, value }, wait).await?;
+        let opened = self.open(id, wait).await?;
+        let shut = spec::shut(&opened.spec.value, path, gate)?;
+        self.resolve_opened(id, opened, shut, wait).await
+    }
+
+    /// `shut` is the spec with its gate, where the record's has none.
+    async fn resolve_opened(
+        &self,
+        id: &str,
+        opened: Opened,
+        shut: Option<Vec<u8>>,
+        wait: Duration,
+    ) -> Result<Resolved, ResolveError> {
+        let json = shut.as_deref().unwrap_or(&opened.spec.value);
+        let filtered = opened
+            .declared()
+            .and_then(|declared| Ok((spec::resolve_if_needed(json, &declared)?, declared)));
+        let (changed, outcome) = match filtered {
+            Ok((mut resolution, declared)) => (resolution.json.take(), Ok((resolution, declared))),
+            Err(error) => (spec::refuse(json, &error.to_string())?, Err(error)),
+        };
+        if let Some(value) = changed.or(shut) {
+            self.update(id, Any { type_url: opened.spec.type_url, value }, wait).await?;
         }
-        self.resolve(id, wait).await
+        let (resolution, declared) = outcome?;
+        let resolved = Resolved { groups: resolution.groups.clone(), removed: resolution.removed.clone() };
+        lock(&self.resolved).put(id, Own::new(opened.runtime, declared, resolution));
+        Ok(resolved)
+    }
+
+    /// What the record of container `id` says, which is about to start. A spec that still has a group too many is
+    /// mended, for the sake of an exec: the created process has what it has.
+    ///
+    /// Not asked for if it was just resolved here.
+    pub(super) async fn before_start(&self, id: &str, wait: Duration) -> Result<Own, ResolveError> {
+        if let Some(own) = lock(&self.resolved).take(id) {
+            return Ok(own);
+        }
+        let opened = self.open(id, wait).await?;
+        let declared = opened.declared()?;
+        let mut resolution = spec::mend(&opened.spec.value, &declared)?;
+        if let Some(value) = resolution.json.take() {
+            self.update(id, Any { type_url: opened.spec.type_url, value }, wait).await?;
+        }
+        let late = resolution.removed.clone();
+        Ok(Own { late, ..Own::new(opened.runtime, declared, resolution) })
     }
 
     /// What container `id` would be resolved to if it were Strict. Nothing is written.
     pub(super) async fn would_resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
-        let (spec, extension) = self.read(id, wait).await?;
-        let extension = extension.ok_or(ResolveError::NoExtension)?;
-        let declared = declared::from_extension(&extension.type_url, &extension.value)?;
-        let user = spec::read(&spec.value)?.user;
+        let opened = self.open(id, wait).await?;
+        let declared = opened.declared()?;
+        let user = spec::read(&opened.spec.value)?.user;
         let groups::Filtered { kept, removed } = groups::strict(user.gid, &user.additional_gids, &declared);
         Ok(Resolved { groups: kept, removed })
     }
 
-    /// Gives container `id`, which was created while nobody decided and is Merge, the mark that
-    /// tells the static gate so; `path` is what runs it.
+    /// The groups that a Strict container `id` may have: its primary group, and the declared ones.
+    pub(super) async fn allowed(&self, id: &str, wait: Duration) -> Result<Vec<u32>, ResolveError> {
+        let opened = self.open(id, wait).await?;
+        let mut allowed = opened.declared()?;
+        allowed.push(spec::read(&opened.spec.value)?.user.gid);
+        Ok(allowed)
+    }
+
+    /// Whether the pid that the runtime names for container `id` is the container's own process.
+    pub(super) async fn shows_its_process(&self, id: &str, wait: Duration) -> Result<bool, ContainerdError> {
+        Ok(shows_its_process(&self.get(id, wait).await?.runtime))
+    }
+
+    /// Gives container `id`, which was created while nobody decided and is Merge, the Merge marker; `path` is what
+    /// runs it.
     pub(super) async fn mark(&self, id: &str, path: &str, wait: Duration) -> Result<(), ResolveError> {
-        let (spec, _) = self.read(id, wait).await?;
-        if let Some(value) = spec::mark(&spec.value, path)? {
-            self.containers.update_spec(id, Any { type_url: spec.type_url, value }, wait).await?;
+        let opened = self.open(id, wait).await?;
+        if let Some(value) = spec::mark(&opened.spec.value, path)? {
+            self.update(id, Any { type_url: opened.spec.type_url, value }, wait).await?;
         }
         Ok(())
     }
 
-    /// The groups that the kubelet declared for container `id`.
-    pub(super) async fn declared(&self, id: &str, wait: Duration) -> Result<Vec<u32>, ResolveError> {
-        let (_, extension) = self.read(id, wait).await?;
-        let extension = extension.ok_or(ResolveError::NoExtension)?;
-        Ok(declared::from_extension(&extension.type_url, &extension.value)?)
-    }
-
-    /// The spec of container `id`, and the extension with its declared groups.
-    async fn read(&self, id: &str, wait: Duration) -> Result<(Any, Option<Any>), ResolveError> {
-        let mut record = self.containers.get(id, wait).await?;
+    async fn open(&self, id: &str, wait: Duration) -> Result<Opened, ResolveError> {
+        let mut record = self.get(id, wait).await?;
         match record.spec {
             Some(spec) if spec.type_url == SPEC_TYPE => {
-                Ok((spec, record.extensions.remove(declared::EXTENSION)))
+                let metadata = record.extensions.remove(declared::EXTENSION);
+                Ok(Opened { runtime: record.runtime, spec, metadata })
             }
             other => Err(ResolveError::SpecType { found: other.unwrap_or_default().type_url }),
         }
     }
 
-    /// Filters the spec of container `id` and turns its gate to resolved. When
-    /// that is not possible for a reason that lies in the record, the gate is
-    /// made to tell that reason.
-    async fn try_resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
-        let (spec, extension) = self.read(id, wait).await?;
-        let (json, outcome) = match filter(&spec.value, extension.as_ref()) {
-            Ok(resolution) => {
-                let resolved = Resolved { groups: resolution.groups, removed: resolution.removed };
-                (resolution.json, Ok(resolved))
-            }
-            Err(error) => (spec::refuse(&spec.value, &error.to_string())?, Err(error)),
-        };
-        if let Some(value) = json {
-            self.containers.update_spec(id, Any { type_url: spec.type_url, value }, wait).await?;
-        }
-        outcome
+    async fn get(&self, id: &str, wait: Duration) -> Result<Record, ContainerdError> {
+        let result = self.containers.get(id, wait).await;
+        self.doubt.store(result.is_err(), Ordering::Relaxed);
+        result
+    }
+
+    async fn update(&self, id: &str, spec: Any, wait: Duration) -> Result<(), ContainerdError> {
+        let result = self.containers.update_spec(id, spec, wait).await;
+        self.doubt.store(result.is_err(), Ordering::Relaxed);
+        result
     }
 }
 
-fn filter(spec: &[u8], extension: Option<&Any>) -> Result<spec::Resolution, ResolveError> {
-    let extension = extension.ok_or(ResolveError::NoExtension)?;
-    let declared = declared::from_extension(&extension.type_url, &extension.value)?;
-    Ok(spec::resolve(spec, &declared)?)
+/// A panic elsewhere leaves nothing half done in here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::ProcessUser;
+
+    fn own(runtime: &str, removed: &[u32], removed_before: &[u32]) -> Own {
+        let user = ProcessUser { uid: 1000, gid: 3000, additional_gids: vec![] };
+        let (removed, removed_before) = (removed.to_vec(), removed_before.to_vec());
+        let resolution = Resolution { json: None, user, groups: vec![3000], removed, removed_before };
+        Own::new(runtime.to_owned(), vec![4000], resolution)
+    }
+
+    #[test]
+    fn only_a_shim_of_processes_shows_the_containers_own() {
+        for shim in ["io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"] {
+            assert!(own(shim, &[], &[]).shows_its_process(), "{shim}");
+        }
+        for shim in ["io.containerd.kata.v2", "io.containerd.runsc.v1", "", "io.containerd.runc.v22", "runc"] {
+            assert!(!own(shim, &[], &[]).shows_its_process(), "{shim}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_was_taken_twice_is_named_once() {
+        assert_eq!(own("x", &[7, 8], &[5, 7]).removed, [5, 7, 8]);
+        assert_eq!(own("x", &[], &[5]).removed, [5]);
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     policy::{Decision, Facts, Mode, NodePolicy, Policy, PolicyError},
 };
 
-use super::{Container, Pod};
+use super::{Container, Pod, pod_spec};
 
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -44,9 +44,13 @@ impl Settings {
         self.node.mode == Mode::Audit
     }
 
-    /// Whether the static gate, which does not see the pod's labels, would stop this container
-    /// although its policy is Merge, unless it is told.
-    pub(super) fn needs_mark(&self, pod: &Pod, container: &Container) -> bool {
+    /// Whether the static gate could not tell by itself that this container is Merge. It does not see the pod's labels,
+    /// and for it the policy of a pod is unknown whose sandbox may be `older` than the node's configuration, or was
+    /// made without the annotation that says so.
+    pub(super) fn needs_marker(&self, pod: &Pod, container: &Container, older: bool) -> bool {
+        if older || !pod.annotations.contains_key(pod_spec::SOURCE) {
+            return true;
+        }
         let blind = self.node.decide(&Facts { labels: None, ..facts(pod, container, None) });
         !matches!(blind, Ok(decision) if decision.policy == Policy::Merge)
     }
@@ -56,8 +60,8 @@ impl Settings {
         self.hook(gate.args())
     }
 
-    /// The adjustment that tells the static gate of a Merge container.
-    pub(super) fn inject_mark(&self) -> CreateContainerResponse {
+    /// The adjustment that gives a Merge container its marker.
+    pub(super) fn inject_marker(&self) -> CreateContainerResponse {
         self.hook(mark::args())
     }
 

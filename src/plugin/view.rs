@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     gate::Gate,
     mark,
-    nri::api::{ContainerState, Hooks},
+    nri::api::{ContainerState, Hook, Hooks},
 };
 
 /// The part of NRI's `PodSandbox` that a decision is made from.
@@ -56,20 +56,27 @@ pub struct Container {
 }
 
 impl Container {
-    /// Whether the plugin decided about it: it has a gate, or the mark of a Merge container that needs one.
+    /// Whether the plugin decided about it: it has a gate, or the Merge marker.
     pub(super) fn was_seen(&self) -> bool {
-        let hooks = self.hooks.iter().flat_map(|hooks| &hooks.create_runtime);
-        hooks
-            .into_iter()
-            .any(|hook| mark::is_mark(&hook.args) || !matches!(Gate::parse(&hook.args), Ok(None)))
+        self.has_gate() || self.has_marker()
     }
 
-    /// The gates of ours among its hooks. One that cannot be read is left to
-    /// the OCI runtime: it runs it, and it refuses.
+    /// Whether it has a gate of ours, also one that cannot be read: it was decided to be Strict.
+    pub(super) fn has_gate(&self) -> bool {
+        self.hooks().any(|hook| !matches!(Gate::parse(&hook.args), Ok(None)))
+    }
+
+    /// Whether it has the Merge marker.
+    pub(super) fn has_marker(&self) -> bool {
+        self.hooks().any(|hook| mark::is_mark(&hook.args))
+    }
+
+    /// The gates of ours among its hooks that can be read. The OCI runtime runs the others as well, and they refuse.
     pub(super) fn gates(&self) -> impl Iterator<Item = Gate> + '_ {
-        self.hooks
-            .iter()
-            .flat_map(|hooks| &hooks.create_runtime)
-            .filter_map(|hook| Gate::parse(&hook.args).ok().flatten())
+        self.hooks().filter_map(|hook| Gate::parse(&hook.args).ok().flatten())
+    }
+
+    fn hooks(&self) -> impl Iterator<Item = &Hook> {
+        self.hooks.iter().flat_map(|hooks| &hooks.create_runtime)
     }
 }

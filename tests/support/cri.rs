@@ -166,6 +166,7 @@ impl Cri {
                 namespace_options: Some(pod.namespaces.clone()),
                 privileged: pod.privileged,
                 supplemental_groups_policy: pod.policy,
+                supplemental_groups: pod.supplemental.clone(),
                 ..Default::default()
             }),
         });

@@ -1,7 +1,6 @@
-//! Containers that came while the plugin was away: those that exist when it
-//! registers, and those that are on their way then. Those that have not been started yet are resolved; those that
-//! run with groups that they must not have are reported, one line each, and in
-//! audit mode all the others.
+//! Catch-up: containers that came while the plugin was not registered, those that exist when it registers and those
+//! that are on their way then. What has not been started yet is resolved; what runs with groups that it must not have
+//! is reported, one line each, and in audit mode all the others.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,30 +12,28 @@ use super::{
     resolver::{Resolved, Resolver},
     settings::Settings,
     subject::Subject,
-    witness,
 };
 use crate::{
-    containerd::Containers,
     gate::{Gate, State},
     groups,
-    identity::{self, IdentityError},
-    metrics::{Metrics, Refusal, Started},
+    identity::{self, Identity, IdentityError},
+    metrics::{Metrics, Refusal},
     nri::api::ContainerState,
     policy::{Decision, Policy, PolicyError},
 };
 
 /// Everything that is needed to go through a node's containers, apart from
 /// the plugin, since it may go on after the runtime has its answer.
-pub(super) struct Survey {
+pub(super) struct CatchUp {
     pub(super) settings: Arc<Settings>,
     pub(super) audit: Audit,
-    pub(super) containers: Containers,
+    pub(super) resolver: Arc<Resolver>,
     pub(super) specs: PodSpecs,
     pub(super) metrics: Arc<Metrics>,
     pub(super) wait: Duration,
 }
 
-impl Survey {
+impl CatchUp {
     /// Goes through all containers: first those that can still be helped.
     pub(super) async fn run(self, pods: Vec<Pod>, containers: Vec<Container>) {
         let pods: HashMap<&str, &Pod> = pods.iter().map(|pod| (pod.id.as_str(), pod)).collect();
@@ -46,7 +43,8 @@ impl Survey {
         };
         for container in in_state(&[ContainerState::ContainerCreated]) {
             if let Some(pod) = of_pod(container) {
-                self.created(pod, container).await;
+                // Its sandbox was there before us.
+                self.created(pod, container, true).await;
             }
         }
         let mut violations = 0;
@@ -58,32 +56,24 @@ impl Survey {
         self.metrics.found_at_registration(violations);
     }
 
-    async fn decide(&self, pod: &Pod, container: &Container) -> Result<Decision, PolicyError> {
+    /// The policy that counts for a container which nobody decided about.
+    pub(super) async fn decide(&self, pod: &Pod, container: &Container) -> Result<Decision, PolicyError> {
         let declared = self.specs.of(pod, self.wait).await;
         let spec = declared.as_ref().and_then(|declared| declared.policy.as_deref());
         self.settings.decide(pod, container, spec)
     }
 
-    /// Whether nobody asks for Strict.
-    pub(super) async fn is_merge(&self, pod: &Pod, container: &Container) -> bool {
-        self.decide(pod, container).await.is_ok_and(|decision| decision.policy == Policy::Merge)
-    }
-
-    /// A container that was just started and that nobody made Strict.
-    pub(super) async fn started(&self, pod: &Pod, container: &Container) {
-        if self.running(pod, container).await {
-            self.metrics.started(Started::Violated);
-        }
-    }
-
-    /// A container that waits for its start: resolved, or shut.
-    pub(super) async fn created(&self, pod: &Pod, container: &Container) {
+    /// A container that waits for its start: resolved, or shut. `older`: its sandbox was made before the plugin
+    /// registered.
+    pub(super) async fn created(&self, pod: &Pod, container: &Container, older: bool) {
         let state = match container.gates().next().map(|gate| gate.state) {
             // Decided, and left pending by a plugin that ended in between.
             Some(State::Pending { declared }) => State::Pending { declared },
             Some(State::Resolved { .. } | State::Refused { .. }) => return,
             None => match self.decide(pod, container).await {
-                Ok(decision) if decision.policy == Policy::Merge => return self.merge(pod, container).await,
+                Ok(decision) if decision.policy == Policy::Merge => {
+                    return self.merge(pod, container, older).await;
+                }
                 Ok(_) => State::Pending { declared: None },
                 Err(error) => {
                     self.metrics.refused(Refusal::from(&error));
@@ -97,9 +87,8 @@ impl Survey {
         };
         let subject = Subject::new(pod, container);
         let gate = Gate { pod: subject.pod, container: subject.container, state };
-        let resolver = Resolver::new(self.containers.clone());
         let path = self.settings.hook_path_text();
-        match resolver.adopt(&container.id, &path, &gate, self.wait).await {
+        match self.resolver.adopt(&container.id, &path, &gate, self.wait).await {
             Ok(Resolved { removed, .. }) => {
                 self.metrics.groups_removed(removed.len());
                 about!(info, pod, container, "was created while the plugin was away; {outcome}");
@@ -116,13 +105,13 @@ impl Survey {
         }
     }
 
-    /// A Merge container that waits for its start: left alone, unless the static gate must be told.
-    async fn merge(&self, pod: &Pod, container: &Container) {
-        if !self.settings.needs_mark(pod, container) {
+    /// A Merge container that waits for its start: left alone, unless the static gate needs its marker.
+    async fn merge(&self, pod: &Pod, container: &Container, older: bool) {
+        if container.has_marker() || !self.settings.needs_marker(pod, container, older) {
             return;
         }
-        let resolver = Resolver::new(self.containers.clone());
-        if let Err(reason) = resolver.mark(&container.id, &self.settings.hook_path_text(), self.wait).await {
+        let path = self.settings.hook_path_text();
+        if let Err(reason) = self.resolver.mark(&container.id, &path, self.wait).await {
             about!(
                 warn,
                 pod,
@@ -148,8 +137,9 @@ impl Survey {
                 return false;
             }
         };
-        let extra = witness::not_allowed(&process, &allowed.groups(process.gid()));
-        if !extra.is_empty() {
+        let extra = not_allowed(&process, allowed);
+        let violated = !extra.is_empty() && self.is_its_process(container).await;
+        if violated {
             about!(
                 error,
                 pod,
@@ -160,29 +150,36 @@ impl Survey {
                  away or took them itself (CAP_SETGID); delete the pod to have it enforced"
             );
         }
-        !extra.is_empty()
+        violated
+    }
+
+    /// Whether the pid that the runtime names is the container's own process. Where nobody can tell, it is taken for it.
+    async fn is_its_process(&self, container: &Container) -> bool {
+        self.resolver.shows_its_process(&container.id, self.wait).await.unwrap_or(true)
     }
 
     /// Whether nobody made it Strict, nor asks for it.
     async fn is_left_alone(&self, pod: &Pod, container: &Container) -> bool {
-        container.gates().next().is_none() && self.is_merge(pod, container).await
+        !container.has_gate()
+            && self.decide(pod, container).await.is_ok_and(|decision| decision.policy == Policy::Merge)
     }
 
-    /// The groups that a running container may have; None: all, or nobody can tell (which is logged).
-    async fn allowed(&self, pod: &Pod, container: &Container) -> Option<Allowed> {
+    /// The groups that a running container may have, its primary one included; None: all, or nobody can tell (which
+    /// is logged).
+    async fn allowed(&self, pod: &Pod, container: &Container) -> Option<Vec<u32>> {
         let resolved = container.gates().find_map(|gate| match gate.state {
             State::Resolved { groups, .. } => Some(groups),
             State::Pending { .. } | State::Refused { .. } => None,
         });
-        if let Some(groups) = resolved {
-            return Some(Allowed::Resolved(groups));
+        if resolved.is_some() {
+            return resolved;
         }
         // A policy that cannot be read is refused when it is asked for; this one was not.
-        if self.is_merge(pod, container).await {
+        if self.is_left_alone(pod, container).await {
             return None;
         }
-        match Resolver::new(self.containers.clone()).declared(&container.id, self.wait).await {
-            Ok(declared) => Some(Allowed::Declared(declared)),
+        match self.resolver.allowed(&container.id, self.wait).await {
+            Ok(allowed) => Some(allowed),
             Err(reason) => {
                 about!(
                     warn,
@@ -196,23 +193,34 @@ impl Survey {
     }
 }
 
-/// What a running container is compared with.
-enum Allowed {
-    /// What it was resolved to, its primary group included.
-    Resolved(Vec<u32>),
-    /// What was declared for it, beside its primary group.
-    Declared(Vec<u32>),
+/// The groups of a running process that it may not have.
+fn not_allowed(process: &Identity, allowed: Vec<u32>) -> Vec<u32> {
+    let held = process.gids.iter().chain(&process.groups).copied();
+    let extra = groups::excess(held, allowed).into_iter();
+    // What has no id in the process's user namespace stands there with the host's, and may look like an allowed one.
+    groups::excess(extra.chain(process.unmapped.iter().copied()), [])
 }
 
-impl Allowed {
-    /// The groups, for a process with this primary group.
-    fn groups(self, gid: u32) -> Vec<u32> {
-        match self {
-            Self::Resolved(groups) => groups,
-            Self::Declared(mut groups) => {
-                groups.push(gid);
-                groups
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_process_holds_only_what_is_allowed() {
+        let process = |gid, groups: &[u32], unmapped: &[u32]| Identity {
+            uid: 1000,
+            gids: [gid; 4],
+            groups: groups.to_vec(),
+            unmapped: unmapped.to_vec(),
+        };
+        for (process, allowed, extra) in [
+            (process(3000, &[3000, 4000], &[]), vec![3000, 4000], vec![]),
+            (process(3000, &[3000], &[]), vec![4000, 3000], vec![]),
+            (process(3000, &[50000, 3000, 4000], &[]), vec![3000, 4000], vec![50000]),
+            (process(50000, &[3000], &[]), vec![3000], vec![50000]),
+            (process(3000, &[4000], &[4000]), vec![3000, 4000], vec![4000]),
+        ] {
+            assert_eq!(not_allowed(&process, allowed.clone()), extra, "{process:?} {allowed:?}");
         }
     }
 }
