@@ -18,6 +18,7 @@ pub(crate) struct Pod {
     pub(crate) namespaces: v1::NamespaceOption,
     pub(crate) privileged: bool,
     pub(crate) policy: i32,
+    pub(crate) supplemental: Vec<i64>,
 }
 
 impl Pod {
@@ -38,7 +39,14 @@ impl Pod {
             pid: v1::NamespaceMode::Container.into(),
             ..Default::default()
         };
-        Self { config, handler: String::new(), namespaces, privileged: false, policy: 0 }
+        Self {
+            config,
+            handler: String::new(),
+            namespaces,
+            privileged: false,
+            policy: 0,
+            supplemental: Vec::new(),
+        }
     }
 
     /// Its name.
@@ -49,6 +57,18 @@ impl Pod {
     /// Adds an annotation.
     pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
         self.config.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Leaves an annotation out, such as one that every pod has.
+    pub(crate) fn without_annotation(mut self, key: &str) -> Self {
+        self.config.annotations.remove(key);
+        self
+    }
+
+    /// supplementalGroups and fsGroup; the kubelet sends them with each container as well.
+    pub(crate) fn supplemental(mut self, gids: &[i64]) -> Self {
+        self.supplemental = gids.to_vec();
         self
     }
 
