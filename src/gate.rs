@@ -181,7 +181,7 @@ impl fmt::Display for Cause {
             Self::Alias(Alias { name, gid }) => write!(
                 f,
                 "the container's /etc/group has a group that is named \"{name}\" but has GID {gid}, and runc before \
-                 1.3 gives the process that one; rename the group in the image"
+                 1.3 gives the process that one; rename the group in the image, or use runc 1.3 or crun on the node"
             ),
             Self::GroupFile { reason } => write!(
                 f,

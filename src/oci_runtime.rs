@@ -77,7 +77,8 @@ fn of(path: &Path, command: Command, known: &Path) -> GroupLookup {
         return understood(&version);
     }
     let Ok(version) = ask(command) else { return GroupLookup::ByName };
-    if lasting {
+    // What printed nothing may have failed for a reason that passes.
+    if lasting && !version.is_empty() {
         // Not to remember costs the next start the same question.
         let _ = remember(known, &file, &version);
     }
