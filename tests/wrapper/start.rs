@@ -206,7 +206,6 @@ fn renamed(world: &World) -> Result<()> {
         } else {
             String::from_utf8_lossy(&output.stderr).into_owned()
         };
-        println!("{link}: created: {}, {said}", output.status.success());
         named(&said)?;
         drop(container);
         ensure!(!ran(&bundle), "the image's program ran");
@@ -269,7 +268,16 @@ fn before(world: &World, real: Real) -> Result<()> {
         let _container = create(&merge)?;
         starts(&merge, &wrapper, &MERGED)?;
     }
-    Ok(())
+
+    let merge = observed(Bundle::new(world)?.by_crio()?)?;
+    let _container = create(&merge)?;
+    let good = fs::read_to_string(wrapper.config())?;
+    wrapper.configure(&format!("{good}default_polcy = \"Strict\"\n"))?;
+    let said = refused(&merge, &wrapper)?;
+    named(&said)?;
+    ensure!(said.contains("the policy of this node cannot be read"), "{said}");
+    wrapper.configure(&good)?;
+    starts(&merge, &wrapper, &MERGED)
 }
 
 fn doubt(world: &World) -> Result<()> {
