@@ -2,11 +2,11 @@
 //! elsewhere, replaced so that nobody sees half a file.
 
 use std::{
-    fs::File,
+    fs::{self, File, OpenOptions},
     io::{self, Read},
     os::{
         fd::OwnedFd,
-        unix::fs::{MetadataExt, PermissionsExt},
+        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Component, Path},
 };
@@ -27,8 +27,9 @@ pub(crate) const CONFIG: &str = "config.json";
 /// The `/etc/group` that CRI-O makes for a container whose image lacks its group, and mounts there.
 pub(crate) const GENERATED_GROUP_FILE: &str = "group";
 
-/// By this file in a bundle the OCI runtime wrapper says that it created the container.
-const WRAPPED: &str = "strict-groups-runtime";
+/// The note that the wrapper made the bundle's container Strict, and is going to see each of its execs: an empty file.
+/// Nobody but root writes into a bundle.
+pub(crate) const WRAPPER: &str = "strict-groups-runtime";
 
 /// More than any real state or `config.json`: Kubernetes allows 256 KiB of
 /// annotations, and the kernel a few MiB of arguments and environment.
@@ -86,16 +87,32 @@ fn read_into(mut bytes: Vec<u8>, from: impl Read) -> io::Result<Vec<u8>> {
 /// The old file stays as it was.
 pub(crate) fn replace(directory: &Path, name: &Path, content: &[u8]) -> io::Result<()> {
     let path = directory.join(name);
-    let old = std::fs::symlink_metadata(&path)?;
+    let old = fs::symlink_metadata(&path)?;
     place::replace(&path, content, |new| {
         nix::unistd::fchown(new, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
-        new.set_permissions(std::fs::Permissions::from_mode(old.mode()))
+        new.set_permissions(fs::Permissions::from_mode(old.mode()))
     })
 }
 
-/// Whether the wrapper says that it created the container of this bundle.
-pub(crate) fn has_wrapper(bundle: &Path) -> bool {
-    std::fs::symlink_metadata(bundle.join(WRAPPED)).is_ok_and(|file| file.is_file() && file.uid() == 0)
+/// Notes in the bundle `directory` that the wrapper made its container Strict.
+///
+/// # Errors
+/// It cannot be written, or something else is in its place.
+pub(crate) fn note_wrapper(directory: &Path) -> io::Result<()> {
+    let path = directory.join(WRAPPER);
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(_empty) => Ok(()),
+        // podman starts a container again from the same bundle.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::symlink_metadata(&path)?.is_file() { Ok(()) } else { Err(error) }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the note is in the bundle `directory`, and root wrote it.
+pub(crate) fn has_wrapper(directory: &Path) -> bool {
+    fs::symlink_metadata(directory.join(WRAPPER)).is_ok_and(|note| note.is_file() && note.uid() == 0)
 }
 
 /// Opens `name` in `directory`, and has the kernel see to it that nothing leads
@@ -113,7 +130,7 @@ fn open_within(directory: &Dir, name: &Path) -> nix::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -145,5 +162,30 @@ mod tests {
         fs::remove_file(dir.path().join(CONFIG)).unwrap();
         File::create(dir.path().join(CONFIG)).unwrap().set_len(LARGEST + 1).unwrap();
         assert!(read().to_string().contains("16 MiB"));
+    }
+    #[test]
+    fn note_of_the_wrapper_is_a_plain_file_of_roots() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bundle, note) = (dir.path(), dir.path().join(WRAPPER));
+        let root = nix::unistd::geteuid().is_root();
+        assert!(!has_wrapper(bundle) && !has_wrapper(Path::new("/nonexistent")));
+        // podman starts a container again from the same bundle.
+        for _ in 0..2 {
+            note_wrapper(bundle).unwrap();
+            assert_eq!(has_wrapper(bundle), root);
+        }
+        let file = fs::symlink_metadata(&note).unwrap();
+        assert_eq!((file.len(), file.mode() & 0o777), (0, 0o600));
+        if root {
+            nix::unistd::chown(&note, Some(Uid::from_raw(1000)), None).unwrap();
+            assert!(!has_wrapper(bundle), "another owner");
+        }
+        fs::remove_file(&note).unwrap();
+        symlink("/etc/hostname", &note).unwrap();
+        assert!(!has_wrapper(bundle) && note_wrapper(bundle).is_err(), "a link");
+        fs::remove_file(&note).unwrap();
+        fs::create_dir(&note).unwrap();
+        assert!(!has_wrapper(bundle) && note_wrapper(bundle).is_err(), "a folder");
+        assert!(note_wrapper(Path::new("/nonexistent")).is_err());
     }
 }

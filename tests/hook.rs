@@ -382,19 +382,6 @@ fn the_static_gate_refuses_what_it_cannot_read() {
     }
 }
 
-/// A file that is named and not there is no empty one: it may have said Strict.
-#[test]
-fn the_static_gate_whose_named_configuration_is_missing_refuses() {
-    let mut silent = unseen("Merge");
-    silent["annotations"].as_object_mut().unwrap().remove("supplemental-groups-policy.noderesource.dev");
-    let bundle = Bundle::with(&silent);
-    let missing = bundle.0.path().join("none/node.toml");
-    let args = ["hook", "--gate=static", "--runtime=containerd", &format!("--config={}", missing.display())];
-    let text = refusal(&run(&args.map(String::from), &state(bundle.0.path())));
-    assert!(text.starts_with("strict-groups: pod default/pee4269a2, container app: "), "{text}");
-    assert!(text.contains("none/node.toml"), "{text}");
-}
-
 #[test]
 fn static_gate_goes_by_the_sandbox_not_by_the_pod_as_it_is_now() {
     let mut spec = ungated();
@@ -426,6 +413,7 @@ fn static_gate_refuses_a_sandbox_that_it_does_not_know() {
     }
 }
 
+/// A file that is named and not there is no empty one: it may have said Strict.
 #[test]
 fn static_gate_refuses_a_configuration_that_is_named_and_missing() {
     let bundle = unseen("Merge");

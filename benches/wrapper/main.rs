@@ -71,6 +71,18 @@ fn bench() -> Result<()> {
     let without = || create(&resolved, Command::new(&real));
     report(&mut table, "runc create, Strict", &pairs(creates, with, without)?, 2.0);
 
+    let merge = Bundle::new(&world)?.by_crio()?;
+    let start = |bundle: &Bundle, mut command: Command| -> Result<f64> {
+        bundle.write()?;
+        let _container = bundle.create(&wrapper)?;
+        time(command.arg("--root").arg(wrapper.root()).args(["start", &bundle.id]))
+    };
+    for (policy, bundle) in [("Strict", &pending), ("Merge", &merge)] {
+        eprintln!("{creates} pairs of runc start");
+        let times = pairs(creates, || start(bundle, wrapper.bare()), || start(bundle, Command::new(&real)))?;
+        report(&mut table, &format!("runc start, {policy}"), &times, 1.0);
+    }
+
     let container = pending.start(&wrapper)?;
     let state =
         |mut command: Command| time(command.arg("--root").arg(wrapper.root()).args(["state", &container.id]));
@@ -78,6 +90,9 @@ fn bench() -> Result<()> {
     let times = pairs(calls, || state(wrapper.bare()), || state(Command::new(&real)))?;
     report(&mut table, "runc state", &times, 0.7);
     drop(container);
+    // Their config.json stays as it is from now on.
+    let waiting = [Bundle::new(&world)?.by_crio()?.pending(&world)?, Bundle::new(&world)?.by_crio()?];
+    let waiting = [waiting[0].create(&wrapper)?, waiting[1].create(&wrapper)?];
 
     // The same in front of a program that does nothing, where less noise is in the way.
     let nothing = world.machine.busybox();
@@ -95,6 +110,16 @@ fn bench() -> Result<()> {
     let state = |mut command: Command| time(command.args(["state", &pending.id]));
     let times = pairs(calls, || state(wrapper.bare()), || state(Command::new(&link)))?;
     report(&mut table, "busybox true, as state", &times, 0.7);
+    let root = wrapper.root();
+    let start = |id: &str, mut command: Command| time(command.arg("--root").arg(&root).args(["start", id]));
+    for (policy, container) in ["Strict", "Merge"].iter().zip(&waiting) {
+        let id = &container.id;
+        let times = pairs(calls, || start(id, wrapper.bare()), || start(id, Command::new(&link)))?;
+        report(&mut table, &format!("busybox true, as start of {policy}"), &times, 1.0);
+    }
+    // Only the real runtime ends them.
+    wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", real.display()))?;
+    drop(waiting);
     table.print();
     Ok(())
 }

@@ -27,8 +27,14 @@ pub(super) struct Call<'a> {
 /// The subcommand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action<'a> {
-    /// `create`, `run` or `restore`: a container comes from a bundle.
+    /// `create`: a container comes from a bundle, and waits for `start`.
     Create(Create<'a>),
+    /// `run`: it comes from a bundle and starts at once.
+    Run(Create<'a>),
+    /// `restore`: it comes from a bundle and a checkpoint, and runs at once.
+    Restore(Create<'a>),
+    /// `start`: the process that `create` made runs the image's program.
+    Start(Start<'a>),
     /// `exec` with a process file.
     Exec(Exec<'a>),
     /// Anything else.
@@ -46,12 +52,21 @@ pub(super) struct Create<'a> {
     pub(super) config: Option<&'a Path>,
 }
 
+/// A container that is to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Start<'a> {
+    /// The container's id, as [`Exec::ids`].
+    pub(super) ids: Vec<&'a OsStr>,
+    /// An option that is not known.
+    pub(super) unknown: Option<&'a OsStr>,
+}
+
 /// A process that is to run in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exec<'a> {
     /// The container's id. More than one: behind an option that is not known stands either its value
-    /// or the id.
-    pub(super) ids: Vec<&'a str>,
+    /// or the id. crun takes bytes that are no text.
+    pub(super) ids: Vec<&'a OsStr>,
     /// `--process`
     pub(super) process: &'a Path,
     /// An option that is not known.
@@ -113,6 +128,8 @@ const CREATE: &[Known] = &[
     switch("keep"),
 ];
 
+const START: &[Known] = &[short(b'h', switch("help"))];
+
 const EXEC: &[Known] = &[
     short(b'p', with_value("process")),
     short(b'e', with_value("env")),
@@ -150,11 +167,13 @@ struct Items<'a> {
     known: &'static [Known],
     args: &'a [OsString],
     next: usize,
+    /// Behind `--`.
+    ended: bool,
 }
 
 impl<'a> Items<'a> {
     fn new(known: &'static [Known], args: &'a [OsString]) -> Self {
-        Self { known, args, next: 0 }
+        Self { known, args, next: 0, ended: false }
     }
 
     fn value(&mut self) -> Option<&'a OsStr> {
@@ -169,8 +188,14 @@ impl<'a> Iterator for Items<'a> {
 
     fn next(&mut self) -> Option<Item<'a>> {
         let arg = self.value()?;
+        if self.ended {
+            return Some(Item::Word(arg));
+        }
         let text = match arg.as_bytes() {
-            b"--" => return Some(Item::End),
+            b"--" => {
+                self.ended = true;
+                return Some(Item::End);
+            }
             [b'-', b'-', long @ ..] => long,
             // A single dash is a word.
             [b'-', rest @ ..] if !rest.is_empty() => {
@@ -253,7 +278,10 @@ pub(super) fn read(args: &[OsString]) -> Call<'_> {
     let (global, rest) = args.split_at(items.next.saturating_sub(1).min(args.len()));
     let rest = rest.get(1..).unwrap_or_default();
     let action = match subcommand.as_bytes() {
-        b"create" | b"run" | b"restore" => Action::Create(create(rest)),
+        b"create" => Action::Create(create(rest)),
+        b"run" => Action::Run(create(rest)),
+        b"restore" => Action::Restore(create(rest)),
+        b"start" => start(rest),
         b"exec" => exec(rest),
         _ => Action::Other,
     };
@@ -297,31 +325,50 @@ fn create(args: &[OsString]) -> Create<'_> {
     create
 }
 
+fn start(args: &[OsString]) -> Action<'_> {
+    let (ids, unknown) = ids(START, args, |_, _| {});
+    Action::Start(Start { ids, unknown })
+}
+
 fn exec(args: &[OsString]) -> Action<'_> {
-    let (mut process, mut unknown, mut ids) = (None, None, Vec::new());
-    let mut maybe_a_value = false;
-    for item in Items::new(EXEC, args) {
+    let mut process = None;
+    let (ids, unknown) = ids(EXEC, args, |name, value| {
+        if name == "process" {
+            process = value.map(Path::new);
+        }
+    });
+    match process {
+        Some(process) => Action::Exec(Exec { ids, process, unknown }),
+        None => Action::Other,
+    }
+}
+
+/// The words up to the container's id, and an option before it that is not known. `option` gets those that are.
+fn ids<'a>(
+    known: &'static [Known],
+    args: &'a [OsString],
+    mut option: impl FnMut(&'static str, Option<&'a OsStr>),
+) -> (Vec<&'a OsStr>, Option<&'a OsStr>) {
+    let (mut ids, mut unknown, mut maybe_a_value) = (Vec::new(), None, false);
+    for item in Items::new(known, args) {
         let after_unknown = std::mem::take(&mut maybe_a_value);
         match item {
-            Item::Option { name: "process", value } => process = value.map(Path::new),
+            Item::Option { name, value } => option(name, value),
             Item::Unknown(option) => {
                 unknown = Some(option);
                 maybe_a_value = !option.as_bytes().contains(&b'=');
             }
-            Item::Option { .. } | Item::End => {}
+            Item::End => {}
             Item::Word(word) => {
-                ids.push(word.to_str().unwrap_or_default());
-                // What follows the id is the program that runs in the container.
+                ids.push(word);
+                // What follows the id is the program that an exec runs.
                 if !after_unknown {
                     break;
                 }
             }
         }
     }
-    match process {
-        Some(process) => Action::Exec(Exec { ids, process, unknown }),
-        None => Action::Other,
-    }
+    (ids, unknown)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `create`, `run` and `restore`: makes the bundle's spec Strict before the real runtime reads it.
+//! `create`: makes the bundle's spec Strict before the real runtime reads it. `run` and `restore` leave no moment to
+//! verify the result, so they are refused for a container that is Strict.
 
 use std::{
     borrow::Cow,
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     bundle,
-    config::{Config, ConfigError, Ungated},
+    config::{self, Config, ConfigError},
     gate::{Gate, NAME_MAX, State},
     membership, rootfs,
     spec::{self, Annotations, IdMaps, SpecError, View},
@@ -61,13 +62,8 @@ impl SpecFile {
 /// # Errors
 /// Every reason for which the container must not be made.
 pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) -> Result<(), RuntimeError> {
-    let id = Subject::Id(create.id.to_owned());
     let file = SpecFile::of(create);
-    let read = |error| RuntimeError::Fault { subject: id.clone(), fault: error };
-    let json = bundle::read(&file.directory, &file.name)
-        .map_err(|source| read(Fault::Read { path: file.path(), source }))?;
-    let spec = |source| Fault::Spec { path: file.path(), source };
-    let (view, annotations) = spec::read_with_annotations(&json).map_err(|source| read(spec(source)))?;
+    let Read { json, view, annotations } = read(create, &file)?;
     let Some(Gated { spec: gated, gate }) = gated(create.id, &json, &view, &annotations, config, &file)?
     else {
         return Ok(());
@@ -75,6 +71,7 @@ pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) 
 
     let subject = Subject::Named { pod: gate.pod.clone(), container: gate.container.clone() };
     let fault = |fault| RuntimeError::Fault { subject: subject.clone(), fault };
+    let spec = |source| Fault::Spec { path: file.path(), source };
     let declared = declared(create, &json, &view, &annotations).map_err(fault)?;
     let resolution = spec::resolve(&gated, &declared).map_err(|source| fault(spec(source)))?;
     let new = match (resolution.json, gated) {
@@ -86,10 +83,50 @@ pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) 
         file.replace(new).map_err(fault)?;
         persisted::replace(&json, new).map_err(fault)?;
     }
+    let bundle = create.bundle.unwrap_or(Path::new("."));
+    bundle::note_wrapper(bundle)
+        .map_err(|source| fault(Fault::Write { path: bundle.join(bundle::WRAPPER), source }))?;
     if !resolution.removed.is_empty() {
         report::resolved(&subject, create.id, &resolution.groups, &resolution.removed);
     }
     Ok(())
+}
+
+/// Lets a container through that is not Strict. `why` is the reason for any other one.
+///
+/// # Errors
+/// It is Strict, or that cannot be told.
+pub(super) fn refuse_strict(
+    create: &Create<'_>,
+    config: Result<Config, ConfigError>,
+    why: Fault,
+) -> Result<(), RuntimeError> {
+    let file = SpecFile::of(create);
+    let Read { view, annotations, .. } = read(create, &file)?;
+    if let Some(gate) = shut_gate(&view) {
+        gate.verify(&view.user)?;
+    }
+    let strict = match view.gates.first() {
+        Some(gate) => Some(Ungated { pod: gate.pod.clone(), container: gate.container.clone() }),
+        None => ungated(create.id, &file.directory, &view, &annotations, config)?,
+    };
+    strict.map_or(Ok(()), |strict| Err(strict.fault(why)))
+}
+
+/// What a bundle's spec says.
+struct Read {
+    json: Vec<u8>,
+    view: View,
+    annotations: Annotations,
+}
+
+fn read(create: &Create<'_>, file: &SpecFile) -> Result<Read, RuntimeError> {
+    let fault = |fault| RuntimeError::Fault { subject: Subject::Id(create.id.to_owned()), fault };
+    let json = bundle::read(&file.directory, &file.name)
+        .map_err(|source| fault(Fault::Read { path: file.path(), source }))?;
+    let (view, annotations) = spec::read_with_annotations(&json)
+        .map_err(|source| fault(Fault::Spec { path: file.path(), source }))?;
+    Ok(Read { json, view, annotations })
 }
 
 /// The spec of a container that is Strict, and its gate.
@@ -107,7 +144,7 @@ fn gated<'j>(
     config: Result<Config, ConfigError>,
     file: &SpecFile,
 ) -> Result<Option<Gated<'j>>, RuntimeError> {
-    if let Some(gate) = view.gates.iter().find(|gate| matches!(gate.state, State::Refused { .. })) {
+    if let Some(gate) = shut_gate(view) {
         // The gate would say the same; not every runtime passes on what a hook prints.
         gate.verify(&view.user)?;
     }
@@ -116,31 +153,8 @@ fn gated<'j>(
         return Ok(Some(Gated { spec: Cow::Borrowed(json), gate: gate.clone() }));
     }
 
-    let (ungated, hook_path) = match &config {
-        Ok(config) => (config.runtime().ungated(), config.hook_path().map(Path::to_owned)),
-        Err(_) => (Ungated::Refuse, None),
-    };
-    // Exempt is who must start while nobody enforces anything.
-    let config = match ungated {
-        Ungated::Resolve => config.map(Config::without_exempt),
-        Ungated::Refuse => config,
-    };
-    let static_gate = StaticGate { runtime: Runtime::of(annotations, id), config: None };
-    let candidate = Candidate { id, view, annotations };
-    let sandbox = |id: &str| spec::read_annotations(&bundle::read_sandbox(&file.directory, id).ok()?).ok();
-    let (pod, container) = match static_gate.decide(&candidate, sandbox, || config) {
-        Ok(Verdict::Merge) => return Ok(None),
-        Ok(Verdict::Strict { pod, container }) if ungated == Ungated::Resolve => (pod, container),
-        Ok(Verdict::Strict { pod, container }) => {
-            return Err(StaticRefusal::Container { pod, container, cause: StaticCause::NotSeen }.into());
-        }
-        Err(StaticRefusal::Container { cause, .. }) if static_gate.runtime == Runtime::Other => {
-            return Err(RuntimeError::NoPod { subject: Subject::Id(id.to_owned()), cause });
-        }
-        Err(refusal) => return Err(refusal.into()),
-    };
-    let container =
-        if static_gate.runtime == Runtime::Other { text::one_line(id, NAME_MAX) } else { container };
+    let hook_path = config.as_ref().ok().and_then(Config::hook_path).map(Path::to_owned);
+    let Some(Ungated { pod, container }) = ungated(id, &file.directory, view, annotations, config)? else { return Ok(None) };
     let gate = Gate { pod, container, state: State::Pending { declared: None } };
     let fault = |fault| RuntimeError::Fault { subject: Subject::Id(id.to_owned()), fault };
     let path =
@@ -148,6 +162,57 @@ fn gated<'j>(
     let shut = spec::shut(json, &path.to_string_lossy(), &gate)
         .map_err(|source: SpecError| fault(Fault::Spec { path: file.path(), source }))?;
     Ok(shut.map(|json| Gated { spec: Cow::Owned(json), gate }))
+}
+
+fn shut_gate(view: &View) -> Option<&Gate> {
+    view.gates.iter().find(|gate| matches!(gate.state, State::Refused { .. }))
+}
+
+/// A container that is Strict and has no gate.
+pub(super) struct Ungated {
+    pod: String,
+    container: String,
+}
+
+impl Ungated {
+    pub(super) fn fault(self, fault: Fault) -> RuntimeError {
+        RuntimeError::Fault { subject: Subject::Named { pod: self.pod, container: self.container }, fault }
+    }
+}
+
+/// Tells whether the container of `bundle`, which has no gate, is Strict. None: it is not.
+///
+/// # Errors
+/// That cannot be told, or the node's configuration has such a container refused.
+pub(super) fn ungated(
+    id: &str,
+    bundle: &Path,
+    view: &View,
+    annotations: &Annotations,
+    config: Result<Config, ConfigError>,
+) -> Result<Option<Ungated>, RuntimeError> {
+    let resolve = config.as_ref().is_ok_and(|config| config.runtime().ungated() == config::Ungated::Resolve);
+    // Exempt is who must start while nobody enforces anything.
+    let config = if resolve { config.map(Config::without_exempt) } else { config };
+    let static_gate = StaticGate { runtime: Runtime::of(annotations, id), config: None };
+    let sandbox = |id: &str| spec::read_annotations(&bundle::read_sandbox(bundle, id).ok()?).ok();
+    match static_gate.decide(&Candidate { id, view, annotations }, sandbox, || config) {
+        Ok(Verdict::Merge) => Ok(None),
+        Ok(Verdict::Strict { pod, container }) if resolve => {
+            let container = match static_gate.runtime {
+                Runtime::Other => text::one_line(id, NAME_MAX),
+                Runtime::Containerd | Runtime::CriO => container,
+            };
+            Ok(Some(Ungated { pod, container }))
+        }
+        Ok(Verdict::Strict { pod, container }) => {
+            Err(StaticRefusal::Container { pod, container, cause: StaticCause::NotSeen }.into())
+        }
+        Err(StaticRefusal::Container { cause, .. }) if static_gate.runtime == Runtime::Other => {
+            Err(RuntimeError::NoPod { subject: Subject::Id(id.to_owned()), cause })
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
 }
 
 /// The groups that the process may have beside its primary one: what was declared, where a gate knows,

@@ -1,7 +1,11 @@
 //! Why a Strict container, or a process in one, does not run. The engine shows what we print; it ends
 //! up in `kubectl describe pod`.
 
-use std::{ffi::OsString, fmt, io, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt, io,
+    path::PathBuf,
+};
 
 use thiserror::Error;
 
@@ -9,6 +13,7 @@ use super::real::RealError;
 use crate::{
     gate::{NAME_MAX, Refusal},
     spec::SpecError,
+    start_check::StartError,
     static_gate::{StaticCause, StaticRefusal},
     text,
 };
@@ -55,6 +60,13 @@ pub enum Subject {
         /// The container's name within the pod.
         container: String,
     },
+}
+
+impl Subject {
+    /// The container that a command line names, or several that it may mean.
+    pub(super) fn ids(ids: &[&OsStr]) -> Self {
+        Self::Id(ids.join(OsStr::new(" ")).to_string_lossy().into_owned())
+    }
 }
 
 impl fmt::Display for Subject {
@@ -120,10 +132,39 @@ pub enum Fault {
         "the real OCI runtime does not tell the state of the container ({0}), so its groups are not known"
     )]
     State(#[source] io::Error),
-    /// `exec` with an option that may have been taken for the container's id.
-    #[error("the option {} of exec is not known, so the container is not either", text::quoted(&.option.to_string_lossy(), 64))]
+    /// `start` or `exec` with an option that may have been taken for the container's id.
+    #[error("the option {} of {verb} is not known, so the container is not either", text::quoted(&.option.to_string_lossy(), 64))]
     UnknownOption {
         /// The option.
         option: OsString,
+        /// The subcommand.
+        verb: &'static str,
     },
+    /// `run`, which creates and starts in one.
+    #[error(
+        "`run` leaves no moment in which the groups of a Strict container's process can be verified before the \
+         image's program runs; use `create` and `start`"
+    )]
+    Run,
+    /// `restore`, which takes processes from a checkpoint.
+    #[error(
+        "the processes of a checkpoint bring their own groups, so supplementalGroupsPolicy Strict cannot be enforced \
+         by `restore`; start the container from an image that is no checkpoint, or set the policy to Merge"
+    )]
+    Restore,
+    /// `start` of a container that was made while nobody made it Strict.
+    #[error(
+        "supplementalGroupsPolicy Strict is asked for, but the container was created without it (by another OCI \
+         runtime than strict-groups-runtime, or under another policy); delete the pod to have it made again"
+    )]
+    NotStrict,
+    /// `start` of a container whose state names no process.
+    #[error(
+        "the OCI runtime's state of the container names no process, so supplementalGroupsPolicy Strict cannot be \
+         verified; delete the pod to try again"
+    )]
+    NoProcess,
+    /// `start` of a process with other groups.
+    #[error(transparent)]
+    Start(#[from] StartError),
 }

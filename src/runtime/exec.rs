@@ -23,11 +23,11 @@ use crate::{
 /// # Errors
 /// Every reason for which the process must not run.
 pub(super) fn prepare(real: &Path, call: &Call<'_>, exec: &Exec<'_>) -> Result<(), RuntimeError> {
-    let by_id = |fault| RuntimeError::Fault { subject: Subject::Id(exec.ids.join(" ")), fault };
+    let by_id = |fault| RuntimeError::Fault { subject: Subject::ids(&exec.ids), fault };
     let found = exec.ids.iter().find_map(|id| state::find(real, call, id).transpose()).transpose();
     let Some(Running { bundle, pid }) = found.map_err(|source| by_id(Fault::State(source)))? else {
         return match exec.unknown {
-            Some(option) => Err(by_id(Fault::UnknownOption { option: option.to_owned() })),
+            Some(option) => Err(by_id(Fault::UnknownOption { option: option.to_owned(), verb: "exec" })),
             // The real runtime knows no such container either, and says so.
             None => Ok(()),
         };

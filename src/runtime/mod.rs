@@ -1,8 +1,9 @@
 //! `strict-groups-runtime`: an OCI runtime that makes containers Strict and then becomes the real one.
 //!
 //! For engines whose NRI cannot do it (CRI-O up to 1.30) or that have none (podman). It changes the spec
-//! of a Strict container at `create`, `run` and `restore`, and the process file at `exec`; everything else
-//! goes to the real runtime as it came. It is the same process before and after (`execve(2)`).
+//! of a Strict container at `create`, verifies its process at `start`, and changes the process file at `exec`.
+//! `run` and `restore` of a Strict container are refused; everything else goes to the real runtime as it came.
+//! It is the same process before and after (`execve(2)`).
 
 mod argv;
 mod create;
@@ -11,6 +12,7 @@ mod exec;
 mod persisted;
 mod real;
 mod report;
+mod start;
 mod state;
 
 use std::{convert::Infallible, ffi::OsString, path::Path};
@@ -51,6 +53,9 @@ fn prepare_and_become(
     }?;
     match &call.action {
         Action::Create(create) => create::prepare(create, config)?,
+        Action::Run(create) => create::refuse_strict(create, config, Fault::Run)?,
+        Action::Restore(create) => create::refuse_strict(create, config, Fault::Restore)?,
+        Action::Start(start) => start::verify(&real, call, start, config)?,
         Action::Exec(exec) => exec::prepare(&real, call, exec)?,
         Action::Other => {}
     }

@@ -4,8 +4,10 @@
 //! runtimes are read first.
 
 use std::{
-    ffi::OsString,
+    env,
+    ffi::{OsStr, OsString},
     fs, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -55,15 +57,14 @@ impl State {
 ///
 /// # Errors
 /// The real runtime does not say whether it knows it.
-pub(super) fn find(real: &Path, call: &Call<'_>, id: &str) -> io::Result<Option<Running>> {
-    let crun = real.file_name().is_some_and(|name| name.to_string_lossy().contains("crun"));
-    let root = call.root.unwrap_or(Path::new(if crun { "/run/crun" } else { "/run/runc" }));
-    if let Some(running) = kept(root, id) {
+pub(super) fn find(real: &Path, call: &Call<'_>, id: &OsStr) -> io::Result<Option<Running>> {
+    let root = call.root.map_or_else(|| default_root(real, env::var_os("XDG_RUNTIME_DIR")), Path::to_owned);
+    if let Some(running) = kept(&root, id) {
         return Ok(Some(running));
     }
     match asked(real, call.global, id)? {
-        // It may fail where its exec would not: short of descriptors, say.
-        None if is_kept(root, id) => {
+        // It may fail where its start or exec would not: short of descriptors, say.
+        None if is_kept(&root, id) => {
             let path = root.join(id);
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -74,18 +75,29 @@ pub(super) fn find(real: &Path, call: &Call<'_>, id: &str) -> io::Result<Option<
     }
 }
 
-/// Whether `id` is the name of a folder, and of nothing above it.
-fn is_plain(id: &str) -> bool {
-    !id.is_empty() && !id.contains('/') && !id.starts_with('.')
+/// Where the real runtime keeps its state without `--root`. crun goes by the environment, as root too; runc does so
+/// only in a user namespace or as another user, and is asked where it knows no such container here.
+fn default_root(real: &Path, runtime_dir: Option<OsString>) -> PathBuf {
+    let crun = real.file_name().is_some_and(|name| name.to_string_lossy().contains("crun"));
+    match runtime_dir.filter(|dir| !dir.is_empty()) {
+        Some(dir) if crun => Path::new(&dir).join("crun"),
+        _ => Path::new(if crun { "/run/crun" } else { "/run/runc" }).to_owned(),
+    }
+}
+
+/// Whether `id` is the name of a folder, and of nothing above it. runc and crun take one that begins with a dot.
+fn is_plain(id: &OsStr) -> bool {
+    let id = id.as_bytes();
+    !id.is_empty() && id != b"." && id != b".." && !id.contains(&b'/')
 }
 
 /// Whether something is kept of the container below `root`, readable or not.
-fn is_kept(root: &Path, id: &str) -> bool {
+fn is_kept(root: &Path, id: &OsStr) -> bool {
     is_plain(id) && root.join(id).symlink_metadata().is_ok()
 }
 
 /// The container in the files below `root`.
-fn kept(root: &Path, id: &str) -> Option<Running> {
+fn kept(root: &Path, id: &OsStr) -> Option<Running> {
     if !is_plain(id) {
         return None;
     }
@@ -101,8 +113,13 @@ fn kept(root: &Path, id: &str) -> Option<Running> {
 
 /// The container as the real runtime's own `state` has it. A failure of its own is its way to say that
 /// there is none; one of ours, or its death, says nothing.
-fn asked(real: &Path, global: &[OsString], id: &str) -> io::Result<Option<Running>> {
-    let output = Command::new(real).args(global).args(["state", id]).stdin(Stdio::null()).output()?;
+fn asked(real: &Path, global: &[OsString], id: &OsStr) -> io::Result<Option<Running>> {
+    let mut command = Command::new(real);
+    command.args(global).arg("state");
+    if id.as_bytes().starts_with(b"-") {
+        command.arg("--");
+    }
+    let output = command.arg(id).stdin(Stdio::null()).output()?;
     match output.status.code() {
         Some(0) => State::parse(&output.stdout).map(Some).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "its output is no state with a bundle")
@@ -115,6 +132,10 @@ fn asked(real: &Path, global: &[OsString], id: &str) -> io::Result<Option<Runnin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn found(root: &tempfile::TempDir, id: &str) -> Option<Running> {
+        kept(root.path(), OsStr::new(id))
+    }
 
     fn root(file: &str, content: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -129,19 +150,50 @@ mod tests {
             "state.json",
             r#"{"id":"c1","init_process_pid":7,"config":{"labels":["a=b","bundle=/a","bundle=/b"]}}"#,
         );
-        assert_eq!(kept(root.path(), "c1"), Some(Running { bundle: "/b".into(), pid: Some(7) }));
-        assert_eq!(kept(root.path(), "c2"), None);
+        assert_eq!(found(&root, "c1"), Some(Running { bundle: "/b".into(), pid: Some(7) }));
+        assert_eq!(found(&root, "c2"), None);
         for outside in ["", ".", "..", "../c1", "c1/../c1", "/c1"] {
-            assert_eq!(kept(root.path(), outside), None, "{outside}");
+            assert_eq!(found(&root, outside), None, "{outside}");
         }
+        // Each a name that runc or crun takes.
+        for odd in [".c1", "..c1", "-c1", "c 1", "é", "c1\n"] {
+            fs::create_dir(root.path().join(odd)).unwrap();
+            fs::copy(root.path().join("c1/state.json"), root.path().join(odd).join("state.json")).unwrap();
+            assert!(found(&root, odd).is_some(), "{odd}");
+        }
+        let no_text = OsStr::from_bytes(b"\xff");
+        fs::rename(root.path().join("c1"), root.path().join(no_text)).unwrap();
+        assert!(kept(root.path(), no_text).is_some());
+    }
+
+    #[test]
+    fn process_is_none_where_the_state_names_none() {
+        for (pid, found_pid) in [("", None), (r#","init_process_pid":0"#, None), (r#","pid":7"#, Some(7))] {
+            let root = root("state.json", &format!(r#"{{"bundle":"/b"{pid}}}"#));
+            assert_eq!(found(&root, "c1"), Some(Running { bundle: "/b".into(), pid: found_pid }), "{pid}");
+        }
+        for broken in [r#"{"bundle":"/b","pid":-1}"#, r#"{"bundle":"/b","pid":4294967296}"#, r#"{"pid":7}"#] {
+            assert_eq!(found(&root("state.json", broken), "c1"), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn crun_takes_its_root_from_the_environment() {
+        let root = |real: &str, dir: Option<&str>| default_root(Path::new(real), dir.map(OsString::from));
+        for dir in [None, Some("")] {
+            assert_eq!(root("/usr/bin/crun", dir), Path::new("/run/crun"));
+            assert_eq!(root("/usr/bin/runc", dir), Path::new("/run/runc"));
+        }
+        assert_eq!(root("/usr/bin/crun", Some("/run/user/0")), Path::new("/run/user/0/crun"));
+        assert_eq!(root("/usr/bin/runc", Some("/run/user/0")), Path::new("/run/runc"));
     }
 
     #[test]
     fn crun_keeps_the_spec_as_well() {
         let root = root("status", r#"{"pid":7,"bundle":"/b","rootfs":"/r"}"#);
-        assert_eq!(kept(root.path(), "c1"), Some(Running { bundle: "/b".into(), pid: Some(7) }));
+        assert_eq!(found(&root, "c1"), Some(Running { bundle: "/b".into(), pid: Some(7) }));
         fs::write(root.path().join("c1/config.json"), "{}").unwrap();
-        assert_eq!(kept(root.path(), "c1").unwrap().bundle, root.path().join("c1"));
+        assert_eq!(found(&root, "c1").unwrap().bundle, root.path().join("c1"));
     }
 
     fn script(dir: &Path, cases: &str) -> PathBuf {
@@ -158,9 +210,11 @@ mod tests {
         let args: Vec<OsString> =
             [OsString::from("--root"), root.path().into(), "exec".into(), "c1".into()].into();
         let call = super::super::argv::read(&args);
-        assert!(find(&script, &call, "c1").unwrap_err().to_string().contains("c1 cannot be read"));
-        assert_eq!(find(&script, &call, "c2").unwrap(), None);
-        assert_eq!(find(&script, &call, ".").unwrap(), None);
+        assert!(
+            find(&script, &call, OsStr::new("c1")).unwrap_err().to_string().contains("c1 cannot be read")
+        );
+        assert_eq!(find(&script, &call, OsStr::new("c2")).unwrap(), None);
+        assert_eq!(find(&script, &call, OsStr::new(".")).unwrap(), None);
     }
 
     #[test]
@@ -168,14 +222,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let script = script(
             dir.path(),
-            "'--root /r state c1') echo '{\"pid\":7,\"bundle\":\"/b\"}';;\n\
+            "'--root /r state c1' | '--root /r state -- -c1') echo '{\"pid\":7,\"bundle\":\"/b\"}';;\n\
              '--root /r state c2') exit 1;;\n*) kill -9 $$",
         );
         let args: Vec<OsString> = ["--root", "/r", "exec", "-p", "f", "c1"].map(OsString::from).into();
         let call = super::super::argv::read(&args);
-        assert_eq!(find(&script, &call, "c1").unwrap(), Some(Running { bundle: "/b".into(), pid: Some(7) }));
-        assert_eq!(find(&script, &call, "c2").unwrap(), None);
-        assert!(find(&script, &call, "c3").unwrap_err().to_string().contains("signal"));
-        assert!(find(Path::new("/nonexistent"), &call, "c1").is_err());
+        assert_eq!(
+            find(&script, &call, OsStr::new("c1")).unwrap(),
+            Some(Running { bundle: "/b".into(), pid: Some(7) })
+        );
+        assert!(find(&script, &call, OsStr::new("-c1")).unwrap().is_some(), "an id, and no option");
+        assert_eq!(find(&script, &call, OsStr::new("c2")).unwrap(), None);
+        assert!(find(&script, &call, OsStr::new("c3")).unwrap_err().to_string().contains("signal"));
+        assert!(find(Path::new("/nonexistent"), &call, OsStr::new("c1")).is_err());
     }
 }

@@ -13,10 +13,12 @@ use crate::{
     group_file::GroupFileError,
     groups::Alias,
     grpc::Code,
+    identity::IdentityError,
     plugin,
     policy::{Policy, PolicyError},
     runtime::{Fault, RealError, RuntimeError, Subject},
     spec::SpecError,
+    start_check::StartError,
     static_gate::{StaticCause, StaticGateError, StaticRefusal},
     trust::Untrusted,
 };
@@ -246,13 +248,24 @@ fn runtime() -> Vec<String> {
         Fault::RootFs { .. } => Fault::RootFs { path: file(), source: why() },
         Fault::OwnPath(_) => Fault::OwnPath(why()),
         Fault::State(_) => Fault::State(why()),
-        Fault::UnknownOption { .. } => Fault::UnknownOption { option: "--OPTION".into() },
+        Fault::UnknownOption { .. } => Fault::UnknownOption { option: "--OPTION".into(), verb: "SUBCOMMAND" },
+        Fault::Run => Fault::Run,
+        Fault::Restore => Fault::Restore,
+        Fault::NotStrict => Fault::NotStrict,
+        Fault::NoProcess => Fault::NoProcess,
+        Fault::Start(_) => Fault::Start(StartError::NotAllowed { groups: vec![50000] }),
+    );
+    let starts = every!(StartError;
+        StartError::NotAllowed { .. } => StartError::NotAllowed { groups: vec![50000] },
+        StartError::Unreadable(_) => IdentityError::Gone { pid: 7 }.into(),
     );
     let subjects = every!(Subject;
         Subject::Id(_) => Subject::Id("ID".to_owned()),
         Subject::Named { .. } => Subject::Named { pod: POD.to_owned(), container: CONTAINER.to_owned() },
     );
     let mut found: Vec<String> = texts(&real).collect();
+    let gone = IdentityError::Gone { pid: 7 }.to_string();
+    found.extend(texts(&starts).map(|text| text.replace(&gone, "WHY")));
     found.extend(texts(&faults).map(|text| detail(&text, &SpecError::NoGate.to_string())));
     for subject in subjects {
         let errors = every!(RuntimeError;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use strict_groups::gate::State;
 
 use crate::bundle::{Bundle, STRICT, gate, gates};
-use crate::command::{Real, Wrapper, finish};
+use crate::command::{Real, Wrapper, finish, one_line};
+use crate::start::widening;
 use crate::support::{Identity, plugin, wait_for};
 use crate::world::{World, trial};
 
@@ -26,6 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("conmon::a_container_of_crio_from_create_to_delete", life),
         trial("conmon::crio_reads_why_a_container_is_refused", refused),
+        trial("conmon::crio_reads_why_a_start_is_refused", start_refused),
+        trial("conmon::crio_reads_why_a_checkpoint_is_refused", checkpoint_refused),
         trial("conmon::a_copy_that_cannot_be_written_refuses", copy_read_only),
     ]
 }
@@ -103,13 +106,18 @@ impl Node {
     /// Runs the recorded conmon whose runtime was called with `verb`, as CRI-O does: descriptor 3 is
     /// where conmon reports to, 4 is where CRI-O tells it to go on. Gives what was reported.
     fn conmon(&self, verb: &str) -> Result<Vec<Value>> {
+        self.conmon_with(verb, &[])
+    }
+
+    /// The same with `more` arguments.
+    fn conmon_with(&self, verb: &str, more: &[&str]) -> Result<Vec<Value>> {
         let line = recorded_conmon(verb)?;
         let report = self.dir.join(format!("report-{verb}"));
         fs::write(self.dir.join("go"), "\0")?;
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg("exec 3>\"$0\" 4<\"$1\"; shift; exec \"$@\"").arg(&report);
         command.arg(self.dir.join("go")).arg(&self.conmon);
-        command.args(line.iter().map(|word| self.place(word)));
+        command.args(line.iter().map(|word| self.place(word))).args(more);
         // CRI-O gives conmon hardly any environment, and no PATH.
         command.env_clear().env("_OCI_SYNCPIPE", "3").env("_OCI_STARTPIPE", "4").env("XDG_RUNTIME_DIR", "");
         command.env(crate::support::run::VARIABLE, run_name(&self.dir)?);
@@ -127,12 +135,18 @@ impl Node {
 
     /// CRI-O's own calls of the runtime.
     fn call(&self, args: &[&str]) -> Result<String> {
+        let output = self.output(args)?;
+        ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Node {
+    fn output(&self, args: &[&str]) -> Result<Output> {
         let mut command = Command::new(&self.script);
         command.env_clear().env(crate::support::run::VARIABLE, run_name(&self.dir)?);
         command.arg("--root").arg(self.wrapper.root()).args(args).stdin(std::process::Stdio::null());
-        let output = finish(&mut command, &self.dir)?;
-        ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        finish(&mut command, &self.dir)
     }
 }
 
@@ -228,6 +242,40 @@ fn refused(world: &World) -> Result<()> {
     let message = report["message"].as_str().context("no message")?;
     ensure!(report["pid"].as_i64().is_some_and(|pid| pid < 0), "{report}");
     for part in ["strict-groups: pod default/web, container app", "/etc/group", "not a regular file"] {
+        ensure!(message.contains(part), "no {part}: {message}");
+    }
+    ensure!(!node.wrapper.root().join(ID).exists(), "the real runtime was called");
+    Ok(())
+}
+
+/// CRI-O calls `start` itself and shows what it prints.
+fn start_refused(world: &World) -> Result<()> {
+    let node = Node::new(world)?;
+    let path = widening(world, Real::Runc, &node.wrapper.dir)?;
+    node.wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", path.display()))?;
+    let reports = node.conmon("create")?;
+    let pid = reports.first().and_then(|report| report["pid"].as_u64()).context("no pid")?;
+    let process = Identity::of_process(u32::try_from(pid)?)?;
+    ensure!(process.groups().contains(&50000), "the attack does not work: {process}");
+    let said = one_line(&node.output(&["start", ID])?)?;
+    for part in ["pod default/web, container app: ", "the created process holds groups", "(50000)"] {
+        ensure!(said.contains(part), "no {part}: {said}");
+    }
+    let state: Value = serde_json::from_str(&node.call(&["state", ID])?)?;
+    ensure!(state["status"] == "created", "{state}");
+    node.call(&["delete", "--force", ID])?;
+    Ok(())
+}
+
+/// conmon calls `restore` instead of `create` then; there is no `start`.
+fn checkpoint_refused(world: &World) -> Result<()> {
+    let node = Node::new(world)?;
+    let image = node.dir.join("checkpoint");
+    fs::create_dir(&image)?;
+    let reports = node.conmon_with("create", &["--restore", image.to_str().context("no text")?])?;
+    let report = reports.first().context("no report")?;
+    let message = report["message"].as_str().context("no message")?;
+    for part in ["pod default/web, container app: ", "the processes of a checkpoint bring their own groups"] {
         ensure!(message.contains(part), "no {part}: {message}");
     }
     ensure!(!node.wrapper.root().join(ID).exists(), "the real runtime was called");

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::bundle::{ANNOTATION, gates};
 use crate::command::{Real, Wrapper};
+use crate::start::widening;
 use crate::support::{ContainerSpec, Containerd, Handler, Identity, Image, Kind, Options, Plugin, Pod};
 use crate::world::{World, trial};
 
@@ -78,6 +79,14 @@ fn without_nri(world: &World) -> Result<()> {
     runs(&daemon, &only, &STRICT)?;
     let other = Pod::new("other").annotation(&format!("{ANNOTATION}/container.other"), "Strict");
     runs(&daemon, &other, &MERGED)?;
+
+    // The created process has a group more than config.json.
+    let path = widening(world, Real::Runc, &wrapper.dir)?;
+    wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", path.display()))?;
+    let said = refused(&daemon, &strict("wide"))?;
+    ensure!(said.contains("strict-groups: pod default/wide, container app"), "{said}");
+    ensure!(said.contains("the created process holds groups") && said.contains("(50000)"), "{said}");
+    wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", Real::Runc.path(world).display()))?;
 
     let said = refused(&daemon, &Pod::new("typo").annotation(ANNOTATION, "strict"))?;
     ensure!(said.contains("strict-groups: pod default/typo, container app"), "{said}");

@@ -16,7 +16,6 @@ const STATUS: [&str; 2] = ["cat", "/proc/self/status"];
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("direct::a_strict_container_from_create_to_delete", |world| each(world, life)),
-        trial("direct::run", |world| each(world, run)),
         trial("direct::merge_is_not_touched", |world| each(world, merge)),
         trial("direct::an_exec_cannot_rename_its_groups", |world| each(world, renamed)),
         trial("direct::an_annotation_names_no_other_bundle", |world| each(world, annotated_bundle)),
@@ -67,17 +66,6 @@ fn life(world: &World, real: Real) -> Result<()> {
     Ok(())
 }
 
-fn run(world: &World, real: Real) -> Result<()> {
-    let wrapper = Wrapper::new(world, real)?;
-    let mut bundle = Bundle::new(world)?.by_crio()?.pending(world)?;
-    bundle.spec["process"]["args"] = json!(STATUS);
-    bundle.write()?;
-    let said = wrapper.ok(&["run", "--bundle", bundle.dir(), &bundle.id])?;
-    let identity = crate::support::Identity::from_status(&said)?;
-    ensure!(identity.groups() == STRICT.into(), "{identity}");
-    Ok(())
-}
-
 fn merge(world: &World, real: Real) -> Result<()> {
     let wrapper = Wrapper::new(world, real)?;
     for bundle in [
@@ -89,6 +77,7 @@ fn merge(world: &World, real: Real) -> Result<()> {
         let container = bundle.start(&wrapper)?;
         let after = (fs::read(bundle.config())?, fs::metadata(bundle.config())?);
         ensure!(before.0 == after.0, "config.json was changed");
+        ensure!(!bundle.path.join("strict-groups-runtime").exists(), "a note in the bundle");
         ensure!(before.1.ino() == after.1.ino() && before.1.mtime_nsec() == after.1.mtime_nsec(), "written");
         container.expect(&MERGED)?;
         let file = bundle.process_file("process", &STATUS)?;

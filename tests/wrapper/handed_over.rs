@@ -106,7 +106,8 @@ fn every_call(world: &World) -> Result<()> {
     calls[15] = vec!["events".into(), "--stats".into(), "".into(), OsString::from_vec(b"\xff\n".to_vec())];
     calls.push(["create", "--bundle", &plain_dir, "--pid-file", "/p", "c1"].map(OsString::from).to_vec());
     calls.push(["create", "--bundle", &strict_dir, "--pid-file", "/p", "c1"].map(OsString::from).to_vec());
-    calls.push(["restore", "-d", "--bundle", &strict_dir, "c1"].map(OsString::from).to_vec());
+    calls.push(["run", "-d", "--bundle", &plain_dir, "c1"].map(OsString::from).to_vec());
+    calls.push(["restore", "-d", "--bundle", &plain_dir, "c1"].map(OsString::from).to_vec());
 
     for call in calls {
         let direct = seen(Command::new(&double).args(&call), &wrapper.dir, &folder)?;

@@ -21,6 +21,7 @@ mod gates;
 mod handed_over;
 mod membership;
 mod podman;
+mod start;
 mod unreadable;
 mod world;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         handed_over::trials(),
         membership::trials(),
         podman::trials(),
+        start::trials(),
         unreadable::trials(),
     ];
     support::trials::run(trials, None, world::start, world::end)

@@ -11,7 +11,8 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::bundle::ANNOTATION;
-use crate::command::{Real, Wrapper, finish};
+use crate::command::{BOTH, Real, Wrapper, finish};
+use crate::start::widening;
 use crate::support::image::Draft;
 use crate::support::{Identity, run};
 use crate::world::{World, trial};
@@ -19,6 +20,7 @@ use crate::world::{World, trial};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("podman::run_and_exec_of_the_announcements_image", announcement),
+        trial("podman::process_with_other_groups_never_runs", start_refused),
         trial("podman::a_refusal_shows_as_the_runtimes_own_error", refusal),
     ]
 }
@@ -155,6 +157,33 @@ fn announcement(world: &World) -> Result<()> {
         podman.ok(&["restart", "--time", "0", name])?;
         is(&podman.ok(&[&["exec", name], &STATUS[..]].concat())?, groups).context("after a restart")?;
         podman.ok(&["rm", "--force", "--time", "0", name])?;
+    }
+    Ok(())
+}
+
+fn start_refused(world: &World) -> Result<()> {
+    for real in BOTH {
+        let wrapper = Wrapper::new(world, real)?;
+        let podman = Podman::new(world, &wrapper.script()?)?;
+        let image = podman.load(world)?;
+        let volume = podman.dir.join("volume");
+        fs::create_dir(&volume)?;
+        fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+        let (annotation, volumes) = (format!("{ANNOTATION}=Strict"), format!("{}:/volume", volume.display()));
+        let options = ["--annotation", &annotation, "--volume", &volumes, "--name", "wide"];
+        let run = [&options[..], &[image, "/bin/sh", "-c", "echo ran >/volume/ran"]].concat();
+
+        let path = widening(world, real, &wrapper.dir)?;
+        wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", path.display()))?;
+        let (success, _, said) = podman.output(&podman.run(&run))?;
+        ensure!(!success && !volume.join("ran").exists(), "it ran: {said}");
+        ensure!(said.contains("strict-groups: ") && said.contains("Strict does not allow (50000)"), "{said}");
+        podman.ok(&["rm", "--force", "--time", "0", "wide"])?;
+
+        wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", real.path(world).display()))?;
+        podman.ok(&podman.run(&run))?;
+        ensure!(volume.join("ran").exists(), "it does not run without the attack either");
+        podman.ok(&["rm", "--force", "--time", "0", "wide"])?;
     }
     Ok(())
 }

@@ -10,7 +10,9 @@ fn created(line: &str) -> (String, Option<String>, Option<String>) {
     let args = words(line);
     let text = |path: Option<&Path>| path.map(|path| path.to_str().unwrap().to_owned());
     match read(&args).action {
-        Action::Create(Create { id, bundle, config }) => (id.to_owned(), text(bundle), text(config)),
+        Action::Create(made) | Action::Run(made) | Action::Restore(made) => {
+            (made.id.to_owned(), text(made.bundle), text(made.config))
+        }
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -20,11 +22,23 @@ fn executed(line: &str) -> Option<(String, String, bool)> {
     let args = words(line);
     match read(&args).action {
         Action::Exec(Exec { ids, process, unknown }) => {
-            Some((ids.join(" "), process.to_str().unwrap().to_owned(), unknown.is_some()))
+            Some((joined(&ids), process.to_str().unwrap().to_owned(), unknown.is_some()))
         }
         Action::Other => None,
-        Action::Create(_) => panic!("{line}"),
+        other => panic!("{line}: {other:?}"),
     }
+}
+
+/// Id and unknown option of a start.
+fn started(line: &str) -> (String, bool) {
+    match read(&words(line)).action {
+        Action::Start(Start { ids, unknown }) => (joined(&ids), unknown.is_some()),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn joined(ids: &[&OsStr]) -> String {
+    ids.join(OsStr::new(" ")).into_string().unwrap()
 }
 
 fn container(id: &str, bundle: &str) -> (String, Option<String>, Option<String>) {
@@ -43,18 +57,24 @@ fn the_lines_that_cri_o_and_conmon_write() {
     let Action::Create(made) = &create.action else { panic!("{create:?}") };
     assert!(made.bundle.unwrap().ends_with(format!("{}/userdata", made.id)));
     assert_eq!(made.id.len(), 64);
+    let mut starts = 0;
     let processes: Vec<&Path> = rest
         .iter()
         .filter_map(|call| match &call.action {
+            Action::Start(start) => {
+                assert_eq!((&start.ids[..], start.unknown), (&[OsStr::new(made.id)][..], None));
+                starts += 1;
+                None
+            }
             Action::Exec(exec) => {
-                assert_eq!((&exec.ids[..], exec.unknown), (&[made.id][..], None));
+                assert_eq!((&exec.ids[..], exec.unknown), (&[OsStr::new(made.id)][..], None));
                 Some(exec.process)
             }
             Action::Other => None,
-            Action::Create(_) => panic!("one container only: {call:?}"),
+            other => panic!("one container only: {other:?}"),
         })
         .collect();
-    assert_eq!(processes.len(), 2);
+    assert_eq!((starts, processes.len()), (1, 2));
     assert!(processes.iter().all(|path| path.starts_with("/tmp")));
     assert!(rest.iter().all(|call| call.root == Some(Path::new("/run/runc"))));
 }
@@ -120,6 +140,51 @@ fn exec_ends_at_the_id() {
 }
 
 #[test]
+fn start_names_its_container() {
+    for line in [
+        "start c1",
+        "--root /r start c1",
+        "start -- c1",
+        "start c1 c2",
+        "start c1 --new",
+        "--new-switch start c1",
+        "--new-option value start c1",
+        "--log start start c1",
+    ] {
+        assert_eq!(started(line), ("c1".into(), false), "{line}");
+    }
+    assert_eq!(started("start -- -c1"), ("-c1".into(), false), "a word, whatever it begins with");
+    assert_eq!(started("start -- --"), ("--".into(), false));
+    assert_eq!(started("start --new c1"), ("c1".into(), true), "--new takes none");
+    assert_eq!(started("start --new x c1"), ("x c1".into(), true), "--new takes a value");
+    assert_eq!(started("start --new=x c1 c2"), ("c1".into(), true));
+    for none in ["start", "start --help", "start --"] {
+        assert_eq!(started(none), (String::new(), false), "{none}");
+    }
+    assert_eq!(started("start -"), ("-".into(), false));
+}
+
+#[test]
+fn run_and_restore_are_told_from_create() {
+    let action = |line: &str| match read(&words(line)).action {
+        Action::Create(_) => "create",
+        Action::Run(_) => "run",
+        Action::Restore(_) => "restore",
+        other => panic!("{line}: {other:?}"),
+    };
+    for (line, verb) in [
+        ("--root /r create --bundle /b c1", "create"),
+        ("--root /r run --bundle /b c1", "run"),
+        ("--systemd-cgroup restore --detach --bundle /b --image-path /i c1", "restore"),
+        ("--new-option value run -b /b c1", "run"),
+        ("-- restore -b /b c1", "restore"),
+        ("create -b run c1", "create"),
+    ] {
+        assert_eq!(action(line), verb, "{line}");
+    }
+}
+
+#[test]
 fn anything_else_is_left_alone() {
     for line in [
         "",
@@ -128,7 +193,6 @@ fn anything_else_is_left_alone() {
         "--help",
         "features",
         "state c1",
-        "start c1",
         "kill c1 15",
         "delete --force c1",
         "update --resources - c1",
@@ -167,4 +231,7 @@ fn bytes_that_are_no_text() {
     let Action::Create(create) = read(&args).action else { panic!("create") };
     assert_eq!(create.bundle.unwrap().as_os_str().as_bytes(), b"/b\xff");
     assert_eq!(create.id, "");
+    let args = [OsString::from("start"), OsString::from_vec(b"\xff".to_vec())];
+    let Action::Start(start) = read(&args).action else { panic!("start") };
+    assert_eq!(start.ids, [OsStr::from_bytes(b"\xff")]);
 }
