@@ -27,8 +27,7 @@ fn reads_what_containerd_wrote() {
 
 #[test]
 fn sandbox_extension_has_what_the_pod_declares() {
-    let sandbox =
-        include_bytes!("../../tests/fixtures/containerd-1.7.24/sandbox-metadata-extension.json");
+    let sandbox = include_bytes!("../../tests/fixtures/containerd-1.7.24/sandbox-metadata-extension.json");
     assert_eq!(from_sandbox_extension(SANDBOX_TYPE_URL, sandbox), Ok(vec![4000]));
     // Each record has an extension of its own type.
     assert!(matches!(from_sandbox_extension(TYPE_URL, sandbox), Err(DeclaredError::UnknownType { .. })));

@@ -161,7 +161,9 @@ impl Resolver {
         let mut record = self.get(sandbox, wait).await?;
         let declared = match record.extensions.remove(declared::SANDBOX_EXTENSION) {
             Some(metadata) => declared::from_sandbox_extension(&metadata.type_url, &metadata.value)
-                .inspect_err(|error| debug!(sandbox, %error, "the sandbox's record does not say what is declared"))
+                .inspect_err(
+                    |error| debug!(sandbox, %error, "the sandbox's record does not say what is declared"),
+                )
                 .ok(),
             None => None,
         };
@@ -200,9 +202,8 @@ impl Resolver {
         wait: Duration,
     ) -> Result<Resolved, ResolveError> {
         let json = shut.as_deref().unwrap_or(&opened.spec.value);
-        let filtered = opened
-            .declared()
-            .and_then(|declared| Ok((spec::resolve_if_needed(json, &declared)?, declared)));
+        let filtered =
+            opened.declared().and_then(|declared| Ok((spec::resolve_if_needed(json, &declared)?, declared)));
         let (changed, outcome) = match filtered {
             Ok((mut resolution, declared)) => (resolution.json.take(), Ok((resolution, declared))),
             Err(error) => (spec::refuse(json, &error.to_string())?, Err(error)),
@@ -312,7 +313,8 @@ mod tests {
         for shim in ["io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"] {
             assert!(own(shim, &[], &[]).shows_its_process(), "{shim}");
         }
-        for shim in ["io.containerd.kata.v2", "io.containerd.runsc.v1", "", "io.containerd.runc.v22", "runc"] {
+        for shim in ["io.containerd.kata.v2", "io.containerd.runsc.v1", "", "io.containerd.runc.v22", "runc"]
+        {
             assert!(!own(shim, &[], &[]).shows_its_process(), "{shim}");
         }
     }
