@@ -16,6 +16,7 @@ mod api_away;
 mod attacks;
 mod audit;
 mod bad_annotation;
+mod catch_up;
 mod check;
 mod company;
 mod compare;
@@ -45,15 +46,14 @@ mod records;
 mod reload;
 mod restart;
 mod rules;
+mod start_check;
 mod static_gate;
 mod steps;
 mod store;
 mod strict;
-mod survey;
 mod user;
 mod volume;
 mod waiting;
-mod witness;
 mod world;
 
 use std::process::ExitCode;
@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         attacks::trials(),
         audit::trials(),
         bad_annotation::trials(),
+        catch_up::trials(),
         check::trials(),
         company::trials(),
         crowd::trials(),
@@ -94,13 +95,12 @@ fn main() -> ExitCode {
         reload::trials(),
         restart::trials(),
         rules::trials(),
+        start_check::trials(),
         static_gate::trials(),
         strict::trials(),
-        survey::trials(),
         user::trials(),
         volume::trials(),
         waiting::trials(),
-        witness::trials(),
     ];
     let start = || {
         world::start()?;

@@ -16,9 +16,9 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use crate::{
+    start_check,
     steps::{ANNOTATION, app, fresh, fresh_with, merge_works, strict, strict_works},
     support::{Kind, Plugin, Pod, scrape, wait_for},
-    witness,
     world::{World, trial},
 };
 
@@ -49,7 +49,7 @@ fn expect(address: &str, wanted: &[(&str, u64)]) -> Result<()> {
 }
 
 fn counted(world: &World) -> Result<()> {
-    let daemon = fresh_with(world, Kind::V1_7, witness::options(world, "metrics")?)?;
+    let daemon = fresh_with(world, Kind::V1_7, start_check::options(world, "metrics")?)?;
     let cri = daemon.cri();
     // It runs with too much when the plugin comes.
     let pod = cri.run_pod(&strict("metrics-early"))?;
@@ -78,7 +78,7 @@ fn counted(world: &World) -> Result<()> {
     let pod = cri.run_pod(&Pod::new("metrics-wrong").annotation(ANNOTATION, "strict"))?;
     ensure!(cri.create(&pod, &app()).is_err(), "it was not refused");
     let pod = cri.run_pod(&strict("metrics-lies").handler("lies"))?;
-    cri.launch(&pod, &app())?;
+    ensure!(cri.launch(&pod, &app()).is_err(), "it was not refused");
     expect(
         &address,
         &[
@@ -88,12 +88,15 @@ fn counted(world: &World) -> Result<()> {
             (r#"strict_groups_created_containers_total{policy="invalid",result="refused"}"#, 1),
             (r#"strict_groups_started_containers_total{result="enforced"}"#, 3),
             (r#"strict_groups_started_containers_total{result="violated"}"#, 1),
+            (r#"strict_groups_started_containers_total{result="unseen"}"#, 0),
+            (r#"strict_groups_started_containers_total{result="not_verified"}"#, 0),
             (r#"strict_groups_violations_total{found="at_start"}"#, 1),
             (r#"strict_groups_refusals_total{reason="annotation"}"#, 1),
             (r#"strict_groups_refusals_total{reason="runtime_api"}"#, 0),
+            (r#"strict_groups_refusals_total{reason="process"}"#, 1),
             ("strict_groups_removed_groups_total", 4),
             (r#"strict_groups_handler_duration_seconds_count{event="create_container"}"#, 7),
-            (r#"strict_groups_handler_duration_seconds_count{event="post_start_container"}"#, 6),
+            (r#"strict_groups_handler_duration_seconds_count{event="start_container"}"#, 6),
         ],
     )?;
     let text = scrape::tcp(&address)?;
@@ -140,7 +143,7 @@ fn greedy(world: &World) -> Result<()> {
     ensure!(answers.load(Ordering::Relaxed) > 0, "nobody was answered");
     // The slowest calls of the runtime, all of them far below the 2 s that it waits.
     let text = scrape::tcp(&address)?;
-    for event in ["create_container", "post_create_container", "post_start_container"] {
+    for event in ["create_container", "post_create_container", "start_container"] {
         let count = |le: &str| {
             let series =
                 format!(r#"strict_groups_handler_duration_seconds_bucket{{event="{event}",le="{le}"}}"#);

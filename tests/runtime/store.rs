@@ -2,6 +2,7 @@
 //! it answers where a trial says so.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -43,8 +44,26 @@ pub(crate) enum Fault {
     UpdateHangs,
 }
 
+/// How often the double was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    /// For the record of a sandbox.
+    pub(crate) sandboxes: usize,
+    /// For that of a container.
+    pub(crate) containers: usize,
+    pub(crate) updates: usize,
+}
+
+#[derive(Default)]
+struct Counters {
+    sandboxes: AtomicUsize,
+    containers: AtomicUsize,
+    updates: AtomicUsize,
+}
+
 /// The running double; dropping it ends it.
 pub(crate) struct Store {
+    counters: Arc<Counters>,
     socket: PathBuf,
     fault: Arc<Mutex<Fault>>,
     stop: Option<oneshot::Sender<()>>,
@@ -62,7 +81,12 @@ impl Store {
             let endpoint = Endpoint::try_from(format!("unix://{}", real.display()))?;
             (UnixListener::bind(socket).context("the double's socket")?, endpoint.connect_lazy())
         };
-        let double = Double { real: ContainersClient::new(channel), fault: Arc::clone(&fault) };
+        let counters = Arc::new(Counters::default());
+        let double = Double {
+            real: ContainersClient::new(channel),
+            fault: Arc::clone(&fault),
+            counters: Arc::clone(&counters),
+        };
         let service = ContainersServer::new(double).max_encoding_message_size(LARGEST);
         let thread = std::thread::spawn(move || {
             let incoming = UnixListenerStream::new(listener);
@@ -73,12 +97,21 @@ impl Store {
                 }
             });
         });
-        Ok(Self { socket: socket.to_owned(), fault, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { counters, socket: socket.to_owned(), fault, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// How often it was asked since this was last called.
+    pub(crate) fn calls(&self) -> Calls {
+        Calls {
+            sandboxes: self.counters.sandboxes.swap(0, Ordering::Relaxed),
+            containers: self.counters.containers.swap(0, Ordering::Relaxed),
+            updates: self.counters.updates.swap(0, Ordering::Relaxed),
+        }
     }
 
     /// From now on this goes wrong.
@@ -97,6 +130,7 @@ impl Drop for Store {
 }
 
 struct Double {
+    counters: Arc<Counters>,
     real: ContainersClient<Channel>,
     fault: Arc<Mutex<Fault>>,
 }
@@ -115,7 +149,10 @@ impl Containers for Double {
     ) -> Result<Response<GetContainerResponse>, Status> {
         let mut answer = self.real.clone().get(request).await?;
         let Some(record) = answer.get_mut().container.as_mut() else { return Ok(answer) };
-        if record.labels.get("io.cri-containerd.kind").map(String::as_str) == Some("container") {
+        if record.labels.get("io.cri-containerd.kind").map(String::as_str) != Some("container") {
+            self.counters.sandboxes.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.counters.containers.fetch_add(1, Ordering::Relaxed);
             match self.fault() {
                 Fault::Altered(alter) => alter(record),
                 Fault::Respelled(from, to) => respell(record, from, to),
@@ -131,6 +168,7 @@ impl Containers for Double {
         &self,
         mut request: Request<UpdateContainerRequest>,
     ) -> Result<Response<UpdateContainerResponse>, Status> {
+        self.counters.updates.fetch_add(1, Ordering::Relaxed);
         let fault = self.fault();
         if let (Fault::Respelled(from, to), Some(record)) = (&fault, request.get_mut().container.as_mut()) {
             respell(record, to, from);
@@ -141,6 +179,31 @@ impl Containers for Double {
             _ => self.real.clone().update(request).await,
         }
     }
+}
+
+/// What the record of container `id` has at the containerd that listens on `socket`; with a change, after it was
+/// written there by somebody who is neither containerd nor the plugin.
+pub(crate) fn record(socket: &Path, id: &str, change: Option<(&str, &str)>) -> Result<Container> {
+    fn in_namespace<T>(message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let namespace = tonic::metadata::MetadataValue::from_static("k8s.io");
+        request.metadata_mut().insert("containerd-namespace", namespace);
+        request
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let channel = Endpoint::try_from(format!("unix://{}", socket.display()))?.connect_lazy();
+        let mut client = ContainersClient::new(channel);
+        let answer = client.get(in_namespace(GetContainerRequest { id: id.to_owned() })).await?;
+        let mut record = answer.into_inner().container.context("no record")?;
+        if let Some((from, to)) = change {
+            respell(&mut record, from, to);
+            let update_mask = Some(prost_types::FieldMask { paths: vec!["spec".to_owned()] });
+            let request = UpdateContainerRequest { container: Some(record.clone()), update_mask };
+            client.update(in_namespace(request)).await?;
+        }
+        Ok(record)
+    })
 }
 
 fn respell(record: &mut Container, from: &str, to: &str) {

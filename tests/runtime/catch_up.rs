@@ -13,14 +13,14 @@ use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("survey::created_while_away_is_enforced_before_its_start_on_containerd_1_7", |world| {
+        trial("catch_up::created_while_away_is_enforced_before_its_start_on_containerd_1_7", |world| {
             created(world, Kind::V1_7)
         }),
-        trial("survey::created_while_away_is_enforced_before_its_start_on_containerd_2", |world| {
+        trial("catch_up::created_while_away_is_enforced_before_its_start_on_containerd_2", |world| {
             created(world, Kind::V2)
         }),
-        trial("survey::created_while_the_plugin_registers_is_enforced_before_its_start", on_its_way),
-        trial("survey::running_with_too_much_is_reported_once_each", running),
+        trial("catch_up::created_while_the_plugin_registers_is_enforced_before_its_start", on_its_way),
+        trial("catch_up::running_with_too_much_is_reported_once_each", running),
     ]
 }
 
@@ -45,8 +45,9 @@ fn created(world: &World, kind: Kind) -> Result<()> {
 
     cri.start(&merge)?;
     expect(&daemon, &merge, &MERGED)?;
+    // Its sandbox may be older than the static gate's annotations, so that the gate has to be told.
     let config = std::fs::read_to_string(daemon.bundle(&merge).join("config.json"))?;
-    ensure!(!config.contains("strict-groups\",\"hook"), "a Merge container was changed: {config}");
+    ensure!(config.contains(r#"["strict-groups","hook","--gate=merge"]"#), "no Merge marker: {config}");
     Ok(())
 }
 
