@@ -24,9 +24,6 @@ use crate::place;
 /// The spec of the bundle's container.
 pub(crate) const CONFIG: &str = "config.json";
 
-/// The `/etc/group` that CRI-O makes for a container whose image lacks its group, and mounts there.
-pub(crate) const GENERATED_GROUP_FILE: &str = "group";
-
 /// The note that the wrapper made the bundle's container Strict, and is going to see each of its execs: an empty file.
 /// Nobody but root writes into a bundle.
 pub(crate) const WRAPPER: &str = "strict-groups-runtime";

@@ -150,6 +150,8 @@ pub enum Cause {
     },
     /// The OCI runtime reads the container's `/etc/group` at each exec, and the container's user can change it.
     ExecAtRisk,
+    /// The OCI runtime restores the process from a checkpoint.
+    Restored,
 }
 
 impl fmt::Display for Cause {
@@ -195,6 +197,10 @@ impl fmt::Display for Cause {
                  /etc/group, which the container's user can change; set allowPrivilegeEscalation: false and keep /etc \
                  and /etc/group root's in the image, or set readOnlyRootFilesystem: true, or use runc 1.3 or crun on \
                  the node, or set old_runc_exec = \"allow\" in its configuration",
+            ),
+            Self::Restored => f.write_str(
+                "a process that is restored from a checkpoint has the groups of the checkpoint, and nothing can verify \
+                 them before it runs, as Strict demands; use an ordinary image",
             ),
             Self::KeepsOriginalGroups => write!(
                 f,
@@ -269,17 +275,6 @@ impl Gate {
             return Err(self.refusal(Cause::KeepsOriginalGroups));
         }
         Ok(())
-    }
-
-    /// Checks the `/etc/group` that the container is going to have, where it has one.
-    ///
-    /// # Errors
-    /// When it makes another group out of one of the spec's, see [`groups::alias`].
-    pub fn verify_group_file(&self, spec: &View, group_file: &[u8]) -> Result<(), Refusal> {
-        match groups::alias(group_file, &spec.user.additional_gids) {
-            Some(alias) => Err(self.refusal(Cause::Alias(alias))),
-            None => Ok(()),
-        }
     }
 
     /// Why the container must not start, with its names.

@@ -13,7 +13,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -23,7 +23,14 @@ use nix::{
 };
 use thiserror::Error;
 
-use crate::{rootfs, spec::Confinement};
+use crate::{
+    groups::{self, Alias},
+    rootfs,
+    spec::{Confinement, IdMaps, ProcessUser},
+};
+
+/// The name of CRI-O's own file in a bundle. It makes one for a container whose image lacks the process's group.
+const GENERATED: &str = "group";
 
 /// As the kernel has it (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;
@@ -82,6 +89,12 @@ impl Passed {
             writable: !is(stat, SFlag::S_IFLNK) && stat.st_mode & WRITABLE_BY_OTHERS != 0,
         }
     }
+}
+
+/// The file that CRI-O made in the `bundle` and had mounted, if it did.
+pub(crate) fn generated(bundle: &Path, confinement: &Confinement) -> Option<PathBuf> {
+    let path = bundle.join(GENERATED);
+    confinement.mount_sources.iter().any(|source| Path::new(source) == path).then_some(path)
 }
 
 /// Finds the file below `root`, the root directory that the container's first process is going to have. `generated` is
@@ -156,10 +169,29 @@ impl GroupFile {
         Self { content: Some(content.to_vec()), passed: Vec::new(), generated: false }
     }
 
+    /// What the OCI runtime makes of the groups of a process with this `user`, in a container that is so confined.
+    /// Whether a later exec could get others.
+    ///
+    /// # Errors
+    /// It takes one of the groups for another one.
+    pub(crate) fn judge(
+        &self,
+        user: &ProcessUser,
+        maps: &IdMaps,
+        confinement: &Confinement,
+    ) -> Result<bool, Alias> {
+        let content = self.content.as_deref().unwrap_or_default();
+        if let Some(alias) = groups::alias(content, &user.additional_gids) {
+            return Err(alias);
+        }
+        let uid = maps.uids.iter().find_map(|range| range.to_host(user.uid)).unwrap_or(user.uid);
+        Ok(self.exec_can_gain_groups(confinement, uid, user.uid == 0))
+    }
+
     /// Whether a process of the container can give a later exec other groups by changing this file, and could not
     /// change its own groups anyway. `uid` is that of the container's user on the node, `is_root` whether it is 0 in
     /// the container.
-    pub(crate) fn exec_can_gain_groups(&self, confinement: &Confinement, uid: u32, is_root: bool) -> bool {
+    fn exec_can_gain_groups(&self, confinement: &Confinement, uid: u32, is_root: bool) -> bool {
         let Confinement { no_new_privileges, may_set_groups, .. } = *confinement;
         if may_set_groups && !no_new_privileges {
             return false;

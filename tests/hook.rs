@@ -433,6 +433,31 @@ fn pending_gate_that_knows_lets_declared_groups_start() {
     assert!(about_the_container(&text).contains("never enforced"), "{text}");
 }
 
+/// By source: containerd 2.1 and newer restore a checkpoint image without NRI's StartContainer, and CRI-O without `start`.
+#[test]
+fn restored_strict_container_refuses() {
+    let gate = resolved(&[3000, 4000]);
+    let bundle = Bundle::with(&spec(3000, &[3000, 4000], &gate));
+    fs::write(bundle.path().join("state"), state(&bundle.path())).unwrap();
+    // The shell is the OCI runtime: its command line ends as one of runc's.
+    let script = r#"cat "$BUNDLE/state" | "$HOOK" "$@" >&2; exit $?"#;
+    let runtime = |subcommand: &str| {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(script.replace("\"$@\"", &quoted(&gate))).arg(subcommand).arg("id");
+        shell.env("HOOK", env!("CARGO_BIN_EXE_strict-groups")).env("BUNDLE", bundle.path());
+        shell.output().unwrap()
+    };
+    let output = runtime("create");
+    assert!(output.status.success(), "{output:?}");
+    let text = refusal(&runtime("restore"));
+    assert!(about_the_container(&text).contains("restored from a checkpoint"), "{text}");
+}
+
+/// The hook's arguments as a shell has them.
+fn quoted(gate: &Gate) -> String {
+    gate.args()[1..].iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ")
+}
+
 /// A container that cannot change its groups itself, whose user can write /etc/group.
 fn exec_at_risk() -> (Bundle, Gate) {
     let gate = resolved(&[3000, 4000]);

@@ -8,7 +8,9 @@
 //! that reads them too ([`crate::oci_runtime`]).
 
 use std::{
+    ffi::{OsStr, OsString},
     io::{self, Read},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -20,9 +22,9 @@ use crate::{
     config::{Config, ConfigError, OldRuncExec},
     gate::{Cause, Gate, GateError, NAME_MAX, Refusal},
     group_file::{self, GroupFile, GroupFileError},
-    groups, mark,
+    mark,
     oci_runtime::{self, GroupLookup},
-    rootfs,
+    rootfs, runtime,
     spec::{self, SpecError},
     static_gate::{Candidate, Runtime, StaticGate, StaticGateError, StaticRefusal},
     text,
@@ -154,6 +156,8 @@ pub(crate) trait Node {
         root: &Path,
         generated: Option<&Path>,
     ) -> Result<GroupFile, GroupFileError>;
+    /// The command line of the OCI runtime that runs the hook, its program left out.
+    fn call(&self) -> Vec<OsString>;
     /// Whether the container was created through our wrapper, which sees its execs too.
     fn has_wrapper(&self, bundle: &Path) -> bool;
     /// The node's configuration.
@@ -182,6 +186,13 @@ impl Node for Machine {
         generated: Option<&Path>,
     ) -> Result<GroupFile, GroupFileError> {
         group_file::find(rootfs::directory(rootfs::of_process(pid)?, root)?, generated)
+    }
+
+    fn call(&self) -> Vec<OsString> {
+        let parent = std::os::unix::process::parent_id();
+        let line = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
+        let words = line.split(|byte| *byte == 0).skip(1);
+        words.map(|word| OsStr::from_bytes(word).to_owned()).collect()
     }
 
     fn has_wrapper(&self, bundle: &Path) -> bool {
@@ -215,7 +226,7 @@ pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> 
     })?;
     let config = spec::static_gate(&bundle.json).map_err(|source| unreadable(bundle.spec(source)))?;
     let config = config.and_then(|gate| gate.config);
-    verify_lookup(node, config.as_deref(), &bundle, &view)
+    verify_runtime(node, config.as_deref(), &bundle, &view)
         .map_err(unreadable)?
         .map_err(|cause| gate.refusal(cause).into())
 }
@@ -230,44 +241,45 @@ fn verify_static(node: &impl Node, gate: &StaticGate, state: impl Read) -> Resul
     let Some((pod, container)) = gate.judge(&candidate, sandbox, || node.configuration(config))? else {
         return Ok(());
     };
-    match verify_lookup(node, config, &bundle, &view) {
+    match verify_runtime(node, config, &bundle, &view) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(cause)) => Err(Refusal { pod, container, cause }.into()),
         Err(source) => Err(HookError::Unreadable { pod, container, source }),
     }
 }
 
-/// Checks that the OCI runtime is going to read the spec's groups as the numbers that they are: now, and at each exec.
-fn verify_lookup(
+/// Checks that the OCI runtime makes a new process, and reads the spec's groups as the numbers that they are: now, and at
+/// each exec.
+fn verify_runtime(
     node: &impl Node,
     config: Option<&Path>,
     bundle: &Bundle,
     view: &spec::View,
 ) -> Result<Result<(), Cause>, InputError> {
+    if runtime::is_restore(&node.call()) {
+        return Ok(Err(Cause::Restored));
+    }
     if node.group_lookup() == GroupLookup::Literal {
         return Ok(Ok(()));
     }
     let confinement = spec::read_confinement(&bundle.json).map_err(|source| bundle.spec(source))?;
     let maps = spec::read_id_maps(&bundle.json).map_err(|source| bundle.spec(source))?;
-    let generated = bundle.path.join(bundle::GENERATED_GROUP_FILE);
-    let is_mounted = confinement.mount_sources.iter().any(|source| Path::new(source) == generated);
     let root = bundle.path.join(view.root_path.as_deref().unwrap_or("rootfs"));
-    let file = match node.group_file(bundle.pid, &root, is_mounted.then_some(&generated)) {
+    let generated = group_file::generated(&bundle.path, &confinement);
+    let file = match node.group_file(bundle.pid, &root, generated.as_deref()) {
         Ok(file) => file,
         Err(error) => return Ok(Err(Cause::GroupFile { reason: error.to_string() })),
     };
-    if let Some(content) = &file.content
-        && let Some(alias) = groups::alias(content, &view.user.additional_gids)
-    {
-        return Ok(Err(Cause::Alias(alias)));
-    }
-    let user = view.user.uid;
-    let uid = maps.uids.iter().find_map(|range| range.to_host(user)).unwrap_or(user);
-    let at_risk = file.exec_can_gain_groups(&confinement, uid, user == 0)
-        && !node.has_wrapper(&bundle.path)
+    Ok(match file.judge(&view.user, &maps, &confinement) {
+        Err(alias) => Err(Cause::Alias(alias)),
+        Ok(false) => Ok(()),
+        Ok(true) if node.has_wrapper(&bundle.path) => Ok(()),
         // A configuration that cannot be read allows nothing.
-        && node.configuration(config).map_or(true, |config| config.old_runc_exec() == OldRuncExec::Refuse);
-    Ok(if at_risk { Err(Cause::ExecAtRisk) } else { Ok(()) })
+        Ok(true) => match node.configuration(config) {
+            Ok(config) if config.old_runc_exec() == OldRuncExec::Allow => Ok(()),
+            Ok(_) | Err(_) => Err(Cause::ExecAtRisk),
+        },
+    })
 }
 
 fn read_gated(gate: &Gate, bundle: &Bundle) -> Result<spec::View, InputError> {

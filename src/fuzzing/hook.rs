@@ -1,6 +1,6 @@
 //! The gate's own process: arguments, OCI state, config.json and the files of the node to yes or no.
 
-use std::{io, path::Path};
+use std::{ffi::OsString, io, path::Path};
 
 use super::{presentable, readers, split};
 use crate::{
@@ -37,6 +37,10 @@ impl Node for Said<'_> {
 
     fn group_file(&self, _: u32, _: &Path, _: Option<&Path>) -> Result<GroupFile, GroupFileError> {
         Ok(GroupFile::of(self.group_file))
+    }
+
+    fn call(&self) -> Vec<OsString> {
+        Vec::new()
     }
 
     fn has_wrapper(&self, _: &Path) -> bool {

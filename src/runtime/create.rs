@@ -154,7 +154,9 @@ fn gated<'j>(
     }
 
     let hook_path = config.as_ref().ok().and_then(Config::hook_path).map(Path::to_owned);
-    let Some(Ungated { pod, container }) = ungated(id, &file.directory, view, annotations, config)? else { return Ok(None) };
+    let Some(Ungated { pod, container }) = ungated(id, &file.directory, view, annotations, config)? else {
+        return Ok(None);
+    };
     let gate = Gate { pod, container, state: State::Pending { declared: None } };
     let fault = |fault| RuntimeError::Fault { subject: Subject::Id(id.to_owned()), fault };
     let path =

@@ -13,16 +13,24 @@ use super::{
 };
 use crate::{
     bundle,
-    gate::Gate,
-    rootfs,
-    spec::{self, View},
+    config::OldRuncExec,
+    gate::Cause,
+    group_file,
+    oci_runtime::{self, GroupLookup},
+    rootfs, spec,
 };
 
-/// Filters the process file if the container is Strict.
+/// Filters the process file if the container is Strict, and sees to it that the underlying OCI runtime `real` is going to
+/// read its groups as the numbers that they are. `old_runc_exec` is what the node's configuration says.
 ///
 /// # Errors
 /// Every reason for which the process must not run.
-pub(super) fn prepare(real: &Path, call: &Call<'_>, exec: &Exec<'_>) -> Result<(), RuntimeError> {
+pub(super) fn prepare(
+    real: &Path,
+    call: &Call<'_>,
+    exec: &Exec<'_>,
+    old_runc_exec: OldRuncExec,
+) -> Result<(), RuntimeError> {
     let by_id = |fault| RuntimeError::Fault { subject: Subject::ids(&exec.ids), fault };
     let found = exec.ids.iter().find_map(|id| state::find(real, call, id).transpose()).transpose();
     let Some(Running { bundle, pid }) = found.map_err(|source| by_id(Fault::State(source)))? else {
@@ -53,23 +61,29 @@ pub(super) fn prepare(real: &Path, call: &Call<'_>, exec: &Exec<'_>) -> Result<(
         bundle::replace(&directory, &name, new)
             .map_err(|source| fault(Fault::Write { path: path(), source }))?;
     }
-    let process =
-        View { user: spec::ProcessUser { additional_gids: strict.groups, ..strict.user }, ..view.clone() };
-    renamed(pid, gate, &process).map_err(|source| fault(Fault::Image { file: rootfs::GROUP_FILE, source }))?
-}
-
-/// runc before 1.3 looks each group up by name in the `/etc/group` that the container has now; see
-/// [`crate::groups::alias`]. A container that may write to it can still change it between this look and runc's.
-fn renamed(pid: Option<u32>, gate: &Gate, process: &View) -> io::Result<Result<(), RuntimeError>> {
-    let root = match pid.map(rootfs::of_process) {
-        Some(Ok(root)) => root,
-        // It has ended: the real runtime says so.
-        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
-        Some(Err(error)) => return Err(error),
-        None => return Ok(Ok(())),
+    let user = spec::ProcessUser { additional_gids: strict.groups, ..strict.user };
+    if oci_runtime::of_file(real) == GroupLookup::Literal {
+        return Ok(());
+    }
+    let Some(pid) = pid else { return Err(fault(Fault::NoProcess)) };
+    let root = match rootfs::of_process(pid) {
+        Ok(root) => root,
+        // It has ended: the underlying runtime says so.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(fault(Fault::Image { file: rootfs::GROUP_FILE, source })),
     };
-    let file = rootfs::read(root, rootfs::GROUP_FILE)?;
-    Ok(gate.verify_group_file(process, &file.unwrap_or_default()).map_err(RuntimeError::from))
+    let wrong = |source| fault(Fault::Spec { path: bundle.join(bundle::CONFIG), source });
+    let confinement = spec::read_confinement(&json).map_err(wrong)?;
+    let maps = spec::read_id_maps(&json).map_err(wrong)?;
+    let cause = match group_file::find(root, group_file::generated(&bundle, &confinement).as_deref()) {
+        Err(error) => Cause::GroupFile { reason: error.to_string() },
+        Ok(file) => match file.judge(&user, &maps, &confinement) {
+            Err(alias) => Cause::Alias(alias),
+            Ok(true) if old_runc_exec == OldRuncExec::Refuse => Cause::ExecAtRisk,
+            Ok(_) => return Ok(()),
+        },
+    };
+    Err(gate.refusal(cause).into())
 }
 
 fn split(path: &Path) -> (PathBuf, PathBuf) {

@@ -17,7 +17,7 @@ mod state;
 
 use std::{convert::Infallible, ffi::OsString, path::Path};
 
-use crate::config::Config;
+use crate::config::{Config, OldRuncExec};
 use argv::Action;
 pub use error::{Fault, RuntimeError, Subject};
 pub use real::{RealError, find as real, is_same};
@@ -40,6 +40,12 @@ pub fn run(args: &[OsString], config: Option<&Path>) -> RuntimeError {
     }
 }
 
+/// Whether this command line of an OCI runtime, the program's name left out, restores a process from a checkpoint.
+#[must_use]
+pub fn is_restore(args: &[OsString]) -> bool {
+    matches!(argv::read(args).action, Action::Restore(_))
+}
+
 fn prepare_and_become(
     args: &[OsString],
     call: &argv::Call<'_>,
@@ -56,7 +62,11 @@ fn prepare_and_become(
         Action::Run(create) => create::refuse_strict(create, config, Fault::Run)?,
         Action::Restore(create) => create::refuse_strict(create, config, Fault::Restore)?,
         Action::Start(start) => start::verify(&real, call, start, config)?,
-        Action::Exec(exec) => exec::prepare(&real, call, exec)?,
+        Action::Exec(exec) => {
+            // A configuration that cannot be read allows nothing.
+            let old_runc_exec = config.map_or(OldRuncExec::Refuse, |config| config.old_runc_exec());
+            exec::prepare(&real, call, exec, old_runc_exec)?;
+        }
         Action::Other => {}
     }
     Ok(real::become_it(&real, args)?)

@@ -17,7 +17,7 @@ pub struct StrictProcess {
 }
 
 /// Takes the groups that the container was not resolved to from a process that is to run in it.
-/// `gates` are the container's own; each has its say, and one that is not resolved allows nothing but
+/// `gates` are the container's own; each has its say, and one that knows no groups allows nothing but
 /// the primary group.
 ///
 /// # Errors
@@ -30,8 +30,8 @@ pub fn strict_process(json: &[u8], gates: &[Gate]) -> Result<StrictProcess, Spec
     let mut kept = made.clone();
     for gate in gates {
         let allowed = match &gate.state {
-            State::Resolved { groups, .. } => groups.as_slice(),
-            State::Pending { .. } | State::Refused { .. } => &[],
+            State::Resolved { groups, .. } | State::Pending { declared: Some(groups) } => groups.as_slice(),
+            State::Pending { declared: None } | State::Refused { .. } => &[],
         };
         kept = groups::strict(user.values.gid, &kept, allowed).kept;
     }
@@ -76,6 +76,8 @@ mod tests {
         assert_eq!(strict.groups, [3000]);
         let strict = strict_process(FILE, &[gate(State::Pending { declared: None })]).unwrap();
         assert_eq!(strict.groups, [3000]);
+        let pending = State::Pending { declared: Some(vec![4000]) };
+        assert_eq!(strict_process(FILE, &[gate(pending)]).unwrap().groups, [3000, 4000]);
     }
 
     #[test]

@@ -147,6 +147,7 @@ fn refusals() -> Vec<String> {
         Cause::KeepsOriginalGroups => Cause::KeepsOriginalGroups,
         Cause::GroupFile { .. } => Cause::GroupFile { reason: "DETAIL".to_owned() },
         Cause::ExecAtRisk => Cause::ExecAtRisk,
+        Cause::Restored => Cause::Restored,
         Cause::Alias(_) => Cause::Alias(Alias { name: 4000, gid: 50000 }),
     );
     causes.into_iter().map(|cause| refusal(cause).to_string()).collect()
