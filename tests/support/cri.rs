@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tonic::transport::{Channel, Endpoint};
 
-use super::pod::{ContainerSpec, Pod};
+use super::pod::{CONFIG_SOURCE, ContainerSpec, Pod};
 use super::wait_for;
 
 /// The generated messages and clients.
@@ -57,6 +57,19 @@ impl RunningPod {
     /// The pod's name, as Kubernetes has it.
     pub(crate) fn name(&self) -> String {
         self.pod.name()
+    }
+
+    /// The same pod after somebody annotated it. The sandbox stays as it is; the kubelet sends the pod's
+    /// annotations of now with each `CreateContainer`.
+    pub(crate) fn annotated(&self, key: &str, value: &str) -> Self {
+        Self { id: self.id.clone(), pod: self.pod.clone().annotation(key, value) }
+    }
+
+    /// The same pod after somebody took all its annotations away but the kubelet's own.
+    pub(crate) fn without_annotations(&self) -> Self {
+        let mut pod = self.pod.clone();
+        pod.config.annotations.retain(|key, _| key == CONFIG_SOURCE);
+        Self { id: self.id.clone(), pod }
     }
 }
 

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::cri::v1;
 
+/// Where the kubelet has a pod from: `api`, `file` or `http`.
+pub(crate) const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// A pod. The default is on the host's network, which needs no CNI.
@@ -27,7 +30,9 @@ impl Pod {
             namespace: "default".to_owned(),
             attempt: 0,
         };
-        let config = v1::PodSandboxConfig { metadata: Some(metadata), ..Default::default() };
+        // The kubelet sets it for every pod.
+        let annotations = HashMap::from([(CONFIG_SOURCE.to_owned(), "api".to_owned())]);
+        let config = v1::PodSandboxConfig { metadata: Some(metadata), annotations, ..Default::default() };
         let namespaces = v1::NamespaceOption {
             network: v1::NamespaceMode::Node.into(),
             pid: v1::NamespaceMode::Container.into(),

@@ -76,7 +76,7 @@ fn only_what_is_ours_changes_in_the_tables() {
 fn handlers_that_run_hooks_get_the_gate_and_others_are_named() {
     for (dump, spec, version, cri) in both() {
         let mut dump = table(dump);
-        let runtimes = &mut dump["plugins"][cri]["containerd"]["runtimes"].as_table_mut().unwrap();
+        let runtimes = dump["plugins"][cri]["containerd"]["runtimes"].as_table_mut().unwrap();
         for (name, kind) in [
             ("gvisor", "io.containerd.runsc.v1"),
             ("kata-qemu", "io.containerd.kata-qemu.v2"),

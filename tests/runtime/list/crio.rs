@@ -243,6 +243,7 @@ impl RuntimeService for Crio {
             pod_sandbox_id: format!("sandbox-{}", listed.name),
             metadata: Some(v1::ContainerMetadata { name: "c".to_owned(), attempt: 0 }),
             state: listed.state.into(),
+            created_at: 0,
             labels: HashMap::new(),
             annotations: HashMap::new(),
         };
