@@ -357,6 +357,27 @@ fn the_static_gate_refuses_what_it_cannot_read() {
 }
 
 #[test]
+fn static_gate_refuses_where_the_file_it_was_given_is_missing() {
+    let run = |spec: &Value, config: &[&str]| {
+        let bundle = Bundle::with(spec);
+        let args = ["hook", "--gate=static", "--runtime=containerd"].iter().chain(config);
+        run(&args.map(ToString::to_string).collect::<Vec<_>>(), &state(bundle.0.path()))
+    };
+    let missing = ["--config=/nonexistent/strict-groups.toml"];
+    for policy in ["Strict", "Merge"] {
+        let text = refusal(&run(&unseen(policy), &missing));
+        assert!(text.contains("cannot read the configuration /nonexistent/strict-groups.toml"), "{text}");
+    }
+    // The default place may be empty. What has nothing to lose does not depend on either.
+    let output = run(&unseen("Merge"), &[]);
+    assert!(output.status.success(), "{output:?}");
+    let mut bare = unseen("Merge");
+    bare["process"]["user"] = json!({"uid": 7, "gid": 7, "additionalGids": [7]});
+    let output = run(&bare, &missing);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn the_mark_of_a_merge_container_stops_nothing() {
     let args: Vec<String> = strict_groups::mark::args().split_off(1);
     for stdin in [&state(Path::new("/nonexistent"))[..], b"", b"{"] {

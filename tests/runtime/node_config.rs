@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             other_handlers(world, Kind::V1_7)?;
             other_handlers(world, Kind::V2)
         }),
+        trial("node_config::static_gate_reads_the_file_that_was_given", given_file),
         trial("node_config::keys_in_any_case_pass_on_containerd_1_7", |world| any_case(world, Kind::V1_7)),
         trial("node_config::keys_in_any_case_pass_on_containerd_2", |world| any_case(world, Kind::V2)),
     ]
@@ -61,11 +62,15 @@ impl<'w> Node<'w> {
 
     /// Runs the command with `--<action> conf.d`.
     fn run(&self, action: &str) -> Result<Said> {
+        Said::of(&mut self.command(action)?)
+    }
+
+    fn command(&self, action: &str) -> Result<Command> {
         let mut command = Command::new(plugin::built()?);
         command.args(["config", "containerd", "--containerd"]).arg(self.containerd());
         command.arg("--containerd-config").arg(self.dir.path().join("config.toml"));
         command.arg(format!("--{action}")).arg(self.folder());
-        Said::of(&mut command)
+        Ok(command)
     }
 
     /// Runs the command; it succeeds.
@@ -309,6 +314,26 @@ fn other_handlers(world: &World, kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// Wherever it lies: the gate then refuses without it, where it would take the default for granted otherwise.
+fn given_file(world: &World) -> Result<()> {
+    let node = Node::new(world, Kind::V1_7, version(Kind::V1_7))?;
+    let file = node.dir.path().join("node.toml");
+    let run = || {
+        let mut command = node.command("write")?;
+        Said::of(command.arg("--config").arg(&file))
+    };
+    let missing = run()?;
+    ensure!(missing.code == Some(1) && missing.err.contains("node.toml"), "{missing:?}");
+    fs::write(&file, "")?;
+    let said = run()?;
+    ensure!(said.code == Some(0), "{said:?}");
+    let spec = || fs::read_to_string(node.folder().join("strict-groups-base-spec.json"));
+    ensure!(spec()?.contains(&format!("\"--config={}\"", file.display())), "{}", spec()?);
+    node.succeeds("write")?;
+    ensure!(!spec()?.contains("--config="), "{}", spec()?);
+    Ok(())
+}
+
 /// containerd's own matching of `pod_annotations`, for the sandbox and for its containers.
 fn any_case(world: &World, kind: Kind) -> Result<()> {
     let daemon = node_config::start(&world.machine, &world.run, kind, Options::default())?;
@@ -388,7 +413,9 @@ fn crio() -> Result<()> {
         fs::read_to_string(drop_ins.join("99-strict-groups.conf"))? == printed.out,
         "not what was printed"
     );
-    ensure!(fs::read_to_string(hooks.join("strict-groups.json"))?.contains("--runtime=cri-o"), "no gate");
+    let hook = fs::read_to_string(hooks.join("strict-groups.json"))?;
+    let config = format!("\"--config={}\"", path("node.toml").display());
+    ensure!(hook.contains("--runtime=cri-o") && hook.contains(&config), "{hook}");
     ensure!(run(&["--diff"])?.code == Some(0), "not all written");
     ensure!(run(&[])?.out == printed.out, "the drop-in is made from itself");
     ensure!(run(&["--remove"])?.code == Some(0), "not removed");
