@@ -117,6 +117,8 @@ pub struct Plan {
     pub files: Vec<File>,
     /// Each handler that has the static gate, with the path of its base spec.
     pub covered: BTreeMap<String, String>,
+    /// Of these, the handlers of Kata Containers, not every version of which runs the gate.
+    pub kata: Vec<String>,
     /// The handlers of which it is not known that they run OCI hooks, with their runtime type.
     pub uncovered: BTreeMap<String, String>,
 }
@@ -142,10 +144,14 @@ pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -
     };
     plugin(&mut plugins, NRI)?.insert("disable".to_owned(), false.into());
 
-    let mut plan = Plan { files: Vec::new(), covered: BTreeMap::new(), uncovered: BTreeMap::new() };
+    let mut plan =
+        Plan { files: Vec::new(), covered: BTreeMap::new(), kata: Vec::new(), uncovered: BTreeMap::new() };
     for (name, handler) in handlers(plugin(&mut plugins, cri)?) {
         let kind = handler.get("runtime_type").and_then(Value::as_str).unwrap_or_default();
         if RuntimeType::of(kind).runs_hooks() {
+            if RuntimeType::of(kind) == RuntimeType::Kata {
+                plan.kata.push(name.clone());
+            }
             let spec = spec_for(&mut plan, input, &name, handler, &read)?;
             cover(&name, handler, &spec)?;
             plan.covered.insert(name, spec);

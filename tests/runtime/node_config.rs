@@ -297,7 +297,8 @@ fn other_handlers(world: &World, kind: Kind) -> Result<()> {
     let node = Node::new(world, kind, &main.concat())?;
     let said = node.succeeds("write")?;
     ensure!(said.err.contains("the runtime handler wasm (io.containerd.spin.v2) is not known"), "{said:?}");
-    ensure!(!said.err.contains("kata") && !said.err.contains("takes it back"), "{said:?}");
+    ensure!(said.err.contains("the runtime handler kata-qemu runs the gate if"), "{said:?}");
+    ensure!(!said.err.contains("gvisor") && !said.err.contains("takes it back"), "{said:?}");
     for name in ["runc", "gvisor", "kata", "kata-qemu"] {
         ensure!(node.has_gate(name)?, "{kind:?}: {name} has no base spec of ours");
     }

@@ -87,6 +87,7 @@ fn handlers_that_run_hooks_get_the_gate_and_others_are_named() {
         }
         let plan = plan_of(&dump.to_string(), spec, &[version]).unwrap();
         assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["gvisor", "kata", "kata-qemu", "own", "runc"]);
+        assert_eq!(plan.kata, ["kata", "kata-qemu"]);
         assert_eq!(plan.covered["gvisor"], "/etc/containerd/conf.d/strict-groups-base-spec.json");
         let named: Vec<(&str, &str)> =
             plan.uncovered.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
