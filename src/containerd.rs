@@ -107,7 +107,7 @@ pub enum ContainerdError {
 pub struct Record {
     /// The container's id.
     pub id: String,
-    /// The runtime type of its handler, such as `io.containerd.runc.v2`; see [`crate::runtime_type`].
+    /// The name of the shim that runs it, such as `io.containerd.runc.v2`.
     pub runtime: String,
     /// The OCI runtime spec; see [`SPEC_TYPE`].
     pub spec: Option<Any>,
@@ -117,8 +117,8 @@ pub struct Record {
 
 impl From<api::Container> for Record {
     fn from(container: api::Container) -> Self {
-        let api::Container { id, runtime, spec, extensions, .. } = container;
-        Self { id, runtime: runtime.unwrap_or_default().name, spec, extensions }
+        let runtime = container.runtime.unwrap_or_default().name;
+        Self { id: container.id, runtime, spec: container.spec, extensions: container.extensions }
     }
 }
 

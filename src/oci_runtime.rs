@@ -74,7 +74,7 @@ fn of(path: &Path, command: Command, known: &Path) -> GroupLookup {
     // A copy in memory, as crun makes of itself, is another file each time.
     let lasting = metadata.nlink() > 0;
     if lasting && let Some(version) = remembered(&file) {
-        return understood(&version);
+        return GroupLookup::of_version(&version);
     }
     let Ok(version) = ask(command) else { return GroupLookup::ByName };
     // What printed nothing may have failed for a reason that passes.
@@ -82,7 +82,7 @@ fn of(path: &Path, command: Command, known: &Path) -> GroupLookup {
         // Not to remember costs the next start the same question.
         let _ = remember(known, &file, &version);
     }
-    understood(&version)
+    GroupLookup::of_version(&version)
 }
 
 fn name(binary: &Metadata) -> PathBuf {
@@ -139,14 +139,17 @@ fn read_in_time(mut from: impl Read + AsFd) -> io::Result<Vec<u8>> {
     Ok(printed)
 }
 
-/// What the first line of a version says.
-fn understood(line: &str) -> GroupLookup {
-    const LITERAL: [&str; 4] = ["crun version ", "runsc version ", "youki version", "Kata Containers "];
-    let literal = match line.strip_prefix("runc version ") {
-        Some(version) => is_new_runc(version),
-        None => LITERAL.iter().any(|name| line.starts_with(name)),
-    };
-    if literal { GroupLookup::Literal } else { GroupLookup::ByName }
+impl GroupLookup {
+    /// What the first line that an OCI runtime prints with `--version` says.
+    #[must_use]
+    pub fn of_version(line: &str) -> Self {
+        const LITERAL: [&str; 4] = ["crun version ", "runsc version ", "youki version", "Kata Containers "];
+        let literal = match line.strip_prefix("runc version ") {
+            Some(version) => is_new_runc(version),
+            None => LITERAL.iter().any(|name| line.starts_with(name)),
+        };
+        if literal { Self::Literal } else { Self::ByName }
+    }
 }
 
 /// Whether it is 1.3.0 or newer; a release candidate of 1.3.0 is not.
@@ -180,7 +183,7 @@ mod tests {
             "containerd 2.0",
             "a crun version 1.8",
         ] {
-            assert_eq!(understood(old), GroupLookup::ByName, "{old}");
+            assert_eq!(GroupLookup::of_version(old), GroupLookup::ByName, "{old}");
         }
         for new in [
             "runc version 1.3.0",
@@ -193,7 +196,7 @@ mod tests {
             "youki version: 0.5.3",
             "Kata Containers containerd shim (Golang): id: \"io.containerd.kata.v2\", version: 3.2.0",
         ] {
-            assert_eq!(understood(new), GroupLookup::Literal, "{new}");
+            assert_eq!(GroupLookup::of_version(new), GroupLookup::Literal, "{new}");
         }
     }
 

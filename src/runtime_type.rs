@@ -47,11 +47,11 @@ impl RuntimeType {
         self != Self::Other
     }
 
-    /// Whether the pid that containerd reports is that of the container's own process. Otherwise it is that of a sandbox
-    /// or a hypervisor, which says nothing about the container's groups.
+    /// Whether the pid that containerd reports is taken for that of the container's own process. With Kata and gVisor it
+    /// is that of a hypervisor or a sandbox, which says nothing about the container's groups. Nobody else is excused.
     #[must_use]
     pub fn has_own_process(self) -> bool {
-        self == Self::Runc
+        !matches!(self, Self::Gvisor | Self::Kata)
     }
 }
 
@@ -95,9 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn only_runc_like_ones_have_a_process_of_the_node() {
+    fn only_kata_and_gvisor_are_known_to_hide_the_process() {
         let kinds = [RuntimeType::Runc, RuntimeType::Gvisor, RuntimeType::Kata, RuntimeType::Other];
-        assert_eq!(kinds.map(RuntimeType::has_own_process), [true, false, false, false]);
+        assert_eq!(kinds.map(RuntimeType::has_own_process), [true, false, false, true]);
         assert_eq!(kinds.map(RuntimeType::runs_hooks), [true, true, true, false]);
     }
 

@@ -197,15 +197,17 @@ fn oci_runtimes(handlers: &[Handler], pid: Option<i32>) -> Vec<OciRuntime> {
 /// The folders in which the process `pid` looks for programs. Where that is not known: ours, and the usual ones.
 fn folders(pid: Option<i32>) -> Vec<PathBuf> {
     let environment = pid.and_then(|pid| fs::read(format!("/proc/{pid}/environ")).ok());
-    let path = environment.as_deref().and_then(|environment| {
-        let mut entries = environment.split(|byte| *byte == 0);
-        entries.find_map(|entry| entry.strip_prefix(b"PATH="))
-    });
-    if let Some(path) = path {
-        return std::env::split_paths(OsStr::from_bytes(path)).collect();
+    if let Some(path) = environment.as_deref().and_then(path_in) {
+        return std::env::split_paths(path).collect();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain(USUAL.map(PathBuf::from)).collect()
+}
+
+/// PATH in an environment as `/proc/PID/environ` has it.
+fn path_in(environment: &[u8]) -> Option<&OsStr> {
+    let mut entries = environment.split(|byte| *byte == 0);
+    entries.find_map(|entry| entry.strip_prefix(b"PATH=")).map(OsStr::from_bytes)
 }
 
 /// A program by its path, or by its name in one of `folders`. `seen` is where a path is to be looked at.
@@ -281,16 +283,19 @@ mod tests {
 
     #[test]
     fn programs_are_found_by_the_path_of_the_runtime() {
+        let path = path_in(b"HOME=/root\0MYPATH=/x\0PATH=/a:/b\0PATH=/c\0");
+        assert_eq!(path, Some(OsStr::new("/a:/b")));
+        assert_eq!(path_in(b"HOME=/root\0"), None);
+        let own = i32::try_from(std::process::id()).unwrap();
+        let path = std::env::var_os("PATH").unwrap();
+        assert_eq!(folders(Some(own)), std::env::split_paths(&path).collect::<Vec<_>>());
+
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("runc"), "").unwrap();
-        let mut child =
-            std::process::Command::new("/bin/sleep").arg("100").env("PATH", dir.path()).spawn().unwrap();
-        let found = folders(i32::try_from(child.id()).ok());
-        child.kill().and_then(|()| child.wait()).unwrap();
-        assert_eq!(found, [dir.path()]);
-        assert_eq!(find("runc", &found, Path::to_owned), Some(dir.path().join("runc")));
-        // As the runtime sees it.
-        assert_eq!(find("runc", &found, |_| "/nonexistent".into()), None);
+        let folders = [PathBuf::from("/nonexistent"), dir.path().to_owned()];
+        assert_eq!(find("runc", &folders, Path::to_owned), Some(dir.path().join("runc")));
+        // It counts what the runtime sees there.
+        assert_eq!(find("runc", &folders, |_| "/nonexistent".into()), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::{DEFAULT_PATH, OldRuncExec},
     node_config::containerd::annotation_patterns,
+    oci_runtime::GroupLookup,
     runtime_type::RuntimeType,
 };
 
@@ -17,10 +18,6 @@ mod version;
 
 const STATIC_GATE: &str = "static-gate";
 
-/// The first runc that takes groups by number. One before it looks each up by name in the container's `/etc/group`.
-const RUNC_BY_NUMBER: (u32, u32) = (1, 3);
-/// How those begin the line with their version that take groups by number.
-const BY_NUMBER: [&str; 2] = ["crun version ", "runsc version "];
 /// The first Kata Containers whose Go runtime runs the createRuntime hooks of a container, not only of the sandbox
 /// (kata-containers pull request 9524). Its Rust runtime, up to 4.1 at least, does not.
 const KATA_WITH_HOOKS: (u32, u32) = (3, 5);
@@ -288,15 +285,11 @@ fn oci_runtime(oci: &OciRuntime, config: Option<&NodeConfig>) -> Finding {
             return Finding::warning(CHECK, format!("{program}: {why}"), mend);
         }
     };
-    let runc = line.strip_prefix(RUNC_VERSION).map(version::of);
-    let by_number = runc.map_or_else(
-        || BY_NUMBER.iter().any(|known| line.starts_with(known)) || line.contains(" containerd shim ("),
-        |version| version.is_some_and(|version| version >= RUNC_BY_NUMBER),
-    );
-    if by_number {
+    if GroupLookup::of_version(line) == GroupLookup::Literal {
         return Finding::ok(CHECK, format!("{program}: {line}"));
     }
-    let how = if matches!(runc, Some(Some(_))) {
+    let known = line.strip_prefix(RUNC_VERSION).is_some_and(|version| version::of(version).is_some());
+    let how = if known {
         "looks groups up by name in the container's /etc/group"
     } else {
         "is not known to take groups by number, so it is treated as runc before 1.3, which looks them up by name in the \

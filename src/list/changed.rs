@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::seen::Seen;
-use crate::{node_config::containerd::CONFIG_SOURCE, policy, spec::Annotations, text};
+use crate::{policy, spec::Annotations, static_gate::CONFIG_SOURCE, text};
 
 /// How much of a key and of a value is shown, in bytes.
 const KEY_SHOWN: usize = 128;

@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use super::{File, Hook, base_spec, base_spec::BaseSpecError, seal};
 use crate::policy::ANNOTATION;
 use crate::runtime_type::RuntimeType;
+use crate::static_gate::CONFIG_SOURCE;
 use crate::text;
 
 /// The drop-in's name.
@@ -19,9 +20,6 @@ pub const DROP_IN: &str = "strict-groups.toml";
 pub const BASE_SPEC: &str = "strict-groups-base-spec";
 
 const NRI: &str = "io.containerd.nri.v1.nri";
-/// Where the kubelet has a pod from (`api`, `file`, `http`). It sets this annotation on every sandbox: one whose
-/// config.json lacks it was made before `pod_annotations` had our patterns, so it may lack ours as well.
-pub(crate) const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 
 /// Why there is no drop-in for this configuration.
 #[derive(Debug, Error)]
@@ -117,6 +115,8 @@ pub struct Plan {
     pub files: Vec<File>,
     /// Each handler that has the static gate, with the path of its base spec.
     pub covered: BTreeMap<String, String>,
+    /// Of these, the handlers of Kata Containers, not every version of which runs the gate.
+    pub kata: Vec<String>,
     /// The handlers of which it is not known that they run OCI hooks, with their runtime type.
     pub uncovered: BTreeMap<String, String>,
 }
@@ -142,10 +142,14 @@ pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -
     };
     plugin(&mut plugins, NRI)?.insert("disable".to_owned(), false.into());
 
-    let mut plan = Plan { files: Vec::new(), covered: BTreeMap::new(), uncovered: BTreeMap::new() };
+    let mut plan =
+        Plan { files: Vec::new(), covered: BTreeMap::new(), kata: Vec::new(), uncovered: BTreeMap::new() };
     for (name, handler) in handlers(plugin(&mut plugins, cri)?) {
         let kind = handler.get("runtime_type").and_then(Value::as_str).unwrap_or_default();
         if RuntimeType::of(kind).runs_hooks() {
+            if RuntimeType::of(kind) == RuntimeType::Kata {
+                plan.kata.push(name.clone());
+            }
             let spec = spec_for(&mut plan, input, &name, handler, &read)?;
             cover(&name, handler, &spec)?;
             plan.covered.insert(name, spec);

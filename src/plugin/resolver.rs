@@ -18,14 +18,10 @@ use crate::{
     gate::Gate,
     groups,
     metrics::Refusal,
+    runtime_type::RuntimeType,
     spec::{self, Resolution, SpecError},
     text,
 };
-
-/// The shims whose pid is the container's own process (containerd's `io.containerd.runc.v2`, and what it was before
-/// 1.4 and 1.3). Those of virtual machines and of gVisor name a process of their own.
-const SHIMS_OF_PROCESSES: [&str; 3] =
-    ["io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"];
 
 /// How many sandboxes and containers are remembered.
 const REMEMBERED: usize = 1024;
@@ -110,7 +106,7 @@ impl Own {
 }
 
 fn shows_its_process(shim: &str) -> bool {
-    SHIMS_OF_PROCESSES.contains(&shim)
+    RuntimeType::of(shim).has_own_process()
 }
 
 /// A record that can be worked with.
@@ -309,12 +305,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_shim_of_processes_shows_the_containers_own() {
-        for shim in ["io.containerd.runc.v2", "io.containerd.runc.v1", "io.containerd.runtime.v1.linux"] {
+    fn kata_and_gvisor_do_not_show_the_containers_process() {
+        for shim in ["io.containerd.runc.v2", "io.containerd.runtime.v1.linux", "", "com.example.v1"] {
             assert!(own(shim, &[], &[]).shows_its_process(), "{shim}");
         }
-        for shim in ["io.containerd.kata.v2", "io.containerd.runsc.v1", "", "io.containerd.runc.v22", "runc"]
-        {
+        for shim in ["io.containerd.kata.v2", "io.containerd.kata-qemu.v2", "io.containerd.runsc.v1"] {
             assert!(!own(shim, &[], &[]).shows_its_process(), "{shim}");
         }
     }

@@ -129,6 +129,15 @@ fn steps(world: &World) -> Result<()> {
     ensure!(audit.states().get("configuration") == Some(&"Warning"), "{:#}", audit.report);
     std::fs::write(&node, "")?;
 
+    // Which OCI runtime really runs: Debian's runc looks groups up by name.
+    ensure!(audit.states().get("oci-runtime") == Some(&"Warning"), "{:#}", audit.report);
+    let refuse = audit.report.to_string();
+    ensure!(refuse.contains("looks groups up by name") && !refuse.contains("CAN GAIN GROUPS"), "{refuse}");
+    std::fs::write(&node, "old_runc_exec = \"allow\"\n")?;
+    let allow = Checked::now(&daemon)?.is("Enforced", 0, &[])?;
+    ensure!(allow.report.to_string().contains("CAN GAIN GROUPS"), "{:#}", allow.report);
+    std::fs::write(&node, "")?;
+
     // What containerd was not started with is not in effect.
     std::thread::sleep(std::time::Duration::from_millis(1100));
     for file in std::fs::read_dir(node_config::folder(&daemon))? {
@@ -141,6 +150,18 @@ fn steps(world: &World) -> Result<()> {
     plugin.wait_registered(2)?;
     let again = || Checked::now(&daemon).ok().filter(|checked| checked.code == Some(0));
     wait_for(std::time::Duration::from_secs(20), again).context("not enforced after the restart")?;
+
+    // A drop-in of an older version, whose patterns were others.
+    let drop_in = node_config::folder(&daemon).join("strict-groups.toml");
+    let ours = std::fs::read_to_string(&drop_in)?;
+    std::fs::write(&drop_in, ours.replace("kubernetes.io/config.source", "x"))?;
+    daemon.restart(Signal::SIGTERM)?;
+    plugin.wait_registered(3)?;
+    let older = Checked::now(&daemon)?.is("NotEnforced", 1, &["static-gate"])?;
+    ensure!(older.report.to_string().contains("it is outdated"), "{:#}", older.report);
+    std::fs::write(&drop_in, ours)?;
+    daemon.restart(Signal::SIGTERM)?;
+    plugin.wait_registered(4)?;
 
     plugin.stop(Signal::SIGTERM)?;
     Checked::now(&daemon)?.is("NotEnforced", 1, &["plugin"])?;

@@ -9,8 +9,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::support::Kind;
-use crate::support::plugin;
+use crate::steps::{ANNOTATION, app, fresh_image};
+use crate::support::{Kind, Options, Pod, node_config, plugin};
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -25,6 +25,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("node_config::files_of_others_and_edited_ones_are_left_alone", not_ours),
         trial("node_config::an_own_base_spec_is_kept", own_base_spec),
         trial("node_config::crio_write_diff_and_remove", |_| crio()),
+        trial("node_config::other_handlers_that_run_hooks_have_the_gate", |world| {
+            other_handlers(world, Kind::V1_7)?;
+            other_handlers(world, Kind::V2)
+        }),
+        trial("node_config::static_gate_reads_the_file_that_was_given", given_file),
+        trial("node_config::keys_in_any_case_pass_on_containerd_1_7", |world| any_case(world, Kind::V1_7)),
+        trial("node_config::keys_in_any_case_pass_on_containerd_2", |world| any_case(world, Kind::V2)),
     ]
 }
 
@@ -55,11 +62,15 @@ impl<'w> Node<'w> {
 
     /// Runs the command with `--<action> conf.d`.
     fn run(&self, action: &str) -> Result<Said> {
+        Said::of(&mut self.command(action)?)
+    }
+
+    fn command(&self, action: &str) -> Result<Command> {
         let mut command = Command::new(plugin::built()?);
         command.args(["config", "containerd", "--containerd"]).arg(self.containerd());
         command.arg("--containerd-config").arg(self.dir.path().join("config.toml"));
         command.arg(format!("--{action}")).arg(self.folder());
-        Said::of(&mut command)
+        Ok(command)
     }
 
     /// Runs the command; it succeeds.
@@ -269,6 +280,100 @@ fn own_base_spec(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// gVisor and Kata Containers; containerd does not look for their shims before a pod wants them.
+fn other_handlers(world: &World, kind: Kind) -> Result<()> {
+    let table = |name, runtime_type| {
+        handler(kind, name, "pod_annotations = [\"own.example/*\"]")
+            .replace("io.containerd.runc.v2", runtime_type)
+    };
+    let main = [
+        version(kind).to_owned(),
+        handler(kind, "runc", ""),
+        table("gvisor", "io.containerd.runsc.v1"),
+        table("kata", "io.containerd.kata.v2"),
+        table("kata-qemu", "io.containerd.kata-qemu.v2"),
+        table("wasm", "io.containerd.spin.v2"),
+    ];
+    let node = Node::new(world, kind, &main.concat())?;
+    let said = node.succeeds("write")?;
+    ensure!(said.err.contains("the runtime handler wasm (io.containerd.spin.v2) is not known"), "{said:?}");
+    ensure!(said.err.contains("the runtime handler kata-qemu runs the gate if"), "{said:?}");
+    ensure!(!said.err.contains("gvisor") && !said.err.contains("takes it back"), "{said:?}");
+    for name in ["runc", "gvisor", "kata", "kata-qemu"] {
+        ensure!(node.has_gate(name)?, "{kind:?}: {name} has no base spec of ours");
+    }
+    ensure!(!node.has_gate("wasm")?, "{kind:?}: wasm was changed");
+    let annotations = node.cri("containerd/runtimes/gvisor/pod_annotations")?;
+    let annotations: Vec<&str> =
+        annotations.as_array().into_iter().flatten().filter_map(toml::Value::as_str).collect();
+    ensure!(
+        annotations.len() == 4
+            && annotations.contains(&"own.example/*")
+            && annotations.contains(&"kubernetes.io/config.source"),
+        "{annotations:?}"
+    );
+    Ok(())
+}
+
+/// Wherever it lies: the gate then refuses without it, where it would take the default for granted otherwise.
+fn given_file(world: &World) -> Result<()> {
+    let node = Node::new(world, Kind::V1_7, version(Kind::V1_7))?;
+    let file = node.dir.path().join("node.toml");
+    let run = || {
+        let mut command = node.command("write")?;
+        Said::of(command.arg("--config").arg(&file))
+    };
+    let missing = run()?;
+    ensure!(missing.code == Some(1) && missing.err.contains("node.toml"), "{missing:?}");
+    fs::write(&file, "")?;
+    let said = run()?;
+    ensure!(said.code == Some(0), "{said:?}");
+    let spec = || fs::read_to_string(node.folder().join("strict-groups-base-spec.json"));
+    ensure!(spec()?.contains(&format!("\"--config={}\"", file.display())), "{}", spec()?);
+    node.succeeds("write")?;
+    ensure!(!spec()?.contains("--config="), "{}", spec()?);
+    Ok(())
+}
+
+/// containerd's own matching of `pod_annotations`, for the sandbox and for its containers.
+fn any_case(world: &World, kind: Kind) -> Result<()> {
+    let daemon = node_config::start(&world.machine, &world.run, kind, Options::default())?;
+    fresh_image(world, &daemon)?;
+    node_config::configure(&world.machine, &daemon)?;
+    let ours = [
+        ANNOTATION.to_owned(),
+        ANNOTATION.to_uppercase(),
+        "Supplemental-Groups-Policy.NodeResource.dev/Pod".to_owned(),
+        format!("{ANNOTATION}/container.{}", "a".repeat(53)),
+        "kubernetes.io/config.source".to_owned(),
+    ];
+    let others = [
+        format!("{ANNOTATION}.example"),
+        format!("x{ANNOTATION}"),
+        "supplemental_groups-policy.noderesource.dev".to_owned(),
+        "kubernetes.io/config.hash".to_owned(),
+    ];
+    let annotations =
+        |pod: Pod| ours.iter().chain(&others).fold(pod, |pod, key| pod.annotation(key, "Merge"));
+    let pod = daemon.cri().run_pod(&annotations(Pod::new("any-case")))?;
+    let container = daemon.cri().create(&pod, &app())?;
+    let record = daemon.ctr().args(["containers", "info", &container]).output()?;
+    let record: serde_json::Value = serde_json::from_slice(&record.stdout)?;
+    let sandbox: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(daemon.bundle(&pod.id).join("config.json"))?)?;
+    for (whose, spec) in [("sandbox", Some(&sandbox)), ("container", record.get("Spec"))] {
+        let found = spec.and_then(|spec| spec.get("annotations")?.as_object()).context("no annotations")?;
+        for key in &ours {
+            let value = found.get(key).and_then(serde_json::Value::as_str);
+            ensure!(value == Some("Merge"), "{kind:?}, {whose}: {key} is lost: {found:?}");
+        }
+        for key in &others {
+            ensure!(!found.contains_key(key), "{kind:?}, {whose}: {key} passes: {found:?}");
+        }
+    }
+    daemon.stop()
+}
+
 fn crio() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = |name: &str| dir.path().join(name);
@@ -309,7 +414,9 @@ fn crio() -> Result<()> {
         fs::read_to_string(drop_ins.join("99-strict-groups.conf"))? == printed.out,
         "not what was printed"
     );
-    ensure!(fs::read_to_string(hooks.join("strict-groups.json"))?.contains("--runtime=cri-o"), "no gate");
+    let hook = fs::read_to_string(hooks.join("strict-groups.json"))?;
+    let config = format!("\"--config={}\"", path("node.toml").display());
+    ensure!(hook.contains("--runtime=cri-o") && hook.contains(&config), "{hook}");
     ensure!(run(&["--diff"])?.code == Some(0), "not all written");
     ensure!(run(&[])?.out == printed.out, "the drop-in is made from itself");
     ensure!(run(&["--remove"])?.code == Some(0), "not removed");

@@ -9,7 +9,8 @@ use libtest_mimic::Trial;
 
 use crate::steps::{ANNOTATION, MERGED, STRICT, app, has_groups, strict};
 use crate::support::{
-    ContainerSpec, Containerd, Handler, Identity, Image, Kind, Options, Plugin, Pod, node_config,
+    CONFIG_SOURCE, ContainerSpec, Containerd, Handler, Identity, Image, Kind, Options, Plugin, Pod,
+    node_config,
 };
 use crate::world::{World, trial};
 
@@ -174,7 +175,9 @@ fn only_ours_is_new(before: &serde_json::Value, mut after: serde_json::Value) ->
     ensure!(args.as_array().is_some_and(|args| args.iter().any(|arg| arg == "--gate=static")), "{args}");
     let annotations =
         after.get_mut("annotations").and_then(|all| all.as_object_mut()).context("no annotations")?;
-    ensure!(annotations.remove(ANNOTATION).is_some(), "the pod's annotation is not passed on");
+    for ours in [ANNOTATION, CONFIG_SOURCE] {
+        ensure!(annotations.remove(ours).is_some(), "the pod's annotation {ours} is not passed on");
+    }
     ensure!(
         annotations.contains_key("test.example/a"),
         "an annotation that was passed on before is not any more"

@@ -42,6 +42,11 @@ pub(crate) fn fresh_with(world: &World, kind: Kind, options: Options) -> Result<
     Ok(daemon)
 }
 
+/// Gives a containerd the announcement's image.
+pub(crate) fn fresh_image(world: &World, daemon: &Containerd) -> Result<()> {
+    daemon.import(&Image::announcement(&world.machine)?)
+}
+
 /// Who the first process is, which a process of an exec has to be as well.
 pub(crate) fn identity(cri: &Cri, container: &str) -> Result<Identity> {
     let first = Identity::of_process(cri.status(container)?.pid)?;

@@ -31,7 +31,7 @@ pub(crate) use identity::Identity;
 pub(crate) use image::Image;
 pub(crate) use machine::Machine;
 pub(crate) use plugin::Plugin;
-pub(crate) use pod::{ContainerSpec, Pod};
+pub(crate) use pod::{CONFIG_SOURCE, ContainerSpec, Pod};
 pub(crate) use proxy::Proxy;
 pub(crate) use run::Run;
 

@@ -219,7 +219,7 @@ fn old_runc_warns_and_says_what_becomes_of_execs() {
     for part in ["CAN GAIN GROUPS", "set old_runc_exec = \"refuse\" in /etc/strict-groups/config.toml"] {
         assert!(allow.contains(part), "{part}: {allow}");
     }
-    for unknown in ["runc version unknown", "youki version 0.5.3"] {
+    for unknown in ["runc version unknown", "otherunc version 0.5.3"] {
         assert!(text(unknown, OldRuncExec::Refuse).contains("treated as runc before 1.3"), "{unknown}");
     }
 }

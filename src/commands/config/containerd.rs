@@ -68,6 +68,12 @@ pub(super) fn run(args: &ContainerdArgs) -> anyhow::Result<ExitCode> {
              nothing holds its Strict containers while the plugin is not running"
         ));
     }
+    for handler in &plan.kata {
+        say(&format!(
+            "note: the runtime handler {handler} runs the gate if it is the Go runtime of Kata Containers 3.5 or newer; \
+             `strict-groups check` shows which one it is"
+        ));
+    }
     if target.diff.is_some() {
         return diff(&folder(&path), &plan.files);
     }

@@ -79,7 +79,14 @@ fn node() -> Vec<Item> {
         reason: Some("containerd's record has no spec".to_owned()),
         ..item("shut", Verdict::Refused)
     };
-    vec![violated, item("web", Verdict::Strict), would, merged, waiting, unknown, ended, refused]
+    let unseen = Item {
+        pid: None,
+        can_change: None,
+        reason: Some("its process cannot be seen from the node".to_owned()),
+        note: Some("an annotation was changed; delete the pod to apply it".to_owned()),
+        ..item("gvisor", Verdict::NotVerified)
+    };
+    vec![violated, item("web", Verdict::Strict), would, merged, waiting, unknown, ended, refused, unseen]
 }
 
 const COLOUR: Style = Style { wide: false, colour: true };

@@ -76,7 +76,7 @@ fn only_what_is_ours_changes_in_the_tables() {
 fn handlers_that_run_hooks_get_the_gate_and_others_are_named() {
     for (dump, spec, version, cri) in both() {
         let mut dump = table(dump);
-        let runtimes = &mut dump["plugins"][cri]["containerd"]["runtimes"].as_table_mut().unwrap();
+        let runtimes = dump["plugins"][cri]["containerd"]["runtimes"].as_table_mut().unwrap();
         for (name, kind) in [
             ("gvisor", "io.containerd.runsc.v1"),
             ("kata-qemu", "io.containerd.kata-qemu.v2"),
@@ -87,6 +87,7 @@ fn handlers_that_run_hooks_get_the_gate_and_others_are_named() {
         }
         let plan = plan_of(&dump.to_string(), spec, &[version]).unwrap();
         assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["gvisor", "kata", "kata-qemu", "own", "runc"]);
+        assert_eq!(plan.kata, ["kata", "kata-qemu"]);
         assert_eq!(plan.covered["gvisor"], "/etc/containerd/conf.d/strict-groups-base-spec.json");
         let named: Vec<(&str, &str)> =
             plan.uncovered.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();

@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "a trial may panic")]
 
 mod crio;
+mod isolated;
 mod node;
 
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use crate::support::Run;
 use crate::support::plugin::binary;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [node::trials(), crio::trials()].into_iter().flatten().collect()
+    [node::trials(), crio::trials(), isolated::trials()].into_iter().flatten().collect()
 }
 
 /// What the command printed, and its exit code.
