@@ -47,8 +47,8 @@ pub(super) fn verify(
 
 fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) -> Result<(), RuntimeError> {
     let by_id = |fault| RuntimeError::Fault { subject: Subject::ids(&[id]), fault };
-    let path = || found.bundle.join(bundle::CONFIG);
-    let json = bundle::read(&found.bundle, Path::new(bundle::CONFIG))
+    let path = || found.spec.join(bundle::CONFIG);
+    let json = bundle::read(&found.spec, Path::new(bundle::CONFIG))
         .map_err(|source| by_id(Fault::Read { path: path(), source }))?;
     let (view, annotations) =
         spec::read_with_annotations(&json).map_err(|source| by_id(Fault::Spec { path: path(), source }))?;
