@@ -9,11 +9,12 @@
 use std::{
     fs::File,
     io::{self, Read},
+    os::fd::OwnedFd,
 };
 
 use nix::{
-    fcntl::{OFlag, open, openat},
-    sys::stat::Mode,
+    fcntl::{AtFlags, OFlag, open, openat},
+    sys::stat::{Mode, fstatat, stat},
 };
 use thiserror::Error;
 
@@ -100,8 +101,11 @@ pub fn with_status(pid: u32) -> Result<(Identity, String), IdentityError> {
         Ok(text)
     };
     let status = read("status")?;
-    let uid_map = IdMap::parse(&read("uid_map")?).ok_or(unknown(pid, "uid_map", "mapping"))?;
-    let gid_map = IdMap::parse(&read("gid_map")?).ok_or(unknown(pid, "gid_map", "mapping"))?;
+    let mut uid_map = IdMap::parse(&read("uid_map")?).ok_or(unknown(pid, "uid_map", "mapping"))?;
+    let mut gid_map = IdMap::parse(&read("gid_map")?).ok_or(unknown(pid, "gid_map", "mapping"))?;
+    if !(uid_map.is_identity() && gid_map.is_identity()) && is_in_our_namespace(&proc) {
+        (uid_map, gid_map) = (IdMap::identity(), IdMap::identity());
+    }
     let [_, uid, _, _] = four(&status, "Uid:").ok_or(unknown(pid, "status", "Uid line"))?;
     let gids = four(&status, "Gid:").ok_or(unknown(pid, "status", "Gid line"))?;
     let groups = numbers(&status, "Groups:").ok_or(unknown(pid, "status", "Groups line"))?;
@@ -122,6 +126,15 @@ pub fn with_status(pid: u32) -> Result<(Identity, String), IdentityError> {
 struct IdMap(Vec<(u32, u32, u32)>);
 
 impl IdMap {
+    /// That of the machine's own user namespace.
+    fn identity() -> Self {
+        Self(vec![(0, 0, u32::MAX)])
+    }
+
+    fn is_identity(&self) -> bool {
+        self.0 == [(0, 0, u32::MAX)]
+    }
+
     fn parse(text: &str) -> Option<Self> {
         text.lines()
             .map(|line| {
@@ -142,6 +155,14 @@ impl IdMap {
             inside.checked_add(offset)
         })
     }
+}
+
+/// Whether the process with this folder of `/proc` is in our own user namespace, as on a node that itself runs in one.
+/// Then `status` has our own ids already, while the maps name those of the parent namespace (`user_namespaces(7)`).
+fn is_in_our_namespace(proc: &OwnedFd) -> bool {
+    let theirs = fstatat(proc, "ns/user", AtFlags::empty());
+    let ours = stat("/proc/self/ns/user");
+    matches!((theirs, ours), (Ok(theirs), Ok(ours)) if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
 }
 
 /// The ids of a `Uid:` or `Gid:` line: real, effective, saved, file system.
@@ -186,6 +207,23 @@ mod tests {
             nix::unistd::getgroups().unwrap().into_iter().map(nix::unistd::Gid::as_raw).collect();
         groups.sort_unstable();
         assert_eq!(own.groups, groups);
+        assert_eq!(own.unmapped, [] as [u32; 0]);
+    }
+
+    #[test]
+    fn process_of_our_own_user_namespace_has_its_ids_already() {
+        let command = |program: &std::ffi::OsStr| {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["--user", "--map-user=1234", "--map-group=1234"]).arg(program);
+            command.stdout(std::process::Stdio::null());
+            command
+        };
+        if !command("true".as_ref()).status().is_ok_and(|status| status.success()) {
+            return;
+        }
+        let mut again = command(std::env::current_exe().unwrap().as_os_str());
+        let test = "identity::tests::our_own_identity_is_what_the_kernel_says";
+        assert!(again.args(["--exact", test]).status().unwrap().success());
     }
 
     #[test]

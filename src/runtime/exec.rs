@@ -33,15 +33,15 @@ pub(super) fn prepare(
 ) -> Result<(), RuntimeError> {
     let by_id = |fault| RuntimeError::Fault { subject: Subject::ids(&exec.ids), fault };
     let found = exec.ids.iter().find_map(|id| state::find(real, call, id).transpose()).transpose();
-    let Some(Running { bundle, pid }) = found.map_err(|source| by_id(Fault::State(source)))? else {
+    let Some(Running { spec: folder, pid, .. }) = found.map_err(|source| by_id(Fault::State(source)))? else {
         return match exec.unknown {
             Some(option) => Err(by_id(Fault::UnknownOption { option: option.to_owned(), verb: "exec" })),
             // The real runtime knows no such container either, and says so.
             None => Ok(()),
         };
     };
-    let config = bundle.join(bundle::CONFIG);
-    let json = bundle::read(&bundle, Path::new(bundle::CONFIG))
+    let config = folder.join(bundle::CONFIG);
+    let json = bundle::read(&folder, Path::new(bundle::CONFIG))
         .map_err(|source| by_id(Fault::Read { path: config.clone(), source }))?;
     let view = spec::read(&json).map_err(|source| by_id(Fault::Spec { path: config, source }))?;
     let Some(gate) = view.gates.first() else { return Ok(()) };

@@ -20,8 +20,11 @@ use crate::bundle;
 /// A container that the real runtime knows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Running {
-    /// The folder of its `config.json`.
+    /// The folder that it was made from.
+    #[allow(dead_code, reason = "beside it is that of the sandbox")]
     pub(super) bundle: PathBuf,
+    /// The folder of the `config.json` that it was made from: crun keeps one of its own.
+    pub(super) spec: PathBuf,
     /// Its first process, where there is one.
     pub(super) pid: Option<u32>,
 }
@@ -49,7 +52,8 @@ impl State {
         let State { pid, bundle, config } = serde_json::from_slice(json).ok()?;
         let label =
             || config.labels.iter().rev().find_map(|label| label.strip_prefix("bundle=")).map(PathBuf::from);
-        Some(Running { bundle: bundle.or_else(label)?, pid: pid.filter(|pid| *pid > 0) })
+        let bundle = bundle.or_else(label)?;
+        Some(Running { spec: bundle.clone(), bundle, pid: pid.filter(|pid| *pid > 0) })
     }
 }
 
@@ -108,7 +112,7 @@ fn kept(root: &Path, id: &OsStr) -> Option<Running> {
     let running = State::parse(&bundle::read(&folder, Path::new("status")).ok()?)?;
     // crun keeps the spec that the container was made from, whatever became of the bundle's.
     let own_spec = fs::symlink_metadata(folder.join(bundle::CONFIG)).is_ok_and(|file| file.is_file());
-    Some(Running { bundle: if own_spec { folder } else { running.bundle }, ..running })
+    Some(if own_spec { Running { spec: folder, ..running } } else { running })
 }
 
 /// The container as the real runtime's own `state` has it. A failure of its own is its way to say that
@@ -137,6 +141,10 @@ mod tests {
         kept(root.path(), OsStr::new(id))
     }
 
+    fn running(bundle: &str, pid: Option<u32>) -> Running {
+        Running { bundle: bundle.into(), spec: bundle.into(), pid }
+    }
+
     fn root(file: &str, content: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("c1")).unwrap();
@@ -150,7 +158,7 @@ mod tests {
             "state.json",
             r#"{"id":"c1","init_process_pid":7,"config":{"labels":["a=b","bundle=/a","bundle=/b"]}}"#,
         );
-        assert_eq!(found(&root, "c1"), Some(Running { bundle: "/b".into(), pid: Some(7) }));
+        assert_eq!(found(&root, "c1"), Some(running("/b", Some(7))));
         assert_eq!(found(&root, "c2"), None);
         for outside in ["", ".", "..", "../c1", "c1/../c1", "/c1"] {
             assert_eq!(found(&root, outside), None, "{outside}");
@@ -170,7 +178,7 @@ mod tests {
     fn process_is_none_where_the_state_names_none() {
         for (pid, found_pid) in [("", None), (r#","init_process_pid":0"#, None), (r#","pid":7"#, Some(7))] {
             let root = root("state.json", &format!(r#"{{"bundle":"/b"{pid}}}"#));
-            assert_eq!(found(&root, "c1"), Some(Running { bundle: "/b".into(), pid: found_pid }), "{pid}");
+            assert_eq!(found(&root, "c1"), Some(running("/b", found_pid)), "{pid}");
         }
         for broken in [r#"{"bundle":"/b","pid":-1}"#, r#"{"bundle":"/b","pid":4294967296}"#, r#"{"pid":7}"#] {
             assert_eq!(found(&root("state.json", broken), "c1"), None, "{broken}");
@@ -191,9 +199,10 @@ mod tests {
     #[test]
     fn crun_keeps_the_spec_as_well() {
         let root = root("status", r#"{"pid":7,"bundle":"/b","rootfs":"/r"}"#);
-        assert_eq!(found(&root, "c1"), Some(Running { bundle: "/b".into(), pid: Some(7) }));
+        assert_eq!(found(&root, "c1"), Some(running("/b", Some(7))));
         fs::write(root.path().join("c1/config.json"), "{}").unwrap();
-        assert_eq!(found(&root, "c1").unwrap().bundle, root.path().join("c1"));
+        let running = found(&root, "c1").unwrap();
+        assert_eq!((running.bundle, running.spec), ("/b".into(), root.path().join("c1")));
     }
 
     fn script(dir: &Path, cases: &str) -> PathBuf {
@@ -227,10 +236,7 @@ mod tests {
         );
         let args: Vec<OsString> = ["--root", "/r", "exec", "-p", "f", "c1"].map(OsString::from).into();
         let call = super::super::argv::read(&args);
-        assert_eq!(
-            find(&script, &call, OsStr::new("c1")).unwrap(),
-            Some(Running { bundle: "/b".into(), pid: Some(7) })
-        );
+        assert_eq!(find(&script, &call, OsStr::new("c1")).unwrap(), Some(running("/b", Some(7))));
         assert!(find(&script, &call, OsStr::new("-c1")).unwrap().is_some(), "an id, and no option");
         assert_eq!(find(&script, &call, OsStr::new("c2")).unwrap(), None);
         assert!(find(&script, &call, OsStr::new("c3")).unwrap_err().to_string().contains("signal"));
