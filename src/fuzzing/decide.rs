@@ -9,6 +9,7 @@ use super::annotation::{expected, node};
 use crate::{
     containerd::Containers,
     gate::{Gate, State},
+    mark,
     nri::{
         api::{CreateContainerRequest, CreateContainerResponse},
         fuzzing::{ask, parts, request},
@@ -43,7 +44,8 @@ impl Plugins {
 }
 
 /// Every request is answered. A container that is Strict by its annotations or by the node gets one pending gate or
-/// an error, never an empty answer; one that is Merge gets nothing but the empty answer.
+/// an error, never an empty answer; one that is Merge gets nothing but the empty answer, or the Merge marker where nobody
+/// says whether its annotations reach the static gate.
 ///
 /// The first byte: two bits for the node's policy, one that says whether the rest is a whole ttrpc Request or the
 /// payload of a CreateContainer. The runtime is one without containerd's API, so that no socket is asked.
@@ -66,15 +68,22 @@ pub fn decide(data: &[u8]) {
     let annotations: BTreeMap<_, _> = pod.annotations.into_iter().collect();
     match (expected(&annotations, &container.name, node(*bits)), answer) {
         (Err(()), answer) => assert!(answer.is_err(), "refused"),
-        (Ok(Policy::Merge), answer) => assert_eq!(answer, Ok(Vec::new()), "Merge is left alone"),
+        (Ok(Policy::Merge), answer) if annotations.contains_key("kubernetes.io/config.source") => {
+            assert_eq!(answer, Ok(Vec::new()), "Merge is left alone");
+        }
+        (Ok(Policy::Merge), answer) => assert!(mark::is_mark(&hook(&answer.unwrap())), "no Merge marker"),
         (Ok(Policy::Strict), answer) => {
-            let answer = answer.unwrap();
-            let hooks = CreateContainerResponse::decode(&*answer).unwrap().adjust.unwrap().hooks.unwrap();
-            let [hook] = &*hooks.create_runtime else { panic!("{hooks:?}") };
-            let gate = Gate::parse(&hook.args).unwrap().unwrap();
+            let gate = Gate::parse(&hook(&answer.unwrap())).unwrap().unwrap();
             assert_eq!(gate.state, State::Pending { declared: None });
         }
     }
+}
+
+/// The arguments of the one hook that an answer adds.
+fn hook(answer: &[u8]) -> Vec<String> {
+    let hooks = CreateContainerResponse::decode(answer).unwrap().adjust.unwrap().hooks.unwrap();
+    let [hook] = &*hooks.create_runtime else { panic!("{hooks:?}") };
+    hook.args.clone()
 }
 
 /// The plugin's answer: a payload, or what an error says.

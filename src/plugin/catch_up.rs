@@ -153,7 +153,8 @@ impl CatchUp {
         violated
     }
 
-    /// Whether the pid that the runtime names is the container's own process. Where nobody can tell, it is taken for it.
+    /// Whether the pid that the runtime names is the container's own process. Where nobody can tell, it is taken for
+    /// it.
     async fn is_its_process(&self, container: &Container) -> bool {
         self.resolver.shows_its_process(&container.id, self.wait).await.unwrap_or(true)
     }

@@ -1,5 +1,5 @@
 //! The NRI handler: decides at CreateContainer, has the container resolved at
-//! post-create, and checks the created process at StartContainer.
+//! post-create, and checks the created process at `StartContainer`.
 //!
 //! The decision is kept nowhere but in the container's own hooks (see
 //! [`crate::gate`]): every event brings them along, so this handler has no
@@ -53,7 +53,7 @@ use start::StartCheck;
 pub use view::{Container, Pod};
 
 /// How long one step may wait for containerd. The runtime waits 2 s for us by
-/// default, and CreateContainer makes one call, post-create and StartContainer two.
+/// default, and CreateContainer makes one call, post-create and `StartContainer` two.
 const LONGEST_WAIT: Duration = Duration::from_millis(700);
 
 /// The plugin, as the NRI stub drives it.

@@ -1,5 +1,5 @@
 //! The start check: a Strict container's process is compared with its decision after the OCI runtime created it and
-//! before it runs the image's program. containerd does not start a container for which NRI StartContainer is answered
+//! before it runs the image's program. containerd does not start a container for which NRI `StartContainer` is answered
 //! by an error.
 
 use std::{sync::Arc, time::Duration};

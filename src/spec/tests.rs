@@ -381,3 +381,74 @@ fn the_mark_is_put_in_once_and_is_no_decision() {
     assert!(view.seen_as_merge);
     assert!(matches!(&view.gates[..], [Gate { state: State::Resolved { .. }, .. }]));
 }
+
+fn knows(declared: &[u32]) -> Gate {
+    gate(State::Pending { declared: Some(declared.to_vec()) })
+}
+
+/// The announcement's user, with these supplementary groups.
+fn user(groups: &[u32]) -> String {
+    format!(r#"{{"uid":1000,"gid":3000,"additionalGids":{}}}"#, json::array(groups))
+}
+
+#[test]
+fn spec_that_its_gate_lets_pass_stays_as_it_is() {
+    for (groups, gates) in [
+        (&[3000, 4000][..], &[knows(&[4000])][..]),
+        (&[3000, 3000], &[knows(&[4000, 5000])]),
+        (&[3000], &[knows(&[])]),
+        (&[3000, 4000], &[knows(&[4000]), resolved(&[3000, 4000], &[])]),
+    ] {
+        let before = spec(&user(groups), gates);
+        let resolution = resolve_if_needed(before.as_bytes(), &[4000]).unwrap();
+        assert_eq!((resolution.json, resolution.removed), (None, vec![]), "{before}");
+    }
+}
+
+#[test]
+fn spec_that_its_gate_refuses_is_resolved() {
+    for (groups, gates) in [
+        // The gate does not know, or knows less than the container's own record.
+        (&[3000, 4000][..], &[pending()][..]),
+        (&[3000, 4000], &[knows(&[])]),
+        (&[3000, 4000], &[knows(&[4000]), pending()]),
+        // What the gate allows, the record does not.
+        (&[3000, 4000, 50000], &[knows(&[4000, 50000])]),
+        // The primary group is missing (CVE-2023-25173).
+        (&[4000], &[knows(&[4000])]),
+        (&[], &[knows(&[])]),
+    ] {
+        let before = spec(&user(groups), gates);
+        let lazy = resolve_if_needed(before.as_bytes(), &[4000]).unwrap();
+        assert!(lazy.json.is_some(), "{before}");
+        assert_eq!(Ok(lazy), resolve(before.as_bytes(), &[4000]), "{before}");
+    }
+    assert_eq!(resolve_if_needed(spec(USER, &[]).as_bytes(), &[]), Err(SpecError::NoGate));
+}
+
+#[test]
+fn groups_that_were_removed_earlier_are_told() {
+    let before = spec(USER, &[resolved(&[3000, 4000], &[7, 8]), resolved(&[3000, 4000], &[8, 9])]);
+    let resolution = resolve(before.as_bytes(), &[4000]).unwrap();
+    assert_eq!((resolution.removed, resolution.removed_before), (vec![50000], vec![7, 8, 9]));
+}
+
+#[test]
+fn mending_needs_no_gate() {
+    let before = spec(USER, &[]);
+    let mended = mend(before.as_bytes(), &[4000]).unwrap();
+    assert_eq!((&mended.groups[..], &mended.removed[..]), (&[3000, 4000][..], &[50000][..]));
+    let after = text(mended.json);
+    assert_eq!(read(after.as_bytes()).unwrap().user.additional_gids, [3000, 4000]);
+    assert_eq!(mend(after.as_bytes(), &[4000]).unwrap().json, None);
+}
+
+#[test]
+fn mending_leaves_a_spec_without_excess() {
+    for gates in [&[][..], &[pending()], &[knows(&[])], &[refused("why")], &[resolved(&[3000, 4000], &[])]] {
+        let before = spec(&user(&[3000, 4000]), gates);
+        assert_eq!(mend(before.as_bytes(), &[4000]).unwrap().json, None, "{before}");
+    }
+    // Without its primary group it is mended, whatever else there is.
+    assert!(mend(spec(&user(&[]), &[]).as_bytes(), &[]).unwrap().json.is_some());
+}

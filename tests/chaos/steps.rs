@@ -31,6 +31,7 @@ impl Policy {
             }
             Self::Merge => Pod::new(name),
         }
+        .supplemental(&[4000])
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Reason {
     LeftPending,
     /// The plugin's gate: it told why it could not be enforced.
     NotEnforced,
+    /// The plugin, when it was about to start: its process or its record cannot be looked at, or has too much.
+    AtStart,
     /// The plugin, at the creation: containerd's API was of no use.
     ApiOfNoUse,
     /// The plugin's answer took too long, and its stub said so.
@@ -34,7 +36,8 @@ pub(crate) enum Reason {
 }
 
 /// Words that tell a reason. Ours come first: the runtime quotes them within its own.
-const WORDS: [(&str, Reason); 18] = [
+const WORDS: [(&str, Reason); 19] = [
+    ("refused before its start: ", Reason::AtStart),
     ("the strict-groups plugin did not see this container", Reason::NotSeen),
     ("supplementalGroupsPolicy Strict was never enforced", Reason::LeftPending),
     ("supplementalGroupsPolicy Strict could not be enforced", Reason::NotEnforced),
@@ -65,7 +68,15 @@ pub(crate) fn reason(text: &str) -> Reason {
 impl Reason {
     /// Whether the words are ours.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self, Self::NotSeen | Self::LeftPending | Self::NotEnforced | Self::ApiOfNoUse | Self::Late)
+        matches!(
+            self,
+            Self::NotSeen
+                | Self::LeftPending
+                | Self::NotEnforced
+                | Self::AtStart
+                | Self::ApiOfNoUse
+                | Self::Late
+        )
     }
 }
 

@@ -308,7 +308,7 @@ fn hidden(world: &World) -> Result<()> {
     let plugin = Plugin::start_with_api(&daemon, store.socket())?;
     let kata = || {
         Fault::Altered(|record| {
-            record.runtime.get_or_insert_default().name = "io.containerd.kata.v2".to_owned();
+            "io.containerd.kata.v2".clone_into(&mut record.runtime.get_or_insert_default().name);
         })
     };
     store.set(kata());

@@ -149,9 +149,7 @@ impl Containers for Double {
     ) -> Result<Response<GetContainerResponse>, Status> {
         let mut answer = self.real.clone().get(request).await?;
         let Some(record) = answer.get_mut().container.as_mut() else { return Ok(answer) };
-        if record.labels.get("io.cri-containerd.kind").map(String::as_str) != Some("container") {
-            self.counters.sandboxes.fetch_add(1, Ordering::Relaxed);
-        } else {
+        if record.labels.get("io.cri-containerd.kind").map(String::as_str) == Some("container") {
             self.counters.containers.fetch_add(1, Ordering::Relaxed);
             match self.fault() {
                 Fault::Altered(alter) => alter(record),
@@ -160,6 +158,8 @@ impl Containers for Double {
                 Fault::GetHangs => std::future::pending().await,
                 Fault::None | Fault::UpdateFails(_) | Fault::UpdateHangs => {}
             }
+        } else {
+            self.counters.sandboxes.fetch_add(1, Ordering::Relaxed);
         }
         Ok(answer)
     }
