@@ -433,7 +433,7 @@ fn pending_gate_that_knows_lets_declared_groups_start() {
     assert!(about_the_container(&text).contains("never enforced"), "{text}");
 }
 
-/// By source: containerd 2.1 and newer restore a checkpoint image without NRI's StartContainer, and CRI-O without `start`.
+/// By source: containerd 2.1 and newer restore a checkpoint image without NRI's `StartContainer`, CRI-O without `start`.
 #[test]
 fn restored_strict_container_refuses() {
     let gate = resolved(&[3000, 4000]);

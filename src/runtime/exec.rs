@@ -33,7 +33,9 @@ pub(super) fn prepare(
 ) -> Result<(), RuntimeError> {
     let by_id = |fault| RuntimeError::Fault { subject: Subject::ids(&exec.ids), fault };
     let found = exec.ids.iter().find_map(|id| state::find(real, call, id).transpose()).transpose();
-    let Some(Running { spec: folder, pid, .. }) = found.map_err(|source| by_id(Fault::State(source)))? else {
+    let Some(Running { bundle: made_from, spec: folder, pid }) =
+        found.map_err(|source| by_id(Fault::State(source)))?
+    else {
         return match exec.unknown {
             Some(option) => Err(by_id(Fault::UnknownOption { option: option.to_owned(), verb: "exec" })),
             // The real runtime knows no such container either, and says so.
@@ -72,10 +74,11 @@ pub(super) fn prepare(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(fault(Fault::Image { file: rootfs::GROUP_FILE, source })),
     };
-    let wrong = |source| fault(Fault::Spec { path: bundle.join(bundle::CONFIG), source });
+    let wrong = |source| fault(Fault::Spec { path: folder.join(bundle::CONFIG), source });
     let confinement = spec::read_confinement(&json).map_err(wrong)?;
     let maps = spec::read_id_maps(&json).map_err(wrong)?;
-    let cause = match group_file::find(root, group_file::generated(&bundle, &confinement).as_deref()) {
+    let generated = group_file::generated(&made_from, &confinement);
+    let cause = match group_file::find(root, generated.as_deref()) {
         Err(error) => Cause::GroupFile { reason: error.to_string() },
         Ok(file) => match file.judge(&user, &maps, &confinement) {
             Err(alias) => Cause::Alias(alias),

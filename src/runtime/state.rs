@@ -21,7 +21,6 @@ use crate::bundle;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Running {
     /// The folder that it was made from.
-    #[allow(dead_code, reason = "beside it is that of the sandbox")]
     pub(super) bundle: PathBuf,
     /// The folder of the `config.json` that it was made from: crun keeps one of its own.
     pub(super) spec: PathBuf,
