@@ -32,7 +32,7 @@ vm-test: vm-data ## a virtual Debian 13 machine: package, systemd, reboot, upgra
 	@vm-tests/run.sh
 
 .PHONY: vm-data
-vm-data: root runtimes deb image ## what the machines of vm-tests/ need, target/vm/data
+vm-data: root runtimes gvisor deb image ## what the machines of vm-tests/ need, target/vm/data
 	@cargo build --quiet --example cri_pod
 	@vm-tests/data.sh target/vm/data
 
@@ -98,6 +98,10 @@ runtimes: root
 .PHONY: oci-runtimes
 oci-runtimes: root
 	@scripts/get-oci-runtimes.sh runc
+
+.PHONY: gvisor
+gvisor: root
+	@scripts/get-oci-runtimes.sh gvisor
 
 .PHONY: root
 root:

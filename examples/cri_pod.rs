@@ -51,6 +51,9 @@ struct PodArgs {
     /// The runtime handler
     #[arg(long, default_value = "")]
     handler: String,
+    /// The first process is looked at from inside the container: its pid on the node is a sandbox's (gVisor)
+    #[arg(long)]
+    inside: bool,
 }
 
 #[derive(Subcommand)]
@@ -132,7 +135,8 @@ fn start(cri: &Cri, args: &PodArgs) -> Result<(String, String)> {
     };
     let status = cri.status(&container)?;
     let pid = status.pid;
-    let first = shown(&Identity::of_process(pid)?);
+    let first =
+        if args.inside { status_of(cri, &container, "1")? } else { shown(&Identity::of_process(pid)?) };
     let confined = fs::read_to_string(format!("/proc/{pid}/attr/current")).unwrap_or_default();
     let user = status.user.map(|user| {
         let groups: Vec<String> = user.supplemental_groups.iter().map(ToString::to_string).collect();
@@ -151,7 +155,12 @@ fn confine(spec: &mut ContainerSpec) {
 }
 
 fn exec(cri: &Cri, container: &str) -> Result<String> {
-    let output = cri.exec(container, &["cat", "/proc/self/status"])?;
+    status_of(cri, container, "self")
+}
+
+/// The groups of a process of the container, by the container's own /proc.
+fn status_of(cri: &Cri, container: &str, process: &str) -> Result<String> {
+    let output = cri.exec(container, &["cat", &format!("/proc/{process}/status")])?;
     ensure!(output.code == 0, "exec: {}", output.stderr);
     Ok(shown(&Identity::from_status(&output.stdout)?))
 }

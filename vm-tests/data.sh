@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Collects what the scenarios need inside the machine: data.sh FOLDER. Packages, images, the client, the scenarios, and
-# the document that they take commands from.
+# Collects what the scenarios need inside the machine: data.sh FOLDER. Packages, images, gVisor, the client, the scenarios,
+# and the documents that they take commands from.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 data=$1
+gvisor=$(dirname "${STRICT_GROUPS_RUNTIMES:-target/runtimes}")/oci-runtimes/gvisor
 
 rm -rf "$data"
-mkdir -p "$data"/{packages/upgrade,images,docs}
+mkdir -p "$data"/{packages/upgrade,images,docs,gvisor}
 cp target/package/*.deb "$data/packages/"
 # The same package with a higher version.
 dpkg-deb -R target/package/*.deb "$data/higher"
@@ -16,5 +17,6 @@ rm -rf "$data/higher"
 cp target/debug/examples/cri_pod "$data/"
 "$data/cri_pod" images "$data/images"
 cp target/package/image.tar "$data/images/strict-groups.tar"
+cp "$gvisor"/{runsc,containerd-shim-runsc-v1} "$data/gvisor/"
 cp docs/{install,native-field}.md "$data/docs/"
 cp -r vm-tests/guest "$data/"

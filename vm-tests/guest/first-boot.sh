@@ -2,7 +2,7 @@
 # The scenarios of the first boot, in their order.
 
 # shellcheck disable=SC2034 # used by who reads this
-FIRST_BOOT=(before install announcement journal away crash watchdog apparmor crun field kubelet)
+FIRST_BOOT=(before install announcement journal away crash watchdog apparmor crun gvisor field kubelet)
 
 # The node before: it merges.
 before() {
@@ -104,6 +104,20 @@ crun() {
   strict crun-strict --handler crun
   merged crun-merge --handler crun
   echo "figure: $(/usr/bin/crun --version | head -n 1)"
+}
+
+# gVisor. The process that the node sees is the sandbox, so the container is asked itself.
+gvisor() {
+  command install -m 0755 /mnt/vm/gvisor/{runsc,containerd-shim-runsc-v1} /usr/local/bin/
+  merged gvisor-merge --handler runsc --inside
+  strict gvisor-strict --handler runsc --inside
+  # gVisor runs createRuntime hooks, so the gate that the plugin gave the container was there.
+  local id bundle
+  id=$(cri keep gvisor-gate --policy Strict --handler runsc --inside | tail -n 1)
+  bundle=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$id
+  grep -F '"createRuntime"' "$bundle/config.json"
+  cri clear
+  echo "figure: $(runsc --version | head -n 1)"
 }
 
 # The field itself, through the CRI proxy: cri_pod makes the calls that a kubelet makes, without an annotation.

@@ -44,10 +44,10 @@ groups() {
 strict() { groups "$1" "$STRICT" --policy Strict "${@:2}"; }
 merged() { groups "$1" "$MERGED" "${@:2}"; }
 
-# refused NAME WORDS: a Strict pod that does not start, and its error has these words.
+# refused NAME WORDS [OPTION...]: a Strict pod that does not start, and its error has these words.
 refused() {
   local said
-  if said=$(cri run "$1" --policy Strict 2>&1); then die "it started: $said"; fi
+  if said=$(cri run "$1" --policy Strict "${@:3}" 2>&1); then die "it started: $said"; fi
   echo "$said"
   [[ $said == *"$2"* ]] || die "the error does not say: $2"
 }
