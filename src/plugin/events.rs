@@ -6,7 +6,7 @@ use thiserror::Error;
 use tracing::{debug, warn};
 
 use super::{
-    Container, LONGEST_WAIT, Pod, StrictGroups, log::about, resolver::Resolved, start::NotStarted,
+    Container, LONGEST_WAIT, Pod, StrictGroups, log::about, resolver::Resolved, start::NotStarted, stop,
     subject::Subject,
 };
 use crate::{
@@ -190,11 +190,10 @@ impl Plugin for StrictGroups {
         if !self.on_containerd() {
             return Ok(());
         }
-        let subject = || Subject::new(&pod, &container);
         match self.is_strict(&pod, &container).await {
             Ok(true) => match self.start_check.check(&pod, &container, self.wait()).await {
                 Ok(()) => Ok(()),
-                Err(source) => Err(Refused::Start { subject: subject(), source }.into()),
+                Err(source) => stopped(&pod, &container, source),
             },
             Ok(false) => {
                 let settings = self.settings();
@@ -206,7 +205,7 @@ impl Plugin for StrictGroups {
             Err(source) => {
                 self.metrics.refused(Refusal::from(&source));
                 about!(warn, pod, container, "refused before its start: {source}");
-                Err(Refused::Start { subject: subject(), source: source.into() }.into())
+                stopped(&pod, &container, source.into())
             }
         }
     }
@@ -222,6 +221,21 @@ impl Plugin for StrictGroups {
         self.resolver.forget();
         self.metrics.set_registered(false);
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
+    }
+}
+
+/// Stops the start of a container, in the way that its runtime can bear.
+fn stopped(pod: &Pod, container: &Container, source: NotStarted) -> Result<(), BoxError> {
+    match stop::gvisor_sandbox(container.pid) {
+        Ok(true) => {
+            about!(warn, pod, container, "gVisor: its sandbox was killed, so that it does not start");
+            Ok(())
+        }
+        Ok(false) => Err(Refused::Start { subject: Subject::new(pod, container), source }.into()),
+        Err(error) => {
+            about!(error, pod, container, "gVisor: its sandbox cannot be killed: {error}");
+            Err(Refused::Start { subject: Subject::new(pod, container), source }.into())
+        }
     }
 }
 

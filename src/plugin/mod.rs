@@ -20,6 +20,7 @@ mod recent;
 mod resolver;
 mod settings;
 mod start;
+mod stop;
 mod subject;
 mod view;
 
