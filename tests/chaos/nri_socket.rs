@@ -15,7 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("nri_socket::plugin_finds_the_new_one", replaced)]
 }
 
-const NOT_SEEN: &str = "the strict-groups plugin did not see this container";
+const NOT_SEEN: &str = "the strict-groups plugin did not process this container";
 
 fn replaced(bench: &Bench) -> Result<()> {
     let daemon = bench.gated()?;

@@ -38,7 +38,7 @@ pub(crate) enum Reason {
 /// Words that tell a reason. Ours come first: the runtime quotes them within its own.
 const WORDS: [(&str, Reason); 19] = [
     ("refused before its start: ", Reason::AtStart),
-    ("the strict-groups plugin did not see this container", Reason::NotSeen),
+    ("the strict-groups plugin did not process this container", Reason::NotSeen),
     ("supplementalGroupsPolicy Strict was never enforced", Reason::LeftPending),
     ("supplementalGroupsPolicy Strict could not be enforced", Reason::NotEnforced),
     ("supplementalGroupsPolicy Strict cannot be enforced at the moment", Reason::ApiOfNoUse),

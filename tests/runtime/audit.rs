@@ -163,6 +163,6 @@ fn static_gate(world: &World) -> Result<()> {
     let pod = daemon.cri().run_pod(&strict("asks"))?;
     let container = daemon.cri().create(&pod, &app())?;
     let error = daemon.cri().start(&container).err().context("Strict became Merge")?;
-    ensure!(error.message.contains("did not see this container"), "{error}");
+    ensure!(error.message.contains("did not process this container"), "{error}");
     daemon.stop()
 }

@@ -98,7 +98,7 @@ fn refused(daemon: &Containerd, pod: &Pod, why: &str) -> Result<()> {
     Ok(daemon.cri().remove_pod(&pod.id)?)
 }
 
-const UNSEEN: &str = "the strict-groups plugin did not see this container";
+const UNSEEN: &str = "the strict-groups plugin did not process this container";
 const BLIND: &str = "decides by the pod's labels, which only the strict-groups plugin knows";
 
 fn static_gate(world: &World) -> Result<()> {

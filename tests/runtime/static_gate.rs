@@ -64,7 +64,7 @@ fn refusal(daemon: &Containerd, pod: &Pod, spec: &ContainerSpec) -> Result<Strin
     Ok(error.to_string())
 }
 
-const UNSEEN: &str = "the strict-groups plugin did not see this container";
+const UNSEEN: &str = "the strict-groups plugin did not process this container";
 
 fn without_plugin(world: &World, kind: Kind) -> Result<()> {
     let daemon = start(world, kind)?;

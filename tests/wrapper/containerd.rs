@@ -117,7 +117,10 @@ fn beside_the_plugin(world: &World) -> Result<()> {
         Real::Runc.path(world).display()
     ))?;
     let said = refused(&daemon, &strict("refused"))?;
-    ensure!(said.contains("pod default/refused, container app") && said.contains("did not see"), "{said}");
+    ensure!(
+        said.contains("pod default/refused, container app") && said.contains("did not process"),
+        "{said}"
+    );
     runs(&daemon, &Pod::new("plain-still"), &MERGED)?;
     daemon.stop()
 }

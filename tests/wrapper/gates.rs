@@ -169,7 +169,7 @@ fn ungated(world: &World) -> Result<()> {
     let refuse = "ungated = \"refuse\"\n";
     let wrapper = Wrapper::with(world, Real::Runc, refuse)?;
     let said = annotated()?.refused(&wrapper)?;
-    ensure!(said.contains("pod default/web, container app") && said.contains("did not see"), "{said}");
+    ensure!(said.contains("pod default/web, container app") && said.contains("did not process"), "{said}");
     comes_out(&Bundle::new(world)?.by_crio()?.annotated("Merge")?, &wrapper, &MERGED)?;
     comes_out(&Bundle::new(world)?.by_crio()?.pending(world)?, &wrapper, &STRICT)?;
     let exempt = format!("{refuse}[exempt]\nnamespaces = [\"default\"]\n");
