@@ -81,8 +81,10 @@ fn not_running(made: &Made, wanted: &Wanted, otherwise: Verdict) -> Parts {
     let shut = made.spec.gates.iter().find_map(|gate| match &gate.state {
         State::Resolved { .. } => None,
         State::Refused { reason } => Some(reason.clone()),
-        // It may have been resolved in the spec that the OCI runtime got.
-        State::Pending { .. } => made.is_final.then(|| Cause::NeverEnforced.to_string()),
+        // It may have been resolved in the spec that the OCI runtime got, or have nothing to remove.
+        State::Pending { .. } => {
+            (made.is_final && gate.verify(&made.spec.user).is_err()).then(|| Cause::NeverEnforced.to_string())
+        }
     });
     match (shut, wanted) {
         (Some(reason), _) => (Verdict::Refused, vec![], Some(reason)),
@@ -129,13 +131,18 @@ fn running(seen: &Seen, made: &Made, wanted: &Wanted) -> Parts {
 
 /// The one thing that can have happened, where that is known.
 fn why_violated(seen: &Seen, made: &Made) -> &'static str {
-    let resolved = made.spec.gates.iter().any(|gate| matches!(gate.state, State::Resolved { .. }));
+    // A gate that was left pending lets a container pass from which nothing has to be removed.
+    let enforced = made
+        .spec
+        .gates
+        .iter()
+        .any(|gate| matches!(gate.state, State::Resolved { .. }) || gate.verify(&made.spec.user).is_ok());
     let able = seen
         .process
         .as_ref()
         .and_then(|process| process.as_ref().ok())
         .is_some_and(|process| process.abilities.groups != super::abilities::Way::No);
-    match (resolved, able) {
+    match (enforced, able) {
         (true, true) => "it was started without these groups and can take groups itself (CAP_SETGID)",
         (true, false) => "it was started without these groups; something else gave them to it",
         (false, _) => "it was started while nobody enforced Strict; delete the pod to have it enforced",

@@ -90,6 +90,19 @@ fn the_announcements_pod() {
 }
 
 #[test]
+fn pending_gate_with_nothing_to_remove_is_no_refusal() {
+    let knows = || gate(State::Pending { declared: Some(vec![4000]) });
+    assert_eq!(verdict(&seen(GOOD, vec![knows()], GOOD), &strict()), (Verdict::Strict, vec![]));
+    for (state, expected) in [(RunState::Created, Verdict::NotStarted), (RunState::Exited, Verdict::Ended)] {
+        let container = |made| Seen { state, process: None, ..seen(made, vec![knows()], GOOD) };
+        assert_eq!(verdict(&container(GOOD), &strict()), (expected, vec![]));
+        assert_eq!(verdict(&container(ALL), &strict()), (Verdict::Refused, vec![]));
+    }
+    let taken = seen(GOOD, vec![knows()], &[3000, 4000, 60000]);
+    assert!(judge(&taken, &strict()).reason.unwrap().contains("something else gave them"));
+}
+
+#[test]
 fn audit_reports_what_strict_would_take() {
     let audit = Wanted::Known { policy: Policy::Strict, origin: Origin::Rule(1), audit: true };
     assert_eq!(verdict(&seen(ALL, vec![], ALL), &audit), (Verdict::WouldLoseGroups, vec![50000]));
