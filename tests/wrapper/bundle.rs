@@ -214,6 +214,7 @@ pub(crate) fn gates(config: &Path) -> Result<Vec<Gate>> {
     Ok(strict_groups::spec::read(&fs::read(config)?)?.gates)
 }
 
+/// As engines write it: the process has no capability, and may get CAP_SETGID by a program of the image.
 fn spec(cgroup: &str) -> Value {
     json!({
         "ociVersion": "1.0.2",
@@ -222,6 +223,7 @@ fn spec(cgroup: &str) -> Value {
             "args": ["/bin/sleep", "2147483647"],
             "env": ["PATH=/bin"],
             "cwd": "/",
+            "capabilities": { "bounding": ["CAP_SETGID", "CAP_SETUID"] },
         },
         "root": { "path": "rootfs" },
         "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],

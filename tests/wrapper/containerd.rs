@@ -26,8 +26,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Like the drop-in of `strict-groups config containerd`, it passes our annotation on.
 fn start(world: &World, wrapper: &Wrapper, options: Options) -> Result<Containerd> {
-    let handler = Handler::new("runc", wrapper.script()?)
-        .settings(&format!("pod_annotations = [\"{ANNOTATION}*\", \"{ANNOTATION}*/*\"]\n"));
+    let handler = Handler::new("runc", wrapper.script()?).settings(&format!(
+        "pod_annotations = [\"{ANNOTATION}*\", \"{ANNOTATION}*/*\", \"kubernetes.io/config.source\"]\n"
+    ));
     let daemon =
         Containerd::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, options.handler(handler))?;
     daemon.import(&Image::announcement(&world.machine)?)?;

@@ -73,11 +73,14 @@ fn links(world: &World) -> Result<()> {
         bundle.start(&wrapper)?.expect(&STRICT)?;
         ensure!(bundle.gids()? == json!(STRICT), "{name} to {target}: {}", bundle.gids()?);
     }
-    // The machine's own group file puts alice into another group; nobody must read it.
+    // The machine's own group file puts alice into another group; nobody must read it. Inside the image the link leads
+    // nowhere, which the gate refuses under this runc: it might lead somewhere for runc.
     let outside = world.folder()?.join("group");
     fs::write(&outside, "other:x:4000:alice\n")?;
     let bundle = linked("etc/group", &outside.to_string_lossy())?;
-    bundle.create(&wrapper)?;
+    let output = wrapper.output(&["create", "--bundle", bundle.dir(), &bundle.id])?;
+    ensure!(String::from_utf8_lossy(&output.stderr).contains("leads nowhere"), "{output:?}");
+    wrapper.output(&["delete", "--force", &bundle.id])?;
     let gids = bundle.gids()?;
     ensure!(gids == json!([3000, 50000, 4000]), "a file outside of the image was read: {gids}");
 
@@ -107,9 +110,8 @@ fn not_looked_at(world: &World) -> Result<()> {
     spoiled(Bundle::new(world)?.by_crio()?)?.start(&wrapper)?.expect(&[3000, 4000, 50000])?;
     let bundle = Bundle::new(world)?.by_crio()?;
     let bundle = spoiled(bundle.gated(world, State::Pending { declared: Some(vec![4000]) })?)?;
-    // The gate looks at the container's own file, since runc before 1.3 does.
-    let output = wrapper.output(&["create", "--bundle", bundle.dir(), &bundle.id])?;
-    ensure!(!output.status.success() && bundle.gids()? == json!(STRICT), "{output:?}");
-    wrapper.output(&["delete", "--force", &bundle.id])?;
+    // Nor does the gate look under crun, which takes numbers for what they are.
+    bundle.start(&wrapper)?.expect(&STRICT)?;
+    ensure!(bundle.gids()? == json!(STRICT), "{}", bundle.gids()?);
     Ok(())
 }
