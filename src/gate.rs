@@ -249,9 +249,11 @@ impl Gate {
     /// that nothing has to be removed.
     pub fn verify(&self, user: &ProcessUser) -> Result<(), Refusal> {
         match &self.state {
+            // Without the primary group in the list a runtime may not call setgroups, see [`groups::strict`].
             State::Pending { declared: Some(declared) }
-                if groups::excess(user.additional_gids.iter().copied(), with(user.gid, declared))
-                    .is_empty() =>
+                if user.additional_gids.contains(&user.gid)
+                    && groups::excess(user.additional_gids.iter().copied(), with(user.gid, declared))
+                        .is_empty() =>
             {
                 Ok(())
             }

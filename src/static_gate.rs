@@ -283,8 +283,10 @@ impl StaticGate {
                 .map(|()| None)
                 .map_err(|refusal| StaticRefusal::Gate(refusal.under(Runtime::of(annotations, id))));
         }
+        // An empty list is none to keep to: a runtime may not call setgroups then, see [`crate::groups::strict`].
+        let made = &view.user.additional_gids;
         let nothing_to_lose =
-            view.user.additional_gids.iter().all(|gid| *gid == view.user.gid) && !view.keeps_original_groups;
+            !made.is_empty() && made.iter().all(|gid| *gid == view.user.gid) && !view.keeps_original_groups;
         match self.decide(candidate, sandbox, config) {
             Ok(Verdict::Merge) => Ok(None),
             Ok(Verdict::Strict { pod, container }) if nothing_to_lose => Ok(Some((pod, container))),
