@@ -12,10 +12,19 @@ use crate::support::{ContainerSpec, Cri};
 /// As many containers at a time as the machine that the figures are from has cores.
 const WORKERS: usize = 2;
 
+/// Whose container it is.
+#[derive(Clone, Copy)]
+pub(crate) enum User {
+    /// The image puts this one into a group of its own.
+    InGroupOfImage = 1000,
+    /// The image knows nothing of this one.
+    Unknown = 7,
+}
+
 /// The announcement's container.
-pub(crate) fn spec(name: &str) -> ContainerSpec {
+pub(crate) fn spec(name: &str, user: User) -> ContainerSpec {
     ContainerSpec::new(name, "localhost/strict-groups/announcement:1")
-        .user(1000)
+        .user(user as i64)
         .group(3000)
         .supplemental(&[4000])
 }
@@ -24,6 +33,7 @@ pub(crate) fn spec(name: &str) -> ContainerSpec {
 pub(crate) struct Arm<'a> {
     pub(crate) cri: &'a Cri,
     pub(crate) pod: &'a RunningPod,
+    pub(crate) user: User,
 }
 
 /// Creates and starts one container of each arm, in another order each round;
@@ -38,8 +48,8 @@ pub(crate) fn rounds<const N: usize>(arms: &[Arm<'_>; N], rounds: usize) -> Resu
             order.swap(place, random.below(place + 1));
         }
         for arm in order {
-            let Arm { cri, pod } = arms[arm];
-            let spec = spec(&format!("round-{round}-{arm}"));
+            let Arm { cri, pod, user } = arms[arm];
+            let spec = spec(&format!("round-{round}-{arm}"), user);
             let start = Instant::now();
             let container = cri.launch(pod, &spec)?;
             let took = start.elapsed().as_secs_f64() * 1e3;
@@ -53,7 +63,7 @@ pub(crate) fn rounds<const N: usize>(arms: &[Arm<'_>; N], rounds: usize) -> Resu
 }
 
 /// Creates, starts and removes so many containers in the pod.
-pub(crate) fn many(cri: &Cri, pod: &RunningPod, count: usize) -> Result<()> {
+pub(crate) fn many(Arm { cri, pod, user }: &Arm<'_>, count: usize) -> Result<()> {
     let next = AtomicUsize::new(0);
     let work = || -> Result<()> {
         loop {
@@ -61,7 +71,7 @@ pub(crate) fn many(cri: &Cri, pod: &RunningPod, count: usize) -> Result<()> {
             if number >= count {
                 return Ok(());
             }
-            let container = cri.launch(pod, &spec(&format!("load-{number}")))?;
+            let container = cri.launch(pod, &spec(&format!("load-{number}"), *user))?;
             remove(cri, &container)?;
         }
     };

@@ -214,7 +214,7 @@ pub(crate) fn gates(config: &Path) -> Result<Vec<Gate>> {
     Ok(strict_groups::spec::read(&fs::read(config)?)?.gates)
 }
 
-/// As engines write it: the process has no capability, and may get CAP_SETGID by a program of the image.
+/// As engines write it: the process has no capability, and may get `CAP_SETGID` by a program of the image.
 fn spec(cgroup: &str) -> Value {
     json!({
         "ociVersion": "1.0.2",
