@@ -114,7 +114,8 @@ fn only_old_runc_refuses_for_a_name(world: &World) -> Result<()> {
     all(old
         .iter()
         .map(|handler| (handler, check(&daemon, &pod("writable", handler), &spec("writable"), &STRICT))))?;
-    refused("renames", &old[0], "has GID 50000")?;
+    let oldest = old.first().context("no old runc")?;
+    refused("renames", oldest, "has GID 50000")?;
     daemon.stop()
 }
 
