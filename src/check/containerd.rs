@@ -10,7 +10,7 @@ use super::{
     hooks,
 };
 use crate::{
-    node_config::containerd::annotation_patterns,
+    node_config::containerd::{OWN_SANDBOXES, annotation_patterns},
     runtime_type::{self, RuntimeType},
     static_gate::Runtime,
 };
@@ -53,6 +53,9 @@ struct Table {
     base_runtime_spec: String,
     #[serde(default)]
     options: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Who makes the sandboxes; containerd 1.7 has another name for it.
+    #[serde(default, alias = "sandboxMode")]
+    sandboxer: String,
 }
 
 /// The handlers in `config`, JSON. `read` gives the text of a base spec.
@@ -79,7 +82,8 @@ pub(super) fn handlers(
 }
 
 fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io::Result<String>) -> Handler {
-    let Table { runtime_type, runtime_path, annotations, base_runtime_spec: spec, options } = table;
+    let Table { runtime_type, runtime_path, annotations, base_runtime_spec: spec, options, sandboxer } =
+        table;
     let gate = match spec.as_str() {
         "" => Gate::None,
         path => match read(path) {
@@ -100,11 +104,17 @@ fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io:
         (RuntimeType::Kata, _) if runtime_path.is_empty() => runtime_type::shim(&runtime_type),
         (RuntimeType::Kata, _) => runtime_path,
     };
+    // The static gate reads the pod's annotations in the sandbox's bundle.
+    let without_hooks = if !matches!(&*sandboxer, "" | OWN_SANDBOXES) {
+        Some(format!("{runtime_type}, whose sandboxes the {sandboxer} makes"))
+    } else {
+        (!kind.runs_hooks()).then_some(runtime_type)
+    };
     Handler {
         name,
         default,
         kind,
-        without_hooks: (!kind.runs_hooks()).then_some(runtime_type),
+        without_hooks,
         gate,
         missing_annotations: annotation_patterns()
             .into_iter()
@@ -143,10 +153,13 @@ mod tests {
             "kata": { "runtimeType": "io.containerd.kata-qemu.v2" },
             "older": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": [bare_key, below] },
             "runc": { "runtimeType": "io.containerd.runc.v2", "PodAnnotations": [below, "x", source, bare_key], "baseRuntimeSpec": "/ours.json" },
-            "wasm": { "runtimeType": "io.containerd.spin.v2" },
+            "shim": { "runtimeType": "io.containerd.runc.v2", "sandboxer": "shim" },
+            "shim-1.7": { "runtimeType": "io.containerd.runc.v2", "sandboxMode": "shim" },
+            "wasm": { "runtimeType": "io.containerd.spin.v2", "sandboxer": "podsandbox" },
         } } }),
         );
-        let [bare, crun, gone, gvisor, kata, older, runc, wasm] = <[Handler; 8]>::try_from(found).unwrap();
+        let [bare, crun, gone, gvisor, kata, older, runc, shim, old_shim, wasm] =
+            <[Handler; 10]>::try_from(found).unwrap();
         assert_eq!((bare.gate, bare.missing_annotations.len()), (Gate::None, 3));
         assert_eq!((bare.program.as_str(), bare.kind), ("runc", RuntimeType::Runc));
         assert_eq!((crun.gate, crun.program), (Gate::None, "/usr/bin/crun".to_owned()));
@@ -155,6 +168,12 @@ mod tests {
         assert_eq!((kata.program.as_str(), kata.kind), ("containerd-shim-kata-qemu-v2", RuntimeType::Kata));
         assert!(gvisor.without_hooks.is_none() && kata.without_hooks.is_none());
         assert_eq!(wasm.without_hooks.as_deref(), Some("io.containerd.spin.v2"));
+        for handler in [shim, old_shim] {
+            assert!(
+                handler.without_hooks.is_some_and(|why| why.contains("the shim makes")),
+                "no bundle of the sandbox"
+            );
+        }
         assert_eq!(older.missing_annotations, ["kubernetes.io/config.source"]);
         assert!(kata.default && !runc.default);
         assert_eq!(runc.gate, Gate::Installed { hook: "/sg".into(), config: None });

@@ -20,6 +20,8 @@ pub const DROP_IN: &str = "strict-groups.toml";
 pub const BASE_SPEC: &str = "strict-groups-base-spec";
 
 const NRI: &str = "io.containerd.nri.v1.nri";
+/// The sandbox controller that makes a bundle for each sandbox.
+pub(crate) const OWN_SANDBOXES: &str = "podsandbox";
 
 /// Why there is no drop-in for this configuration.
 #[derive(Debug, Error)]
@@ -146,7 +148,9 @@ pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -
         Plan { files: Vec::new(), covered: BTreeMap::new(), kata: Vec::new(), uncovered: BTreeMap::new() };
     for (name, handler) in handlers(plugin(&mut plugins, cri)?) {
         let kind = handler.get("runtime_type").and_then(Value::as_str).unwrap_or_default();
-        if RuntimeType::of(kind).runs_hooks() {
+        if let Some(controller) = foreign_sandboxes(handler) {
+            plan.uncovered.insert(name, format!("{kind}, whose sandboxes the {controller} makes"));
+        } else if RuntimeType::of(kind).runs_hooks() {
             if RuntimeType::of(kind) == RuntimeType::Kata {
                 plan.kata.push(name.clone());
             }
@@ -217,6 +221,14 @@ fn version(dump: &Table) -> Result<(i64, &'static str), PlanError> {
 
 fn plugin<'a>(plugins: &'a mut Table, plugin: &'static str) -> Result<&'a mut Table, PlanError> {
     plugins.get_mut(plugin).and_then(Value::as_table_mut).ok_or(PlanError::NoPlugin { plugin })
+}
+
+/// Who makes the handler's sandboxes, if that is not containerd's own podsandbox controller. The static gate reads a pod's
+/// annotations in the bundle that the latter makes; without one it would know no pod's policy.
+fn foreign_sandboxes(handler: &Table) -> Option<String> {
+    // The key of containerd 2.x, and that of 1.7.
+    let named = ["sandboxer", "sandbox_mode"].into_iter().find_map(|key| handler.get(key)?.as_str());
+    named.filter(|name| !matches!(*name, "" | OWN_SANDBOXES)).map(str::to_owned)
 }
 
 /// The tables of the runtime handlers, with their names. Version 2 has two places for one more,

@@ -64,8 +64,8 @@ pub(super) fn run(args: &ContainerdArgs) -> anyhow::Result<ExitCode> {
     let plan = containerd.plan(target, &path)?;
     for (handler, kind) in &plan.uncovered {
         say(&format!(
-            "note: the runtime handler {handler} ({kind}) is not known to run OCI hooks; it is left as it is, and \
-             nothing holds its Strict containers while the plugin is not running"
+            "note: the runtime handler {handler} ({kind}) is not known to run OCI hooks in a way that the static gate can \
+             use; it is left as it is, and nothing holds its Strict containers while the plugin is not running"
         ));
     }
     for handler in &plan.kata {

@@ -85,13 +85,25 @@ fn handlers_that_run_hooks_get_the_gate_and_others_are_named() {
         ] {
             runtimes.insert(name.to_owned(), toml::from_str(&format!("runtime_type = \"{kind}\"")).unwrap());
         }
+        for (name, key) in [("foreign", "sandboxer"), ("foreign-1.7", "sandbox_mode")] {
+            let text = format!("runtime_type = \"io.containerd.runc.v2\"\n{key} = \"shim\"");
+            runtimes.insert(name.to_owned(), toml::from_str(&text).unwrap());
+        }
         let plan = plan_of(&dump.to_string(), spec, &[version]).unwrap();
         assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["gvisor", "kata", "kata-qemu", "own", "runc"]);
         assert_eq!(plan.kata, ["kata", "kata-qemu"]);
         assert_eq!(plan.covered["gvisor"], "/etc/containerd/conf.d/strict-groups-base-spec.json");
         let named: Vec<(&str, &str)> =
             plan.uncovered.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
-        assert_eq!(named, [("wasm", "io.containerd.spin.v2"), ("windows", "io.containerd.runhcs.v1")]);
+        assert_eq!(
+            named,
+            [
+                ("foreign", "io.containerd.runc.v2, whose sandboxes the shim makes"),
+                ("foreign-1.7", "io.containerd.runc.v2, whose sandboxes the shim makes"),
+                ("wasm", "io.containerd.spin.v2"),
+                ("windows", "io.containerd.runhcs.v1"),
+            ]
+        );
     }
 }
 
