@@ -105,10 +105,9 @@ fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io:
         (RuntimeType::Kata, _) => runtime_path,
     };
     // The static gate reads the pod's annotations in the sandbox's bundle.
-    let without_hooks = if !matches!(&*sandboxer, "" | OWN_SANDBOXES) {
-        Some(format!("{runtime_type}, whose sandboxes the {sandboxer} makes"))
-    } else {
-        (!kind.runs_hooks()).then_some(runtime_type)
+    let without_hooks = match &*sandboxer {
+        "" | OWN_SANDBOXES => (!kind.runs_hooks()).then_some(runtime_type),
+        foreign => Some(format!("{runtime_type}, whose sandboxes the {foreign} makes")),
     };
     Handler {
         name,
