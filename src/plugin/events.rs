@@ -12,6 +12,7 @@ use super::{
 use crate::{
     containerd::ContainerdError,
     gate::{Gate, State},
+    handover::HandoverError,
     metrics::{Created, Event, Refusal},
     nri::{
         self, BoxError, Events, Plugin, RuntimeInfo,
@@ -33,6 +34,11 @@ pub(super) enum Refused {
         "strict-groups: {subject}: supplementalGroupsPolicy Strict cannot be enforced at the moment: {source}"
     )]
     NotEnforceable { subject: Subject, source: ContainerdError },
+    #[error(
+        "strict-groups: {subject}: what the CRI proxy hands on of this container cannot be used: {source}; remove the \
+         file after a look at it; the kubelet tries again"
+    )]
+    HandedOn { subject: Subject, source: HandoverError },
     #[error("strict-groups: {subject}: refused before its start: {source}{}", source.then_delete())]
     Start { subject: Subject, source: NotStarted },
 }
@@ -115,10 +121,18 @@ impl Plugin for StrictGroups {
         container: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
         let _timer = self.metrics.time(Event::CreateContainer);
-        let declared = self.specs.of(&pod, self.wait()).await;
-        let spec = declared.as_ref().and_then(|declared| declared.policy.as_deref());
+        let known = match self.specs.at_creation(&pod, &container, self.wait()).await {
+            Ok(known) => known,
+            Err(source) => {
+                self.metrics.created(Created::InvalidRefused);
+                self.metrics.refused(Refusal::Record);
+                let subject = Subject::new(&pod, &container);
+                about!(error, pod, container, "refused: {source}");
+                return Err(Refused::HandedOn { subject, source }.into());
+            }
+        };
         let settings = self.settings();
-        let decision = match settings.decide(&pod, &container, spec) {
+        let decision = match settings.decide(&pod, &container, known.policy.as_deref()) {
             Ok(decision) => decision,
             Err(source) => {
                 self.metrics.created(Created::InvalidRefused);
@@ -148,7 +162,7 @@ impl Plugin for StrictGroups {
                 }
             }
         } else {
-            declared.and_then(|declared| declared.groups)
+            known.groups
         };
         self.metrics.created(Created::StrictAccepted);
         Ok(settings.inject(&Gate {
