@@ -73,9 +73,21 @@ fn measure(daemon: &Containerd, proxy: &Proxy, calls: usize) -> Result<()> {
         Ok(cri.plain_status(&ids[number % ids.len()]).map(drop)?)
     })?;
 
+    // A runtime refuses it at once, so that what the proxy does is not lost in what making a container takes.
+    let gone = through.run_pod(&Pod::new("gone"))?;
+    through.remove_pod(&gone.id)?;
+    let merge = ContainerSpec::new("app", "localhost/strict-groups/announcement:1").supplemental(&[4000]);
+    for (name, spec) in [("Merge", merge.clone()), ("Strict", merge.strict_field())] {
+        let name = format!("CreateContainer in a sandbox that is gone, {name}");
+        pairs(&mut table, &name, calls, [direct, through], |cri, _| {
+            ensure!(cri.create(&gone, &spec).is_err(), "it was created");
+            Ok(())
+        })?;
+    }
+
     let (resident, anonymous) = process::memory(pid)?;
     table.budget(
-        &format!("the proxy's resident memory after {} calls", 4 * calls),
+        &format!("the proxy's resident memory after {} calls", 6 * calls),
         format!("{resident} KiB, {anonymous} of it anonymous"),
         format!("before {} KiB, {} of it anonymous", start.0, start.1),
         "10 MiB",

@@ -155,10 +155,8 @@ impl Requests {
             Err(Untrusted::Missing { .. }) => return Ok(None),
             Err(untrusted) => return Err(untrusted.into()),
         }
-        let wrong = |reason: &str| HandoverError::Content {
-            path: path.clone(),
-            reason: text::one_line(reason, 160),
-        };
+        let wrong =
+            |reason: &str| HandoverError::Content { path: path.clone(), reason: text::one_line(reason, 160) };
         let content = content(&file).map_err(read)?.ok_or_else(|| wrong("no file of its size"))?;
         let request: Request = serde_json::from_slice(&content).map_err(|error| wrong(&error.to_string()))?;
         let same_pod = pod_uid.is_empty() || request.pod_uid == pod_uid;

@@ -91,7 +91,8 @@ fn container(message: &[u8]) {
     let security = config.linux.and_then(|linux| linux.security_context).unwrap_or_default();
     let pod = request.sandbox_config.unwrap_or_default();
     let sandbox = pod.linux.and_then(|linux| linux.security_context).unwrap_or_default();
-    let is_strict = [security.supplemental_groups_policy, sandbox.supplemental_groups_policy].contains(&STRICT);
+    let is_strict =
+        [security.supplemental_groups_policy, sandbox.supplemental_groups_policy].contains(&STRICT);
     match result {
         Ok(None) => assert!(!is_strict, "a Strict container was not seen"),
         Ok(Some(strict)) => {

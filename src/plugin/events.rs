@@ -251,3 +251,72 @@ impl StrictGroups {
         Ok(self.catch_up().decide(pod, container).await?.policy == Policy::Strict)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        containerd::Containers,
+        handover::{Request, Requests},
+        policy::{ANNOTATION, NodePolicy},
+    };
+
+    fn request(strict: bool) -> Request {
+        Request {
+            sandbox: "s1".to_owned(),
+            pod_uid: "u1".to_owned(),
+            container: "app".to_owned(),
+            attempt: 0,
+            strict,
+            groups: Some(vec![4000, 7]),
+        }
+    }
+
+    /// The gate that a container gets on CRI-O, if it gets one, while `request` is handed on.
+    fn decided(request: Option<&Request>, annotation: Option<&str>) -> Result<Option<State>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let proxy = Requests::new(dir.path().join("requests"));
+            let _kept = request.map(|request| proxy.write(request).unwrap());
+            let containers = Containers::new(Path::new("/nonexistent/containerd.sock"));
+            let plugin =
+                StrictGroups::new(NodePolicy::default(), "/usr/bin/strict-groups".into(), containers)
+                    .with_requests(dir.path().join("requests"));
+            let cri_o = RuntimeInfo { name: "cri-o".to_owned(), ..RuntimeInfo::default() };
+            plugin.configure(&cri_o).await.unwrap();
+            let annotations = annotation.map(|value| (ANNOTATION.to_owned(), value.to_owned()));
+            let pod = Pod {
+                id: "s1".to_owned(),
+                uid: "u1".to_owned(),
+                annotations: annotations.into_iter().collect(),
+                ..Pod::default()
+            };
+            let container = Container { name: "app".to_owned(), ..Container::default() };
+            let answer = plugin.create_container(pod, container).await.map_err(|error| error.to_string())?;
+            let hooks = answer.adjust.and_then(|adjust| adjust.hooks);
+            Ok(Container { hooks, ..Container::default() }.gates().next().map(|gate| gate.state))
+        })
+    }
+
+    #[test]
+    fn request_decides_and_declares_where_no_record_does() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let pending =
+            |declared: Option<&[u32]>| Ok(Some(State::Pending { declared: declared.map(<[u32]>::to_vec) }));
+        assert_eq!(decided(None, None), Ok(None));
+        assert_eq!(decided(None, Some("Strict")), pending(None));
+        assert_eq!(decided(Some(&request(true)), None), pending(Some(&[4000, 7])));
+        assert_eq!(decided(Some(&request(false)), Some("Strict")), pending(Some(&[4000, 7])));
+        assert_eq!(decided(Some(&request(false)), None), Ok(None));
+        assert_eq!(decided(Some(&request(false)), Some("Merge")), Ok(None));
+        let other = Request { container: "other".to_owned(), ..request(true) };
+        assert_eq!(decided(Some(&other), None), Ok(None));
+        let contradiction = decided(Some(&request(true)), Some("Merge")).unwrap_err();
+        assert!(contradiction.contains("says Merge") && contradiction.contains("delete the pod"));
+    }
+}

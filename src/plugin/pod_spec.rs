@@ -144,7 +144,11 @@ mod tests {
 
         request.strict = false;
         let kept = proxy.write(&request).unwrap();
-        assert_eq!(known(&specs, "app").unwrap(), Declared { policy: None, ..strict }, "it is not said to be Merge");
+        assert_eq!(
+            known(&specs, "app").unwrap(),
+            Declared { policy: None, ..strict },
+            "it is not said to be Merge"
+        );
         drop(kept);
     }
 }
