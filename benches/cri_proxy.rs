@@ -43,8 +43,12 @@ fn bench() -> Result<()> {
     let run = Arc::new(Run::start()?);
     let daemon = Containerd::start(&machine, &run, Kind::V1_7, Options::default().nri())?;
     daemon.import(&Image::announcement(&machine)?)?;
-    let health = daemon.dir().join("health");
-    let _plugin = Plugin::start(&daemon, None, &["--health-file", health.to_str().context("a path")?])?;
+    // As on a node, whose /run is in memory.
+    let memory = tempfile::Builder::new().prefix("strict-groups-bench-").tempdir_in("/dev/shm")?;
+    let (health, requests) = (memory.path().join("health"), memory.path().join(support::plugin::REQUESTS));
+    let [health_file, requests_dir] = [&health, &requests].map(|path| path.to_str().context("a path"));
+    let arguments = ["--health-file", health_file?, "--requests-dir", requests_dir?];
+    let _plugin = Plugin::start(&daemon, None, &arguments)?;
     let socket = daemon.dir().join("cri.sock");
     let proxy = Proxy::start(&daemon, &health, &socket)?;
     measure(&daemon, &proxy, calls)?;
