@@ -43,8 +43,12 @@ fn bench() -> Result<()> {
     let run = Arc::new(Run::start()?);
     let daemon = Containerd::start(&machine, &run, Kind::V1_7, Options::default().nri())?;
     daemon.import(&Image::announcement(&machine)?)?;
-    let health = daemon.dir().join("health");
-    let _plugin = Plugin::start(&daemon, None, &["--health-file", health.to_str().context("a path")?])?;
+    // As on a node, whose /run is in memory.
+    let memory = tempfile::Builder::new().prefix("strict-groups-bench-").tempdir_in("/dev/shm")?;
+    let (health, requests) = (memory.path().join("health"), memory.path().join(support::plugin::REQUESTS));
+    let [health_file, requests_dir] = [&health, &requests].map(|path| path.to_str().context("a path"));
+    let arguments = ["--health-file", health_file?, "--requests-dir", requests_dir?];
+    let _plugin = Plugin::start(&daemon, None, &arguments)?;
     let socket = daemon.dir().join("cri.sock");
     let proxy = Proxy::start(&daemon, &health, &socket)?;
     measure(&daemon, &proxy, calls)?;
@@ -73,9 +77,21 @@ fn measure(daemon: &Containerd, proxy: &Proxy, calls: usize) -> Result<()> {
         Ok(cri.plain_status(&ids[number % ids.len()]).map(drop)?)
     })?;
 
+    // A runtime refuses it at once, so that what the proxy does is not lost in what making a container takes.
+    let gone = through.run_pod(&Pod::new("gone"))?;
+    through.remove_pod(&gone.id)?;
+    let merge = ContainerSpec::new("app", "localhost/strict-groups/announcement:1").supplemental(&[4000]);
+    for (name, spec) in [("Merge", merge.clone()), ("Strict", merge.strict_field())] {
+        let name = format!("CreateContainer in a sandbox that is gone, {name}");
+        pairs(&mut table, &name, calls, [direct, through], |cri, _| {
+            ensure!(cri.create(&gone, &spec).is_err(), "it was created");
+            Ok(())
+        })?;
+    }
+
     let (resident, anonymous) = process::memory(pid)?;
     table.budget(
-        &format!("the proxy's resident memory after {} calls", 4 * calls),
+        &format!("the proxy's resident memory after {} calls", 6 * calls),
         format!("{resident} KiB, {anonymous} of it anonymous"),
         format!("before {} KiB, {} of it anonymous", start.0, start.1),
         "10 MiB",

@@ -128,17 +128,6 @@ impl Cri {
         Ok(answer.items)
     }
 
-    /// The annotations of one pod's sandbox.
-    pub(crate) async fn annotations(
-        &self,
-        sandbox: String,
-    ) -> Result<std::collections::BTreeMap<String, String>, CallError> {
-        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: sandbox };
-        let answer: v1::PodSandboxStatusResponse =
-            self.call("/runtime.v1.RuntimeService/PodSandboxStatus", &request, &[]).await?;
-        Ok(answer.status.unwrap_or_default().annotations)
-    }
-
     /// All containers, sandboxes not among them.
     pub(crate) async fn containers(&self) -> Result<Vec<v1::Container>, CallError> {
         let request = v1::ListContainersRequest::default();

@@ -20,6 +20,7 @@ pub mod gate;
 mod group_file;
 pub mod groups;
 pub mod grpc;
+mod handover;
 pub mod hot;
 pub mod identity;
 mod json;

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use crate::{
     containerd,
     cri_proxy::{self, Options},
-    service,
+    handover, service,
 };
 
 /// Passes the kubelet's calls on to the container runtime and adds supplementalGroupsPolicy.
@@ -25,6 +25,9 @@ pub struct CriProxyArgs {
     /// The file that the plugin renews (its --health-file)
     #[arg(long, value_name = "FILE", default_value = service::HEALTH_FILE)]
     health_file: PathBuf,
+    /// Hand on to the plugin in this directory what requests say (its --requests-dir)
+    #[arg(long, value_name = "DIR", default_value = handover::DEFAULT_DIR)]
+    requests_dir: PathBuf,
 }
 
 /// Runs the proxy until SIGTERM or SIGINT.
@@ -36,6 +39,7 @@ pub fn run(args: &CriProxyArgs) -> anyhow::Result<()> {
         listen: args.listen.clone(),
         runtime: args.runtime_endpoint.clone(),
         health_file: args.health_file.clone(),
+        requests_dir: args.requests_dir.clone(),
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     config::{Config, DEFAULT_PATH},
     containerd::{self, Containers},
+    handover,
     kubernetes::{Client, Lookup},
     metrics::{self, Reload as Reloaded},
     nri::{self, Identity, Options},
@@ -53,6 +54,9 @@ pub struct PluginArgs {
     /// Renew this file every few seconds, for strict-groups probe
     #[arg(long, value_name = "FILE")]
     health_file: Option<PathBuf>,
+    /// Heed what the CRI proxy hands on in this directory (its --requests-dir)
+    #[arg(long, value_name = "DIR", default_value = handover::DEFAULT_DIR)]
+    requests_dir: PathBuf,
     /// Give metrics for Prometheus: IP:PORT, or unix:PATH for a socket that is root's
     #[arg(long, value_name = "ADDRESS")]
     metrics_address: Option<metrics::Address>,
@@ -126,7 +130,8 @@ async fn serve(
         kubernetes = client.is_some(),
         "starting"
     );
-    let mut plugin = StrictGroups::new(config.node_policy(), hook_path, containers);
+    let mut plugin = StrictGroups::new(config.node_policy(), hook_path, containers)
+        .with_requests(args.requests_dir.clone());
     if let Some(client) = client {
         plugin = plugin.with_kubernetes(Lookup::new(client));
     }

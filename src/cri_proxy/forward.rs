@@ -7,6 +7,7 @@ use http::{Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Frame, Incoming};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::{
     answer::{self, Answer, NoMessage},
@@ -18,7 +19,10 @@ use super::{
     upstream::Upstream,
     wire::NotAMessage,
 };
-use crate::{policy::Policy, service::Health};
+use crate::{
+    handover::{Kept, Requests},
+    service::Health,
+};
 
 /// The service whose calls are looked at.
 const SERVICE: &str = "/runtime.v1.RuntimeService/";
@@ -34,6 +38,7 @@ pub(super) struct Shared {
     pub(super) runtime: Arc<Runtime>,
     /// Where the plugin says that it is registered.
     pub(super) health_file: PathBuf,
+    pub(super) requests: Requests,
 }
 
 impl Shared {
@@ -82,16 +87,25 @@ impl Connection {
 
     async fn create_container(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
         let (mut head, message) = take(request).await?;
-        let Some(strict) = container::read(&message)? else {
-            return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
+        let strict = container::read(&message)?;
+        let handed_on = match &strict {
+            Some(strict) if !self.is_native().await? => Some(self.hand_on_strict(&message, strict)?),
+            Some(_) => None,
+            None => self.hand_on_merge(&message).await,
         };
-        if !self.is_native().await? {
-            self.may_be_created(&strict).await?;
+        if strict.is_none() && handed_on.is_none() {
+            return Ok(self.upstream.send(with_message(head, &message)).await?.map(body::answer));
         }
         // The answer has to be read.
         head.headers.remove("grpc-accept-encoding");
         let response = self.upstream.send(with_message(head, &message)).await?;
-        let answer = match Answer::take(response).await.map_err(|no_message| *no_message) {
+        let answer = Answer::take(response).await.map_err(|no_message| *no_message);
+        // The plugin was asked, or will not be.
+        drop(handed_on);
+        let Some(strict) = strict else {
+            return Ok(answer.map_or_else(NoMessage::passed_on, Answer::response));
+        };
+        let answer = match answer {
             Ok(answer) => answer,
             Err(NoMessage::Failed(response)) => return Ok(response),
             Err(NoMessage::NotUnderstood(_)) => {
@@ -106,20 +120,27 @@ impl Connection {
         Ok(answer.response())
     }
 
-    /// Lets a container whose pod's spec says Strict through only if it is going to be.
-    async fn may_be_created(&self, strict: &container::Strict) -> Result<(), Refused> {
-        let pod = strict.pod.clone();
-        if let Err(reason) = self.shared.enforced() {
-            return Err(Refused::NotEnforced { pod, reason });
+    /// Tells the plugin of a container whose pod's spec says Strict, and lets it through only if it is going to be.
+    fn hand_on_strict(&self, message: &[u8], strict: &container::Strict) -> Result<Kept<'_>, Refused> {
+        let not_enforced = |reason| Refused::NotEnforced { pod: strict.pod.clone(), reason };
+        self.shared.enforced().map_err(not_enforced)?;
+        let request = container::to_hand_on(message, true)?;
+        self.shared.requests.write(&request).map_err(|error| not_enforced(error.to_string()))
+    }
+
+    /// Tells the plugin what any other container declares, where the runtime keeps no record of it: an annotation may
+    /// say Strict. What cannot be told is done without.
+    async fn hand_on_merge(&self, message: &[u8]) -> Option<Kept<'_>> {
+        let runtime = &self.shared.runtime;
+        if runtime.has_records().await.unwrap_or(true) || runtime.is_native().await.unwrap_or(true) {
+            return None;
         }
-        let container = strict.container.clone();
-        match self.shared.runtime.sandbox_policy(strict).await {
-            Ok(Ok(Policy::Strict)) => Ok(()),
-            Ok(Ok(Policy::Merge)) => Err(Refused::OldSandbox { pod, container }),
-            Ok(Err(wrong)) => Err(Refused::Annotation { pod, container, wrong }),
+        let request = container::to_hand_on(message, false).ok()?;
+        match self.shared.requests.write(&request) {
+            Ok(kept) => Some(kept),
             Err(error) => {
-                let reason = format!("the runtime does not tell of the pod's sandbox ({error})");
-                Err(Refused::NotEnforced { pod, reason })
+                warn!("the plugin is not told what a container declares: {error}");
+                None
             }
         }
     }

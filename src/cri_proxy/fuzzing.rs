@@ -89,17 +89,25 @@ fn container(message: &[u8]) {
     let Ok(request) = v1::CreateContainerRequest::decode(message) else { return };
     let config = request.config.unwrap_or_default();
     let security = config.linux.and_then(|linux| linux.security_context).unwrap_or_default();
+    let pod = request.sandbox_config.unwrap_or_default();
+    let sandbox = pod.linux.and_then(|linux| linux.security_context).unwrap_or_default();
+    let is_strict =
+        [security.supplemental_groups_policy, sandbox.supplemental_groups_policy].contains(&STRICT);
     match result {
-        Ok(None) => {
-            assert_ne!(security.supplemental_groups_policy, STRICT, "a Strict container was not seen");
-        }
+        Ok(None) => assert!(!is_strict, "a Strict container was not seen"),
         Ok(Some(strict)) => {
-            assert_eq!(security.supplemental_groups_policy, STRICT);
-            assert_eq!(strict.sandbox, request.pod_sandbox_id);
-            assert_eq!(strict.container, config.metadata.unwrap_or_default().name);
+            assert!(is_strict);
+            assert_eq!(strict.container, config.metadata.clone().unwrap_or_default().name);
         }
-        Err(_) => {}
+        Err(_) => return,
     }
+    let Ok(handed_on) = container::to_hand_on(message, is_strict) else { return };
+    let metadata = config.metadata.unwrap_or_default();
+    assert_eq!((handed_on.container, handed_on.attempt), (metadata.name, metadata.attempt));
+    assert_eq!(handed_on.sandbox, request.pod_sandbox_id);
+    assert_eq!(handed_on.pod_uid, pod.metadata.unwrap_or_default().uid);
+    let gid = |&group: &i64| u32::try_from(group).ok().filter(|gid| *gid != u32::MAX);
+    assert_eq!(handed_on.groups, security.supplemental_groups.iter().map(gid).collect::<Option<Vec<u32>>>());
 }
 
 fn runtime_status(message: &[u8]) {

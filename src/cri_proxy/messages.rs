@@ -7,10 +7,7 @@ use super::{
     grpc_frame::FrameError,
     reply::{Failed, Unavailable},
 };
-use crate::{
-    policy::PolicyError,
-    troubleshooting::{every, samples},
-};
+use crate::troubleshooting::{every, samples};
 
 pub(crate) fn all() -> Vec<String> {
     let pod = || samples::POD.to_owned();
@@ -20,16 +17,8 @@ pub(crate) fn all() -> Vec<String> {
             Refused::Contradiction { pod: pod(), key: "KEY".to_owned(), value: "VALUE".to_owned() }
         },
         Refused::NotEnforced { .. } => Refused::NotEnforced { pod: pod(), reason: "DETAIL".to_owned() },
-        Refused::OldSandbox { .. } => {
-            Refused::OldSandbox { pod: pod(), container: samples::CONTAINER.to_owned() }
-        },
         Refused::NotSeen { .. } => {
             Refused::NotSeen { pod: pod(), container: samples::CONTAINER.to_owned() }
-        },
-        Refused::Annotation { .. } => Refused::Annotation {
-            pod: pod(),
-            container: samples::CONTAINER.to_owned(),
-            wrong: PolicyError::UnknownKey { key: "KEY".to_owned() },
         },
         Refused::NotUnderstood => Refused::NotUnderstood,
     );

@@ -4,6 +4,7 @@
 //! It passes every call on, byte for byte, and changes what makes the feature:
 //! - `Status` says that the feature is there, while Strict is enforced;
 //! - `RunPodSandbox` with the policy Strict gets the annotation that the plugin reads;
+//! - what `CreateContainer` says of policy and groups goes to the plugin ([`crate::handover`]);
 //! - the status of a container gets `user.linux`.
 //!
 //! With a runtime that has the feature it changes nothing.
@@ -40,6 +41,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+use crate::handover::Requests;
 use forward::{Connection, Shared};
 pub use listener::ListenError;
 use runtime::Runtime;
@@ -66,6 +68,8 @@ pub struct Options {
     pub runtime: PathBuf,
     /// The file in which the plugin says that it is registered.
     pub health_file: PathBuf,
+    /// Where requests are handed on to the plugin.
+    pub requests_dir: PathBuf,
 }
 
 /// Serves until `stop` is done, then lets the calls that are on their way end.
@@ -79,7 +83,12 @@ pub async fn run(
 ) -> Result<(), ListenError> {
     let listener = listener::listen(&options.listen)?;
     let runtime = Arc::new(Runtime::new(&options.runtime));
-    let shared = Arc::new(Shared { runtime, health_file: options.health_file.clone() });
+    let requests = Requests::new(options.requests_dir.clone());
+    if let Err(error) = requests.clear() {
+        // Without it the kubelet can still do all but start Strict containers.
+        warn!("requests cannot be handed on to the plugin: {error}");
+    }
+    let shared = Arc::new(Shared { runtime, health_file: options.health_file.clone(), requests });
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     ready();

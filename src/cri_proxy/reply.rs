@@ -64,9 +64,7 @@ impl Failed {
     fn code(&self) -> Code {
         match self {
             Self::Unavailable(_) => Code::Unavailable,
-            Self::Refused(
-                Refused::NotEnforced { .. } | Refused::OldSandbox { .. } | Refused::NotSeen { .. },
-            ) => Code::FailedPrecondition,
+            Self::Refused(Refused::NotEnforced { .. } | Refused::NotSeen { .. }) => Code::FailedPrecondition,
             Self::Refused(_) => Code::InvalidArgument,
             Self::Body(FrameError::Compressed) => Code::Unimplemented,
             Self::Body(FrameError::TooLarge) => Code::ResourceExhausted,
@@ -149,7 +147,7 @@ mod tests {
         for (failed, code) in [
             (Failed::from(Unavailable::new(Path::new("/x"), "gone")), "14"),
             (Refused::NotEnforced { pod: pod.clone(), reason: "x".into() }.into(), "9"),
-            (Refused::OldSandbox { pod, container: "c".into() }.into(), "9"),
+            (Refused::NotSeen { pod, container: "c".into() }.into(), "9"),
             (FrameError::Compressed.into(), "12"),
             (Failed::Cut, "1"),
         ] {

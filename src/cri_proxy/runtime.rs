@@ -9,10 +9,9 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::edit::{container::Strict, user::User};
+use super::edit::user::User;
 use crate::{
     cri::{CallError, Cri, Info, v1::ContainerState},
-    policy::{Facts, NodePolicy, Policy, PolicyError},
     spec,
 };
 
@@ -32,6 +31,8 @@ pub(super) struct Runtime {
 struct Known {
     /// Whether the runtime has the feature itself; None: not asked since a connection was made.
     native: Option<bool>,
+    /// Whether it keeps a record of what a container declares; None: the same.
+    has_records: Option<bool>,
     /// How many connections were made.
     connections: u64,
     /// What was last said about it.
@@ -74,23 +75,25 @@ impl Runtime {
     pub(super) fn may_be_another(&self) {
         let mut known = self.known();
         known.native = None;
+        known.has_records = None;
         known.connections += 1;
     }
 
-    /// What the annotations of the container's sandbox say of its policy.
-    pub(super) async fn sandbox_policy(
-        &self,
-        strict: &Strict,
-    ) -> Result<Result<Policy, PolicyError>, CallError> {
-        let annotations = self.cri.annotations(strict.sandbox.clone()).await?;
-        let decision = NodePolicy::default().decide(&Facts {
-            annotations: &annotations,
-            container: &strict.container,
-            namespace: None,
-            labels: None,
-            field: None,
-        });
-        Ok(decision.map(|decision| decision.policy))
+    /// Whether the runtime keeps a record of what a container declares, which the plugin reads: containerd does.
+    pub(super) async fn has_records(&self) -> Result<bool, CallError> {
+        let connections = {
+            let known = self.known();
+            if let Some(has_records) = known.has_records {
+                return Ok(has_records);
+            }
+            known.connections
+        };
+        let has_records = self.cri.version().await?.runtime_name == "containerd";
+        let mut known = self.known();
+        if known.connections == connections {
+            known.has_records = Some(has_records);
+        }
+        Ok(has_records)
     }
 
     /// Whether the plugin gave container `id` a gate when it was created: without one it would be started as if its

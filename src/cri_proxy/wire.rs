@@ -84,6 +84,23 @@ pub(super) fn number(message: &[u8], path: &[u32]) -> Result<u64, NotAMessage> {
     }
 }
 
+/// The repeated number at `path`, packed or not.
+pub(super) fn numbers(message: &[u8], path: &[u32]) -> Result<Vec<u64>, NotAMessage> {
+    let mut found = Vec::new();
+    for value in values(message, path)? {
+        match value {
+            Value::Varint(number) => found.push(number),
+            Value::Bytes(mut packed) => {
+                while !packed.is_empty() {
+                    found.push(decode_varint(&mut packed).map_err(|_| NotAMessage)?);
+                }
+            }
+            Value::Fixed => return Err(NotAMessage),
+        }
+    }
+    Ok(found)
+}
+
 /// All messages, strings or bytes at `path`.
 pub(super) fn all<'a>(message: &'a [u8], path: &[u32]) -> Result<Vec<&'a [u8]>, NotAMessage> {
     let bytes = |value| match value {
@@ -235,6 +252,18 @@ mod tests {
         let new = replace_each(&message, 7, [None, Some(bytes_field(1, b"c"))]).unwrap();
         assert_eq!(map(&new, &[7]), Ok(vec![("a", "1"), ("c", "")]));
         assert_eq!(number(&new, &[1]), Ok(1));
+    }
+
+    #[test]
+    fn repeated_numbers_may_be_packed() {
+        let packed = bytes_field(8, &[0xa0, 0x1f, 7]);
+        let message = bytes_field(2, &[number_field(8, 5), packed, number_field(8, 6)].concat());
+        assert_eq!(numbers(&message, &[2, 8]), Ok(vec![5, 4000, 7, 6]));
+        assert_eq!(numbers(&message, &[2, 9]), Ok(vec![]));
+        let negative = number_field(8, (-1_i64).cast_unsigned());
+        assert_eq!(numbers(&negative, &[8]), Ok(vec![u64::MAX]));
+        assert_eq!(numbers(&bytes_field(8, &[0x80]), &[8]), Err(NotAMessage), "cut short");
+        assert_eq!(numbers(&sample(), &[4]), Err(NotAMessage));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     containerd::ContainerdError,
     gate::{Gate, State},
+    handover::HandoverError,
     metrics::{Created, Event, Refusal},
     nri::{
         self, BoxError, Events, Plugin, RuntimeInfo,
@@ -33,6 +34,11 @@ pub(super) enum Refused {
         "strict-groups: {subject}: supplementalGroupsPolicy Strict cannot be enforced at the moment: {source}"
     )]
     NotEnforceable { subject: Subject, source: ContainerdError },
+    #[error(
+        "strict-groups: {subject}: what the CRI proxy hands on of this container cannot be used: {source}; remove the \
+         file after a look at it; the kubelet tries again"
+    )]
+    HandedOn { subject: Subject, source: HandoverError },
     #[error("strict-groups: {subject}: refused before its start: {source}{}", source.then_delete())]
     Start { subject: Subject, source: NotStarted },
 }
@@ -115,10 +121,18 @@ impl Plugin for StrictGroups {
         container: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
         let _timer = self.metrics.time(Event::CreateContainer);
-        let declared = self.specs.of(&pod, self.wait()).await;
-        let spec = declared.as_ref().and_then(|declared| declared.policy.as_deref());
+        let known = match self.specs.at_creation(&pod, &container, self.wait()).await {
+            Ok(known) => known,
+            Err(source) => {
+                self.metrics.created(Created::InvalidRefused);
+                self.metrics.refused(Refusal::Record);
+                let subject = Subject::new(&pod, &container);
+                about!(error, pod, container, "refused: {source}");
+                return Err(Refused::HandedOn { subject, source }.into());
+            }
+        };
         let settings = self.settings();
-        let decision = match settings.decide(&pod, &container, spec) {
+        let decision = match settings.decide(&pod, &container, known.policy.as_deref()) {
             Ok(decision) => decision,
             Err(source) => {
                 self.metrics.created(Created::InvalidRefused);
@@ -148,7 +162,7 @@ impl Plugin for StrictGroups {
                 }
             }
         } else {
-            declared.and_then(|declared| declared.groups)
+            known.groups
         };
         self.metrics.created(Created::StrictAccepted);
         Ok(settings.inject(&Gate {
@@ -249,5 +263,74 @@ impl StrictGroups {
             return Ok(false);
         }
         Ok(self.catch_up().decide(pod, container).await?.policy == Policy::Strict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        containerd::Containers,
+        handover::{Request, Requests},
+        policy::{ANNOTATION, NodePolicy},
+    };
+
+    fn request(strict: bool) -> Request {
+        Request {
+            sandbox: "s1".to_owned(),
+            pod_uid: "u1".to_owned(),
+            container: "app".to_owned(),
+            attempt: 0,
+            strict,
+            groups: Some(vec![4000, 7]),
+        }
+    }
+
+    /// The gate that a container gets on CRI-O, if it gets one, while `request` is handed on.
+    fn decided(request: Option<&Request>, annotation: Option<&str>) -> Result<Option<State>, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let proxy = Requests::new(dir.path().join("requests"));
+            let _kept = request.map(|request| proxy.write(request).unwrap());
+            let containers = Containers::new(Path::new("/nonexistent/containerd.sock"));
+            let plugin =
+                StrictGroups::new(NodePolicy::default(), "/usr/bin/strict-groups".into(), containers)
+                    .with_requests(dir.path().join("requests"));
+            let cri_o = RuntimeInfo { name: "cri-o".to_owned(), ..RuntimeInfo::default() };
+            plugin.configure(&cri_o).await.unwrap();
+            let annotations = annotation.map(|value| (ANNOTATION.to_owned(), value.to_owned()));
+            let pod = Pod {
+                id: "s1".to_owned(),
+                uid: "u1".to_owned(),
+                annotations: annotations.into_iter().collect(),
+                ..Pod::default()
+            };
+            let container = Container { name: "app".to_owned(), ..Container::default() };
+            let answer = plugin.create_container(pod, container).await.map_err(|error| error.to_string())?;
+            let hooks = answer.adjust.and_then(|adjust| adjust.hooks);
+            Ok(Container { hooks, ..Container::default() }.gates().next().map(|gate| gate.state))
+        })
+    }
+
+    #[test]
+    fn request_decides_and_declares_where_no_record_does() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let pending =
+            |declared: Option<&[u32]>| Ok(Some(State::Pending { declared: declared.map(<[u32]>::to_vec) }));
+        assert_eq!(decided(None, None), Ok(None));
+        assert_eq!(decided(None, Some("Strict")), pending(None));
+        assert_eq!(decided(Some(&request(true)), None), pending(Some(&[4000, 7])));
+        assert_eq!(decided(Some(&request(false)), Some("Strict")), pending(Some(&[4000, 7])));
+        assert_eq!(decided(Some(&request(false)), None), Ok(None));
+        assert_eq!(decided(Some(&request(false)), Some("Merge")), Ok(None));
+        let other = Request { container: "other".to_owned(), ..request(true) };
+        assert_eq!(decided(Some(&other), None), Ok(None));
+        let contradiction = decided(Some(&request(true)), Some("Merge")).unwrap_err();
+        assert!(contradiction.contains("says Merge") && contradiction.contains("delete the pod"));
     }
 }

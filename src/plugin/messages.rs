@@ -5,6 +5,7 @@ use crate::{
     containerd::ContainerdError,
     declared::DeclaredError,
     gate::Cause,
+    handover::{self, HandoverError},
     spec::SpecError,
     start_check::StartError,
     troubleshooting::{detail, every, samples},
@@ -12,6 +13,10 @@ use crate::{
 
 fn subject() -> Subject {
     Subject { pod: samples::POD.to_owned(), container: samples::CONTAINER.to_owned() }
+}
+
+fn not_ours() -> HandoverError {
+    HandoverError::Untrusted(crate::trust::Untrusted::TooManyLinks { path: "/FILE".into() })
 }
 
 fn no_process() -> NotStarted {
@@ -28,12 +33,15 @@ pub(crate) fn all() -> Vec<String> {
                 subject: subject(),
                 source: ContainerdError::NotTrusted { reason: String::new() },
             },
+            Refused::HandedOn { .. } => Refused::HandedOn { subject: subject(), source: not_ours() },
             Refused::Start { .. } => Refused::Start { subject: subject(), source: no_process() },
         ) {
             let text = detail(&refused.to_string(), &source.to_string());
+            let text = detail(&text, &not_ours().to_string());
             found.push(detail(&detail(&text, &no_process().to_string()), "containerd's API: "));
         }
     }
+    found.extend(handover::messages().into_iter().map(|text| text.to_string()));
     // One of them has nothing to add.
     found.retain(|text| *text != format!("strict-groups: {}: DETAIL", subject()));
     found.extend(samples::containerd());

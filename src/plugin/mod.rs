@@ -64,7 +64,7 @@ pub struct StrictGroups {
     resolver: Arc<Resolver>,
     start_check: StartCheck,
     audit: Audit,
-    /// What the Kubernetes API says of pods, where it is asked.
+    /// What the specs of pods say, where that can be known.
     specs: PodSpecs,
     older: OlderPods,
     /// Whether the runtime is containerd, whose records can be changed.
@@ -104,7 +104,14 @@ impl StrictGroups {
     /// Asks the Kubernetes API as well what pods declare.
     #[must_use]
     pub fn with_kubernetes(mut self, lookup: Lookup) -> Self {
-        self.specs = PodSpecs::asked_from(Arc::new(lookup));
+        self.specs = std::mem::take(&mut self.specs).asked_from(Arc::new(lookup));
+        self
+    }
+
+    /// Heeds what the CRI proxy hands on in the directory `dir`.
+    #[must_use]
+    pub fn with_requests(mut self, dir: PathBuf) -> Self {
+        self.specs = std::mem::take(&mut self.specs).handed_on_in(dir);
         self
     }
 

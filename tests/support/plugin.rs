@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the plugin logs once the runtime has accepted it; the level tells it from "not connected".
 pub(crate) const REGISTERED: &str = "INFO connected to the runtime";
 
+/// The folder of a containerd in which the CRI proxy hands on requests to the plugin.
+pub(crate) const REQUESTS: &str = "requests";
+
 /// A running plugin; dropping it ends the process.
 pub(crate) struct Plugin {
     log: PathBuf,
@@ -82,6 +85,9 @@ impl Plugin {
             .context("no name for the plugin's log")?;
         command.arg("plugin").arg("--nri-socket").arg(containerd.nri_socket());
         command.arg("--containerd-socket").arg(api);
+        if !arguments.contains(&"--requests-dir") {
+            command.arg("--requests-dir").arg(containerd.dir().join(REQUESTS));
+        }
         if let Some(text) = config {
             let path = log.with_extension("toml");
             fs::write(&path, text)?;

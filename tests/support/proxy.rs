@@ -28,7 +28,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one on `socket`, for a plugin that says how it is in the file `health`, and waits until it answers.
+    /// Starts one on `socket`, for a plugin that says how it is in the file `health` in its containerd's folder, and
+    /// waits until it answers.
     pub(crate) fn start(containerd: &Containerd, health: &Path, socket: &Path) -> Result<Self> {
         Self::launch(containerd.run(), &containerd.socket(), health, socket)?.ready()
     }
@@ -47,6 +48,7 @@ impl Proxy {
         let mut command = Command::new(plugin::binary(run)?);
         command.arg("cri-proxy").arg("--listen").arg(socket);
         command.arg("--runtime-endpoint").arg(endpoint).arg("--health-file").arg(health);
+        command.arg("--requests-dir").arg(health.with_file_name(plugin::REQUESTS));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = Mutex::new(run.spawn(&mut command)?);
         Ok(Self { child, socket: socket.to_owned(), cri: Cri::new(socket, run.name())?, log })

@@ -10,7 +10,7 @@ pub(super) mod user;
 use thiserror::Error;
 
 use super::wire::NotAMessage;
-use crate::{policy::PolicyError, text};
+use crate::text;
 
 /// `SupplementalGroupsPolicy`
 const MERGE: u64 = 0;
@@ -34,18 +34,11 @@ pub(super) enum Refused {
     )]
     NotEnforced { pod: String, reason: String },
     #[error(
-        "strict-groups: pod {pod}, container {container}: the pod's sandbox was made before supplementalGroupsPolicy \
-         Strict could reach this node; delete the pod, so that it is made again"
-    )]
-    OldSandbox { pod: String, container: String },
-    #[error(
         "strict-groups: pod {pod}, container {container}: the pod's spec says supplementalGroupsPolicy: Strict, and the \
-         strict-groups plugin did not see this container (it was not running, or answered too late); see to the plugin \
-         on this node; the kubelet tries again"
+         strict-groups plugin did not process this container (it was not running, answered too late, or has another \
+         --requests-dir than the CRI proxy); run `strict-groups check` on the node; the kubelet tries again"
     )]
     NotSeen { pod: String, container: String },
-    #[error("strict-groups: pod {pod}, container {container}: {wrong}")]
-    Annotation { pod: String, container: String, wrong: PolicyError },
     #[error(
         "strict-groups: the request is no protobuf message, so its supplementalGroupsPolicy cannot be told"
     )]

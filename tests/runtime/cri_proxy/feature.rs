@@ -94,21 +94,20 @@ pub(super) fn refusals(world: &World) -> Result<()> {
     unknown.security.supplemental_groups_policy = 7;
     refused(cri.create(&pod, &unknown), tonic::Code::InvalidArgument, &["default/web", "7"])?;
 
-    // A pod whose sandbox was made without the proxy.
-    let old = node.containerd.cri().run_pod(&Pod::new("old").strict_field())?;
-    refused(
-        cri.create(&old, &app().strict_field()),
-        tonic::Code::FailedPrecondition,
-        &["default/old", "app", "delete the pod"],
-    )?;
-
-    // A key that does not exist. It is the plugin that knows, and here the proxy in its place.
+    // What the plugin finds: a key that does not exist, and an annotation that a pod had before the proxy came.
     let wrong =
         cri.run_pod(&Pod::new("wrong").strict_field().annotation(&format!("{ANNOTATION}/pods"), "Strict"))?;
     refused(
         cri.create(&wrong, &app().strict_field()),
-        tonic::Code::InvalidArgument,
-        &["pod default/wrong, container app: ", "/pods"],
+        tonic::Code::Unknown,
+        &["pod default/wrong, container app: ", "/pods", "delete the pod"],
+    )?;
+    let old = Pod::new("old").strict_field().annotation(ANNOTATION, "Merge");
+    let old = node.containerd.cri().run_pod(&old)?;
+    refused(
+        cri.create(&old, &app().strict_field()),
+        tonic::Code::Unknown,
+        &["pod default/old, container app: ", "says Merge", "spec says Strict", "delete the pod"],
     )?;
 
     node.stop_plugin()?;
@@ -132,7 +131,11 @@ pub(super) fn missed(world: &World) -> Result<()> {
         refused(
             proxy.cri.create(&pod, &app().strict_field()),
             tonic::Code::FailedPrecondition,
-            &["pod default/web, container app: ", "did not see this container", "the kubelet tries again"],
+            &[
+                "pod default/web, container app: ",
+                "did not process this container",
+                "the kubelet tries again",
+            ],
         )
         .with_context(|| signal.to_string())?;
         let left = raw::ids(&node.containerd.socket())?;

@@ -1,4 +1,5 @@
-//! A runtime whose answer to CreateContainer cannot be read: a real containerd, with its answer sent twice.
+//! A real containerd that gives other answers: one to CreateContainer that cannot be read, since it is sent twice, or
+//! another name.
 
 use std::{
     path::{Path, PathBuf},
@@ -31,14 +32,17 @@ use crate::{
 
 type Body = StreamBody<tokio_stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, hyper::Error>>>>;
 
+/// The messages in place of the one that the runtime answers to a method.
+type Garble = fn(&str, &Bytes) -> Vec<Bytes>;
+
 /// What stands between; it ends with this.
-struct Garbler {
-    socket: PathBuf,
+pub(super) struct Garbler {
+    pub(super) socket: PathBuf,
     _end: oneshot::Sender<()>,
 }
 
 impl Garbler {
-    fn start(to: &Path, socket: PathBuf) -> Result<Self> {
+    pub(super) fn start(to: &Path, socket: PathBuf, change: Garble) -> Result<Self> {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _inside = tokio.enter();
@@ -49,7 +53,7 @@ impl Garbler {
         thread::spawn(move || {
             tokio.block_on(async {
                 tokio::select! {
-                    () = serve(&listener, &to) => {}
+                    () = serve(&listener, &to, change) => {}
                     _ = ended => {}
                 }
             });
@@ -58,10 +62,10 @@ impl Garbler {
     }
 }
 
-async fn serve(listener: &UnixListener, to: &Path) {
+async fn serve(listener: &UnixListener, to: &Path, change: Garble) {
     while let Ok((stream, _)) = listener.accept().await {
         let Ok(runtime) = connect(to).await else { return };
-        let service = service_fn(move |request| garble(runtime.clone(), request));
+        let service = service_fn(move |request| garble(runtime.clone(), request, change));
         let served = server::conn::http2::Builder::new(TokioExecutor::new())
             .serve_connection(TokioIo::new(stream), service);
         tokio::spawn(served);
@@ -78,22 +82,27 @@ async fn connect(to: &Path) -> Result<SendRequest<Incoming>> {
 async fn garble(
     mut runtime: SendRequest<Incoming>,
     request: Request<Incoming>,
+    change: Garble,
 ) -> Result<Response<Body>, hyper::Error> {
-    let twice = request.uri().path().strip_prefix(SERVICE) == Some("CreateContainer");
+    let method = request.uri().path().strip_prefix(SERVICE).unwrap_or_default().to_owned();
     let (head, body) = runtime.send_request(request).await?.into_parts();
     let body = body.collect().await?;
     let trailers = body.trailers().cloned().map(Frame::trailers);
-    let message = body.to_bytes();
-    let copy = twice.then(|| message.clone());
-    let messages = [Some(message), copy].into_iter().flatten().map(Frame::data);
+    let messages = change(&method, &body.to_bytes()).into_iter().map(Frame::data);
     let frames: Vec<_> = messages.chain(trailers).map(Ok).collect();
     Ok(Response::from_parts(head, StreamBody::new(tokio_stream::iter(frames))))
+}
+
+fn twice(method: &str, message: &Bytes) -> Vec<Bytes> {
+    let times = if method == "CreateContainer" { 2 } else { 1 };
+    vec![message.clone(); times]
 }
 
 pub(super) fn create(world: &World) -> Result<()> {
     let node = Node::start(world, Kind::V1_7)?;
     node.plugin()?;
-    let garbler = Garbler::start(&node.containerd.socket(), node.containerd.dir().join("garbled.sock"))?;
+    let garbler =
+        Garbler::start(&node.containerd.socket(), node.containerd.dir().join("garbled.sock"), twice)?;
     let proxy = node.proxy_before(&garbler.socket)?;
     let pod = proxy.cri.run_pod(&Pod::new("web").strict_field())?;
     refused(

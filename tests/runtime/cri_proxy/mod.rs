@@ -3,6 +3,7 @@
 mod ended;
 mod feature;
 mod garbled;
+mod handed_on;
 mod killed;
 mod life;
 mod node;
@@ -33,6 +34,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("cri_proxy::refuses_what_it_cannot_keep", feature::refusals),
         trial("cri_proxy::takes_back_what_the_plugin_missed", feature::missed),
         trial("cri_proxy::refuses_strict_when_the_answer_cannot_be_read", garbled::create),
+        trial("cri_proxy::container_field_counts_in_a_sandbox_without_it", handed_on::container_alone),
+        trial("cri_proxy::sandbox_field_counts_for_a_container_without_it", handed_on::sandbox_alone),
+        trial("cri_proxy::forged_annotations_change_nothing", handed_on::forged),
+        trial("cri_proxy::request_of_a_killed_proxy_decides_nothing_later", handed_on::killed),
+        trial("cri_proxy::creates_at_once_are_not_mixed_up", handed_on::at_once),
+        trial("cri_proxy::request_planted_by_another_user_is_refused", handed_on::planted),
+        trial("cri_proxy::plugin_that_looks_elsewhere_is_found_out", handed_on::elsewhere),
+        trial("cri_proxy::declared_groups_are_handed_on_where_no_record_has_them", handed_on::declared),
         trial("cri_proxy::says_that_the_feature_is_there_while_it_is", feature::honest),
         trial("cri_proxy::answers_as_without_it", transparent::alike),
         trial("cri_proxy::changes_nothing_on_a_native_runtime", transparent::native),

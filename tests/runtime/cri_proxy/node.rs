@@ -44,13 +44,24 @@ impl Node {
 
     /// Starts the plugin and waits until it says that it is registered.
     pub(super) fn plugin(&self) -> Result<()> {
+        self.plugin_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub(super) fn plugin_with(&self, more: &[&str]) -> Result<()> {
         let health = self.health.to_str().context("the health file's path")?;
-        let plugin = Plugin::start(&self.containerd, None, &["--health-file", health])?;
+        let arguments = [&["--health-file", health], more].concat();
+        let plugin = Plugin::start(&self.containerd, None, &arguments)?;
         *self.plugin.lock().unwrap_or_else(PoisonError::into_inner) = Some(plugin);
         wait_for(PATIENCE, || {
             std::fs::read_to_string(&self.health).ok()?.contains("containerd").then_some(())
         })
         .context("the plugin does not say that it is registered")
+    }
+
+    /// Where the proxy hands on requests to the plugin.
+    pub(super) fn requests(&self) -> PathBuf {
+        self.containerd.dir().join(plugin::REQUESTS)
     }
 
     /// Ends the plugin, and takes away what it said last, which counts for some seconds more.
@@ -124,6 +135,7 @@ impl Held {
         let mut command = Command::new("perl");
         command.args(["-e", HOLDER]).arg(&socket).arg(&pid_file).arg(plugin::binary(node.containerd.run())?);
         command.arg("cri-proxy").arg("--runtime-endpoint").arg(node.containerd.socket());
+        command.arg("--requests-dir").arg(node.requests());
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let holder = Mutex::new(node.containerd.run().spawn(&mut command)?);
         wait_for(PATIENCE, || pid_file.exists().then_some(())).context("nobody holds the socket")?;
