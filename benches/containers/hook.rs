@@ -20,8 +20,8 @@ pub(crate) struct Times {
     pub(crate) config: usize,
 }
 
-/// Runs the gate of `container`, a running Strict one, on its own bundle, just
-/// as the OCI runtime did.
+/// Runs the first gate of `container`, which is running, on its own bundle, just as the OCI runtime did. The OCI runtime is
+/// this program, which is none that the gate knows: it counts as one that looks groups up by name.
 pub(crate) fn measure(
     machine: &Machine,
     daemon: &Containerd,

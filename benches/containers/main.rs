@@ -32,7 +32,7 @@ use common::setting;
 use common::statistics::{Sample, differences};
 use common::table::Table;
 use load::{Arm, User};
-use support::{Containerd, Image, Kind, Machine, Options, Plugin, Pod, Run, plugin, run};
+use support::{Containerd, Image, Kind, Machine, Options, Plugin, Pod, Run, node_config, plugin, run};
 
 const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 
@@ -118,6 +118,7 @@ fn bench() -> Result<()> {
         "1.5 ms",
         hook < 1.5,
     );
+    static_gate(&mut table, &machine, &run, hooks)?;
     let size = std::fs::metadata(plugin::binary(daemon.run())?)?.len() as f64 / 1_048_576.0;
     table.budget("binary", format!("{size:.2} MiB"), String::new(), "4 MiB", size < 4.0);
     table.print();
@@ -125,6 +126,26 @@ fn bench() -> Result<()> {
     drop(plugin);
     daemon.stop()?;
     plain.stop()
+}
+
+/// What the static gate costs a Merge container: it reads the container's config.json and that of its sandbox.
+fn static_gate(table: &mut Table, machine: &Machine, run: &Arc<Run>, times: usize) -> Result<()> {
+    eprintln!("{times} runs of the static gate");
+    let daemon = node_config::start(machine, run, Kind::V1_7, Options::default())?;
+    daemon.import(&Image::announcement(machine)?)?;
+    node_config::configure(machine, &daemon)?;
+    let pod = daemon.cri().run_pod(&Pod::new("merge"))?;
+    let container = daemon.cri().launch(&pod, &load::spec("hook", User::InGroupOfImage))?;
+    let times = hook::measure(machine, &daemon, &container, times)?;
+    let (hook, floor) = (times.hook.median() / 1e3, times.floor.median() / 1e3);
+    table.budget(
+        "static gate on a Merge container, start to exit",
+        format!("{hook:.2} ms"),
+        format!("busybox true {floor:.2} ms"),
+        "1.0 times",
+        hook <= floor,
+    );
+    daemon.stop()
 }
 
 /// `[strict, strict with nothing to remove, merge, merge again, no plugin]`, in milliseconds.
