@@ -114,6 +114,7 @@ pub struct Alias {
 /// was not, behind the back of the spec.
 #[must_use]
 pub fn alias(group_file: &[u8], gids: &[u32]) -> Option<Alias> {
+    let gids: HashSet<u32> = gids.iter().copied().collect();
     membership::lines(group_file).find_map(|line| {
         let mut fields = membership::fields(line);
         let written = str::from_utf8(fields.next()?).ok()?;
@@ -143,6 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzzing::growth::assert_linear;
 
     fn filtered(kept: &[u32], removed: &[u32]) -> Filtered {
         Filtered { kept: kept.to_vec(), removed: removed.to_vec() }
@@ -227,6 +229,36 @@ mod tests {
         assert_eq!(result.removed.len(), 32768);
     }
 
+    /// What an image's author can repeat, and what it costs.
+    #[test]
+    fn work_is_linear_in_the_file() {
+        for unit in
+            [" ", "\n", "\u{a0}", "\u{3000}x", ":", "a", "9", "7:x:7:\n", "70000:x:1:\n", "\u{1b}:x:7:\n"]
+        {
+            let make = |length: usize| unit.repeat(length / unit.len());
+            assert_linear(&format!("{unit:?}"), 64 * 1024, make, |text| {
+                assert_eq!(alias(text.as_bytes(), &[7]), None);
+                drop(names(text.as_bytes(), &[7]));
+            });
+        }
+    }
+
+    /// The pod's author writes the groups, the image's author the lines.
+    #[test]
+    fn work_is_linear_in_groups_and_lines() {
+        let make = |groups: usize| {
+            let gids: Vec<u32> = (1_000_000..).take(groups).collect();
+            let lines = |gid: &u32| format!("{}:x:1:\n", gid + 1_000_000);
+            (gids.iter().map(lines).collect::<String>(), gids)
+        };
+        assert_linear("alias", 4096, make, |(file, gids)| assert_eq!(alias(file.as_bytes(), gids), None));
+        assert_linear("names", 4096, make, |(file, gids)| drop(names(file.as_bytes(), gids)));
+        assert_linear("strict", 4096, make, |(_, gids)| drop(strict(0, gids, &gids[1..])));
+        assert_linear("excess", 4096, make, |(_, gids)| {
+            drop(excess(gids.iter().copied(), gids[1..].iter().copied()))
+        });
+    }
+
     #[test]
     fn finds_names() {
         let file = b"root:x:0:\nvideo:x:44:a,b\nimplicit:x:50000:alice\nagain:x:50000:\n";
@@ -250,7 +282,27 @@ mod tests {
         assert_eq!(names(b"\x1b:x:2:\nnext:x:2:\n", &[2]), [Some("next".into())]);
     }
 
+    /// As it was written first: plainly right, and lines times groups.
+    fn alias_by_a_list(group_file: &[u8], gids: &[u32]) -> Option<Alias> {
+        membership::lines(group_file).find_map(|line| {
+            let mut fields = membership::fields(line);
+            let written = str::from_utf8(fields.next()?).ok()?;
+            let gid = membership::number(fields.nth(1).unwrap_or_default());
+            let name = gids.iter().copied().find(|name| name.to_string() == written)?;
+            (gid != i64::from(name)).then_some(Alias { name, gid })
+        })
+    }
+
     proptest! {
+        #[test]
+        fn alias_is_what_it_was(
+            lines in proptest::collection::vec("[ \u{a0}+0]{0,2}[0-9x]{0,2}[ x]{0,1}:x?:[-+ 0-9]{0,3}(:[ax,]{0,2})?", 0..8),
+            gids in proptest::collection::vec(0_u32..12, 0..6),
+        ) {
+            let file = lines.join("\n");
+            prop_assert_eq!(alias(file.as_bytes(), &gids), alias_by_a_list(file.as_bytes(), &gids));
+        }
+
         #[test]
         fn only_removes(gid: u32, made: Vec<u32>, picks: Vec<(bool, u32)>) {
             // Half of the declared groups are among the made ones, so that the filter has something to keep.

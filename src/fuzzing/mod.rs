@@ -15,6 +15,7 @@
 mod annotation;
 mod decide;
 mod gate;
+pub(crate) mod growth;
 mod hook;
 mod readers;
 mod small;
