@@ -19,6 +19,7 @@ mod direct;
 mod faults;
 mod gates;
 mod handed_over;
+mod link_farms;
 mod membership;
 mod podman;
 mod start;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         faults::trials(),
         gates::trials(),
         handed_over::trials(),
+        link_farms::trials(),
         membership::trials(),
         podman::trials(),
         start::trials(),
