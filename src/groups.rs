@@ -7,6 +7,9 @@ use std::{
 
 use crate::{membership, text};
 
+/// How many groups of a list a log line has: a process may have 65,536.
+const LISTED: usize = 64;
+
 /// How many bytes of a group's name are shown.
 const NAME_SHOWN: usize = 32;
 
@@ -69,7 +72,8 @@ pub(crate) fn shown(gids: &[u32]) -> String {
 ///
 /// Gives one entry for each of `gids`, in their order: None where the file has no name. The first
 /// line with a GID wins. Lines that are broken are passed over, as the C library does. The names
-/// are made fit for a log line, since image authors write them: one line of at most 32 bytes.
+/// are made fit for a list in a log line, since image authors write them: one line of at most 32 bytes, without
+/// `(`, `)`, `,` and `"`.
 #[must_use]
 pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
     let mut wanted: HashMap<u32, Option<String>> = gids.iter().map(|&gid| (gid, None)).collect();
@@ -81,7 +85,7 @@ pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
         }
         let Some((name, gid)) = entry(line) else { continue };
         if let Some(slot @ None) = wanted.get_mut(&gid) {
-            let name = text::one_line(&String::from_utf8_lossy(name), NAME_SHOWN);
+            let name = text::list_name(&String::from_utf8_lossy(name), NAME_SHOWN);
             if !name.is_empty() {
                 *slot = Some(name);
                 missing -= 1;
@@ -91,9 +95,28 @@ pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
     gids.iter().map(|gid| wanted.get(gid).cloned().flatten()).collect()
 }
 
-/// The groups as one word for logs and tables: `3000,4000`.
+/// The groups as one word for logs, `3000,4000`: the first 64, and how many more there are.
 pub(crate) fn list(gids: &[u32]) -> String {
-    gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+    list_with_names(gids, &[])
+}
+
+/// The same with the names that [`names`] found, `44(video),1001`.
+pub(crate) fn list_with_names(gids: &[u32], names: &[Option<String>]) -> String {
+    let mut text = String::new();
+    for (place, gid) in gids.iter().take(LISTED).enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        // Writing to a String cannot fail.
+        let _ = match names.get(place) {
+            Some(Some(name)) => write!(text, "{gid}({name})"),
+            _ => write!(text, "{gid}"),
+        };
+    }
+    if let Some(more) = gids.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        let _ = write!(text, " and {more} more");
+    }
+    text
 }
 
 /// A line of `/etc/group` that gives another group the number of one of ours as its name.
@@ -255,7 +278,7 @@ mod tests {
         assert_linear("names", 4096, make, |(file, gids)| drop(names(file.as_bytes(), gids)));
         assert_linear("strict", 4096, make, |(_, gids)| drop(strict(0, gids, &gids[1..])));
         assert_linear("excess", 4096, make, |(_, gids)| {
-            drop(excess(gids.iter().copied(), gids[1..].iter().copied()))
+            drop(excess(gids.iter().copied(), gids[1..].iter().copied()));
         });
     }
 
@@ -271,6 +294,23 @@ mod tests {
     fn broken_lines_are_passed_over() {
         let file = b"\n::\n:x:7:\n#off:x:7:\nseven:x:seven:\nseven:x\nseven:x:-7:\nseven:x:4294967303:\n\xff\xfe\nok:x:7\r\n";
         assert_eq!(names(file, &[7]), [Some("ok".into())]);
+    }
+
+    #[test]
+    fn name_cannot_forge_another_entry_of_a_list() {
+        let names = names(b"x),0(root:x:50000:\n\"y\",1:x:50001:\n", &[50000, 50001]);
+        assert_eq!(list_with_names(&[50000, 50001, 7], &names), "50000(x 0 root),50001(y 1),7");
+    }
+
+    #[test]
+    fn long_list_is_cut_with_a_count() {
+        let gids: Vec<u32> = (1..=65).collect();
+        assert_eq!((list(&[]), list(&[3000, 4000])), (String::new(), "3000,4000".to_owned()));
+        assert!(list(&gids[..64]).ends_with(",63,64"));
+        assert!(list(&gids).ends_with(",63,64 and 1 more"));
+        let names: Vec<_> = gids.iter().map(|_| Some("n".repeat(NAME_SHOWN))).collect();
+        assert!(list_with_names(&gids, &names).ends_with("n) and 1 more"));
+        assert!(list(&vec![u32::MAX; 200_000]).len() < 800);
     }
 
     #[test]
