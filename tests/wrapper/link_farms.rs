@@ -61,7 +61,7 @@ fn farms(world: &World) -> Result<()> {
             let layout = Layout::random(&mut Random::new(seed, farm));
             let result = yard.try_farm(farm, &layout);
             let result = result.with_context(|| format!("seed {seed}, farm {farm}:\n{layout}"));
-            tally.lock().unwrap_or_else(PoisonError::into_inner).count(&layout, result?);
+            tally.lock().unwrap_or_else(PoisonError::into_inner).count(&layout, &result?);
         }
     };
     let yards = (0..THREADS).map(|_| Yard::new(world)).collect::<Result<Vec<_>>>()?;
@@ -92,13 +92,13 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, layout: &Layout, outcome: Outcome) {
+    fn count(&mut self, layout: &Layout, outcome: &Outcome) {
         match outcome {
             Outcome::Started => {
                 self.started += 1;
                 self.started_with_links += u64::from(layout.has_links());
             }
-            Outcome::Refused { for_a_group, turned } => {
+            &Outcome::Refused { for_a_group, turned } => {
                 self.refused += 1;
                 self.refused_for_a_group += u64::from(for_a_group);
                 self.turned += u64::from(turned);

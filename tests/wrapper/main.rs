@@ -15,6 +15,7 @@ mod command;
 mod conmon;
 mod containerd;
 mod crio;
+mod devices;
 mod direct;
 mod faults;
 mod gates;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         conmon::trials(),
         containerd::trials(),
         crio::trials(),
+        devices::trials(),
         direct::trials(),
         faults::trials(),
         gates::trials(),
