@@ -58,7 +58,7 @@ impl Node for Said<'_> {
 ///
 /// The hook's arguments with a NUL byte between them, then, with a byte 0xff before each: the state, config.json, the
 /// node's configuration, the container's `/etc/group`.
-pub fn oci_state(data: &[u8]) {
+pub(super) fn oci_state(data: &[u8]) {
     let (args, rest) = split(data, 0xff);
     let (state, rest) = split(rest, 0xff);
     let (json, rest) = split(rest, 0xff);
