@@ -37,7 +37,7 @@ one() {
   awk -v target="$target" -v result="$result" '
     /^stat::number_of_executed_units:/ { tried = $2 }
     /^stat::new_units_added:/ { new = $2 }
-    END { printf "%-12s %12d tried %8d new inputs  %s\n", target, tried, new, result }' "$log"
+    END { printf "%-14s %12d tried %8d new inputs  %s\n", target, tried, new, result }' "$log"
   if [[ $result != ok ]]; then
     grep -am 1 -A 1 'panicked at\|ERROR: libFuzzer' "$log" | sed 's/^/    /'
     sed -n 's/^.*Test unit written to /    input: /p' "$log"
@@ -75,7 +75,7 @@ keep() {
     while ((room-- > 0)) && read -r file; do
       cp -n "$file" "fuzz/corpus/$target/"
     done < <(find "$merged" -type f -size -5k -printf '%s %p\n' | sort -n | cut -d' ' -f2-)
-    printf '%-12s %s files\n' "$target" "$(find "fuzz/corpus/$target" -type f | wc -l)"
+    printf '%-14s %s files\n' "$target" "$(find "fuzz/corpus/$target" -type f | wc -l)"
   done
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! strict-groups hook --gate=pending  --pod=<namespace>/<name> --container=<name> [--declared=4000,5000]
-//! strict-groups hook --gate=resolved --pod=... --container=... --groups=3000,4000 --removed=50000
+//! strict-groups hook --gate=resolved --pod=... --container=... --groups=3000,4000 --removed=50000 [--removed-count=70000]
 //! strict-groups hook --gate=refused  --pod=... --container=... --reason=<text>
 //! ```
 //!
@@ -57,7 +57,7 @@ pub enum State {
     Resolved {
         /// The groups that the process may have, its primary group included.
         groups: Vec<u32>,
-        /// The groups that were taken from it; for logs and listings.
+        /// The groups that were taken from it, for logs and listings. The arguments have the first 1024 of them.
         removed: Vec<u32>,
     },
     /// It could not be enforced. Such a container must not start.
@@ -93,6 +93,12 @@ pub enum GateError {
     /// A flag that must be there.
     #[error("the gate lacks {flag}")]
     Missing {
+        /// The flag, with its dashes.
+        flag: &'static str,
+    },
+    /// More groups than a process can have.
+    #[error("{flag} of the gate has more than the 65536 groups that the kernel allows")]
+    TooMany {
         /// The flag, with its dashes.
         flag: &'static str,
     },

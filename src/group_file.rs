@@ -125,8 +125,12 @@ pub(crate) fn find(root: OwnedFd, generated: Option<&Path>) -> Result<GroupFile,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Err(GroupFileError::Dangling),
             Err(errno) => return Err(errno.into()),
         };
-        let stat = fstat(&found)?;
+        // On another mount, which may be FUSE, not even the attributes are asked for.
         let other_mount = mount_of(&found)? != mount;
+        if other_mount && (!names.is_empty() || generated.is_none()) {
+            return Err(GroupFileError::OtherMount);
+        }
+        let stat = fstat(&found)?;
         if other_mount && !(names.is_empty() && generated.is_some_and(|path| is_at(&stat, path))) {
             return Err(GroupFileError::OtherMount);
         }

@@ -7,6 +7,9 @@ use std::{
 
 use crate::{membership, text};
 
+/// How many groups of a list a log line has: a process may have 65,536.
+const LISTED: usize = 64;
+
 /// How many bytes of a group's name are shown.
 const NAME_SHOWN: usize = 32;
 
@@ -69,7 +72,8 @@ pub(crate) fn shown(gids: &[u32]) -> String {
 ///
 /// Gives one entry for each of `gids`, in their order: None where the file has no name. The first
 /// line with a GID wins. Lines that are broken are passed over, as the C library does. The names
-/// are made fit for a log line, since image authors write them: one line of at most 32 bytes.
+/// are made fit for a list in a log line, since image authors write them: one line of at most 32 bytes, without
+/// `(`, `)`, `,` and `"`.
 #[must_use]
 pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
     let mut wanted: HashMap<u32, Option<String>> = gids.iter().map(|&gid| (gid, None)).collect();
@@ -81,7 +85,7 @@ pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
         }
         let Some((name, gid)) = entry(line) else { continue };
         if let Some(slot @ None) = wanted.get_mut(&gid) {
-            let name = text::one_line(&String::from_utf8_lossy(name), NAME_SHOWN);
+            let name = text::list_name(&String::from_utf8_lossy(name), NAME_SHOWN);
             if !name.is_empty() {
                 *slot = Some(name);
                 missing -= 1;
@@ -91,9 +95,28 @@ pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
     gids.iter().map(|gid| wanted.get(gid).cloned().flatten()).collect()
 }
 
-/// The groups as one word for logs and tables: `3000,4000`.
+/// The groups as one word for logs, `3000,4000`: the first 64, and how many more there are.
 pub(crate) fn list(gids: &[u32]) -> String {
-    gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+    list_with_names(gids, &[])
+}
+
+/// The same with the names that [`names`] found, `44(video),1001`.
+pub(crate) fn list_with_names(gids: &[u32], names: &[Option<String>]) -> String {
+    let mut text = String::new();
+    for (place, gid) in gids.iter().take(LISTED).enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        // Writing to a String cannot fail.
+        let _ = match names.get(place) {
+            Some(Some(name)) => write!(text, "{gid}({name})"),
+            _ => write!(text, "{gid}"),
+        };
+    }
+    if let Some(more) = gids.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        let _ = write!(text, " and {more} more");
+    }
+    text
 }
 
 /// A line of `/etc/group` that gives another group the number of one of ours as its name.
@@ -114,6 +137,7 @@ pub struct Alias {
 /// was not, behind the back of the spec.
 #[must_use]
 pub fn alias(group_file: &[u8], gids: &[u32]) -> Option<Alias> {
+    let gids: HashSet<u32> = gids.iter().copied().collect();
     membership::lines(group_file).find_map(|line| {
         let mut fields = membership::fields(line);
         let written = str::from_utf8(fields.next()?).ok()?;
@@ -143,6 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzzing::growth::assert_linear;
 
     fn filtered(kept: &[u32], removed: &[u32]) -> Filtered {
         Filtered { kept: kept.to_vec(), removed: removed.to_vec() }
@@ -227,6 +252,36 @@ mod tests {
         assert_eq!(result.removed.len(), 32768);
     }
 
+    /// What an image's author can repeat, and what it costs.
+    #[test]
+    fn work_is_linear_in_the_file() {
+        for unit in
+            [" ", "\n", "\u{a0}", "\u{3000}x", ":", "a", "9", "7:x:7:\n", "70000:x:1:\n", "\u{1b}:x:7:\n"]
+        {
+            let make = |length: usize| unit.repeat(length / unit.len());
+            assert_linear(&format!("{unit:?}"), 64 * 1024, make, |text| {
+                assert_eq!(alias(text.as_bytes(), &[7]), None);
+                drop(names(text.as_bytes(), &[7]));
+            });
+        }
+    }
+
+    /// The pod's author writes the groups, the image's author the lines.
+    #[test]
+    fn work_is_linear_in_groups_and_lines() {
+        let make = |groups: usize| {
+            let gids: Vec<u32> = (1_000_000..).take(groups).collect();
+            let lines = |gid: &u32| format!("{}:x:1:\n", gid + 1_000_000);
+            (gids.iter().map(lines).collect::<String>(), gids)
+        };
+        assert_linear("alias", 4096, make, |(file, gids)| assert_eq!(alias(file.as_bytes(), gids), None));
+        assert_linear("names", 4096, make, |(file, gids)| drop(names(file.as_bytes(), gids)));
+        assert_linear("strict", 4096, make, |(_, gids)| drop(strict(0, gids, &gids[1..])));
+        assert_linear("excess", 4096, make, |(_, gids)| {
+            drop(excess(gids.iter().copied(), gids[1..].iter().copied()));
+        });
+    }
+
     #[test]
     fn finds_names() {
         let file = b"root:x:0:\nvideo:x:44:a,b\nimplicit:x:50000:alice\nagain:x:50000:\n";
@@ -242,6 +297,23 @@ mod tests {
     }
 
     #[test]
+    fn name_cannot_forge_another_entry_of_a_list() {
+        let names = names(b"x),0(root:x:50000:\n\"y\",1:x:50001:\n", &[50000, 50001]);
+        assert_eq!(list_with_names(&[50000, 50001, 7], &names), "50000(x 0 root),50001(y 1),7");
+    }
+
+    #[test]
+    fn long_list_is_cut_with_a_count() {
+        let gids: Vec<u32> = (1..=65).collect();
+        assert_eq!((list(&[]), list(&[3000, 4000])), (String::new(), "3000,4000".to_owned()));
+        assert!(list(&gids[..64]).ends_with(",63,64"));
+        assert!(list(&gids).ends_with(",63,64 and 1 more"));
+        let names: Vec<_> = gids.iter().map(|_| Some("n".repeat(NAME_SHOWN))).collect();
+        assert!(list_with_names(&gids, &names).ends_with("n) and 1 more"));
+        assert!(list(&vec![u32::MAX; 200_000]).len() < 800);
+    }
+
+    #[test]
     fn names_are_made_safe() {
         let long = format!("{}:x:1:\n", "n".repeat(100_000));
         let name = names(long.as_bytes(), &[1]).pop().flatten().unwrap();
@@ -250,7 +322,27 @@ mod tests {
         assert_eq!(names(b"\x1b:x:2:\nnext:x:2:\n", &[2]), [Some("next".into())]);
     }
 
+    /// As it was written first: plainly right, and lines times groups.
+    fn alias_by_a_list(group_file: &[u8], gids: &[u32]) -> Option<Alias> {
+        membership::lines(group_file).find_map(|line| {
+            let mut fields = membership::fields(line);
+            let written = str::from_utf8(fields.next()?).ok()?;
+            let gid = membership::number(fields.nth(1).unwrap_or_default());
+            let name = gids.iter().copied().find(|name| name.to_string() == written)?;
+            (gid != i64::from(name)).then_some(Alias { name, gid })
+        })
+    }
+
     proptest! {
+        #[test]
+        fn alias_is_what_it_was(
+            lines in proptest::collection::vec("[ \u{a0}+0]{0,2}[0-9x]{0,2}[ x]{0,1}:x?:[-+ 0-9]{0,3}(:[ax,]{0,2})?", 0..8),
+            gids in proptest::collection::vec(0_u32..12, 0..6),
+        ) {
+            let file = lines.join("\n");
+            prop_assert_eq!(alias(file.as_bytes(), &gids), alias_by_a_list(file.as_bytes(), &gids));
+        }
+
         #[test]
         fn only_removes(gid: u32, made: Vec<u32>, picks: Vec<(bool, u32)>) {
             // Half of the declared groups are among the made ones, so that the filter has something to keep.

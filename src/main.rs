@@ -62,13 +62,7 @@ fn or_launched(mut args: Vec<OsString>) -> Vec<OsString> {
 /// The hook prints nothing but its reason: the OCI runtime quotes it whole.
 fn refuse_or_exit<'a>(gate: impl IntoIterator<Item = &'a str>) -> ExitCode {
     let args: Vec<String> = ["strict-groups", "hook"].into_iter().chain(gate).map(String::from).collect();
-    match hook::verify(&args, std::io::stdin().lock()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("{reason}");
-            ExitCode::FAILURE
-        }
-    }
+    hook::run(&args)
 }
 
 fn report(result: anyhow::Result<()>) -> ExitCode {

@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, HashSet};
 /// `passwd` and `group` are the contents of the files, empty where the image has none.
 #[must_use]
 pub fn implied(passwd: &[u8], group: &[u8], uids: &[u32]) -> BTreeSet<u32> {
+    let uids: HashSet<u32> = uids.iter().copied().collect();
     let names: HashSet<&[u8]> = lines(passwd)
         .filter_map(|line| {
             let mut fields = fields(line);
@@ -73,15 +74,16 @@ fn cut(number: i64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// Takes white space off both ends, that of Unicode included, as Go's `bytes.TrimSpace` does.
+/// Takes white space off both ends, that of Unicode included, as Go's `bytes.TrimSpace` does. Only the ends are looked
+/// at, and no byte more than twice: a line may be all of a file.
 fn trim(mut line: &[u8]) -> &[u8] {
-    while let Some(rest) = line.utf8_chunks().next().and_then(|chunk| {
-        let first = chunk.valid().chars().next().filter(|c| c.is_whitespace())?;
+    // A character has at most four bytes, and those behind it do not matter.
+    while let Some(rest) = line.get(..line.len().min(4)).and_then(|start| {
+        let first = start.utf8_chunks().next()?.valid().chars().next().filter(|c| c.is_whitespace())?;
         line.get(first.len_utf8()..)
     }) {
         line = rest;
     }
-    // The last character has at most four bytes, and those before it do not matter.
     while let Some(rest) = (1..=4).find_map(|length| {
         let (rest, last) = line.split_at_checked(line.len().checked_sub(length)?)?;
         let last = str::from_utf8(last).ok()?;
@@ -97,6 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzzing::growth::assert_linear;
 
     const PASSWD: &str = "root:x:0:0::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
 
@@ -156,7 +159,83 @@ mod tests {
         assert_eq!(implied(b"\xff:x:1:", b"\xffx:x:5:\xff", &[1]).into_iter().collect::<Vec<_>>(), [5]);
     }
 
+    /// What an image's author can repeat, and what it costs.
+    #[test]
+    fn work_is_linear_in_the_files() {
+        for unit in [
+            " ",
+            "\n",
+            "\u{a0}",
+            "\u{3000}x",
+            "\u{85}",
+            "\u{80}",
+            ":",
+            ",",
+            "a",
+            "9",
+            "a:x:1000:\n",
+            "x:x:5:alice\n",
+            " x \n",
+        ] {
+            let make = |length: usize| unit.repeat(length / unit.len());
+            let file = |text: &String| drop(implied(text.as_bytes(), text.as_bytes(), &[1000]));
+            assert_linear(&format!("{unit:?}"), 64 * 1024, make, file);
+            let members = |length| format!("x:x:5:{}", make(length));
+            assert_linear(&format!("members {unit:?}"), 64 * 1024, members, |text| {
+                drop(implied(PASSWD.as_bytes(), text.as_bytes(), &[1000]));
+            });
+        }
+    }
+
+    /// As it was written first: plainly right, and quadratic.
+    fn trim_by_validating_all(mut line: &[u8]) -> &[u8] {
+        while let Some(rest) = line.utf8_chunks().next().and_then(|chunk| {
+            let first = chunk.valid().chars().next().filter(|c| c.is_whitespace())?;
+            line.get(first.len_utf8()..)
+        }) {
+            line = rest;
+        }
+        while let Some(rest) = (1..=line.len()).find_map(|length| {
+            let (rest, last) = line.split_at(line.len() - length);
+            let last = str::from_utf8(last).ok()?;
+            (last.chars().count() == 1 && last.chars().all(char::is_whitespace)).then_some(rest)
+        }) {
+            line = rest;
+        }
+        line
+    }
+
+    /// White space, letters, and what is no character or only a part of one.
+    fn bits() -> impl Strategy<Value = Vec<u8>> {
+        let bit = proptest::sample::select(vec![
+            &b" "[..],
+            b"\t",
+            b"\x0b",
+            b"\r",
+            b"\xc2\xa0",
+            b"\xc2\x85",
+            b"\xe3\x80\x80",
+            b"\xe2\x80\xa8",
+            b"a",
+            b":",
+            b"\xf0\x9f\x98\x80",
+            b"\xc2",
+            b"\xa0",
+            b"\x80",
+            b"\xe3\x80",
+            b"\xff",
+            b"\xf0\x9f\x98",
+            b"\xe1\x9a\x80",
+        ]);
+        proptest::collection::vec(bit, 0..12).prop_map(|bits| bits.concat())
+    }
+
     proptest! {
+        #[test]
+        fn trim_is_what_it_was(line in prop_oneof![bits(), any::<Vec<u8>>()]) {
+            prop_assert_eq!(trim(&line), trim_by_validating_all(&line));
+        }
+
         #[test]
         fn any_bytes_are_files(passwd: Vec<u8>, group: Vec<u8>, uid: u32) {
             let _any = implied(&passwd, &group, &[uid]);

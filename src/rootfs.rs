@@ -232,6 +232,28 @@ mod tests {
     }
 
     #[test]
+    fn device_is_never_opened() {
+        use nix::sys::{
+            inotify::{AddWatchFlags, InitFlags, Inotify},
+            stat::{makedev, mknod},
+        };
+        let (dir, root) = root();
+        let path = dir.path().join("etc/group");
+        if mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 3)).is_err() {
+            // Only root makes device nodes.
+            return;
+        }
+        let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+        watch.add_watch(&path, AddWatchFlags::IN_OPEN).unwrap();
+        assert!(read(&root, GROUP_FILE).unwrap_err().to_string().contains("regular"));
+        assert!(read_as_engines(&root, GROUP_FILE).is_err());
+        assert!(crate::group_file::find(root, None).is_err());
+        assert_eq!(watch.read_events().unwrap_err(), Errno::EAGAIN);
+        File::open(&path).unwrap();
+        assert!(!watch.read_events().unwrap().is_empty(), "an open shows");
+    }
+
+    #[test]
     fn old_kernels_follow_no_link() {
         let (dir, root) = root();
         fs::write(dir.path().join("etc/group"), "x").unwrap();

@@ -55,8 +55,18 @@ pub(crate) fn quoted(text: &str, max: usize) -> String {
 /// `text` as one line of at most `max` bytes: unsafe characters and runs of white space become one
 /// space each, what is too long is cut and ends in `…`. What is clean already stays as it is.
 pub(crate) fn one_line(text: &str, max: usize) -> String {
+    words(text, max, is_unsafe)
+}
+
+/// The same of a name that stands in a list, `44(video),50000(data)`: it also loses what a list is made of, or
+/// `x),0(root` would be two groups.
+pub(crate) fn list_name(text: &str, max: usize) -> String {
+    words(text, max, |c| is_unsafe(c) || matches!(c, '(' | ')' | ',' | '"'))
+}
+
+fn words(text: &str, max: usize, is_unfit: impl Fn(char) -> bool) -> String {
     let mut line = String::with_capacity(text.len().min(max));
-    for word in text.split(|c: char| c.is_whitespace() || is_unsafe(c)).filter(|word| !word.is_empty()) {
+    for word in text.split(|c: char| c.is_whitespace() || is_unfit(c)).filter(|word| !word.is_empty()) {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -107,5 +117,13 @@ mod tests {
         assert_eq!(one_line("clean  text!", 9), "clean…");
         assert_eq!(one_line("éééé", 5), "é…");
         assert_eq!(one_line("\u{1}\n", 5), "");
+    }
+
+    #[test]
+    fn list_name_is_one_entry() {
+        assert_eq!(list_name("x),0(root", 32), "x 0 root");
+        assert_eq!(list_name("\"a\", \u{1b}b", 32), "a b");
+        assert_eq!(list_name("domain users", 32), "domain users");
+        assert_eq!(list_name("(),", 32), "");
     }
 }

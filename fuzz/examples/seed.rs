@@ -33,6 +33,11 @@ fn main() -> Result<()> {
     metadata()?;
     gates()?;
     group_files()?;
+    user_files()?;
+    command_lines()?;
+    runtime_states()?;
+    kubeconfigs()?;
+    grpc_frames()?;
     streams()?;
     hooks()?;
     specs()
@@ -232,7 +237,96 @@ fn group_files() -> Result<()> {
         "group_file",
         "broken",
         b"7,4294967295\n\n::\n:x:7:\n#off:x:7:\nseven:x:seven:\nseven:x\n\xff\xfe\nok:x:7\r\nlast:x:4294967295:",
-    )
+    )?;
+    // What made the hook slow once.
+    seed("group_file", "spaces", "7*524288\n ")?;
+    seed("group_file", "aliases", "7,8,9*20000\n10:x:1:\n\u{a0}\u{3000}\n")
+}
+
+fn user_files() -> Result<()> {
+    let passwd = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
+    let group = "root:x:0:\nalice:x:1000:\ngroup-in-image:x:50000:alice\nnone:x:7:,\n";
+    let both = |first: &str| [first.as_bytes(), passwd.as_bytes(), &[0xff], group.as_bytes()].concat();
+    seed("passwd", "alice", both("1000\n"))?;
+    seed("passwd", "two", both("0,1000\n"))?;
+    seed(
+        "passwd",
+        "broken",
+        b"0\n:x:\nalice\n:x:-1\n\xff x:x:abc:alice\n#:x:1:alice\n\xc2\xa0y:x:99999999999:,\r\n",
+    )?;
+    seed("passwd", "spaces", "7*524288\n \u{85}")?;
+    seed("passwd", "members", "7*100000\na:x:7:a,b")
+}
+
+fn command_lines() -> Result<()> {
+    for (name, line) in [
+        ("create", "--root /run/runc --log /l --log-format json create --bundle /b --pid-file /p c1"),
+        ("crun", "--cgroup-manager=systemd create -b/b -f other.json c1"),
+        ("exec", "--root=/r exec --process /p --detach -- c1"),
+        ("unknown", "--new exec -tp/p --new-option c1"),
+        ("restore", "-root /r restore --bundle=/b c1"),
+        ("start", "start c1"),
+        ("run", "run --bund /b c1"),
+        ("none", ""),
+    ] {
+        seed("argv", name, line.replace(' ', "\0"))?;
+    }
+    Ok(())
+}
+
+fn runtime_states() -> Result<()> {
+    for (name, state) in [
+        ("runc", r#"{"id":"c1","init_process_pid":7,"config":{"labels":["a=b","bundle=/a","bundle=/b"]}}"#),
+        ("crun", r#"{"pid":7,"bundle":"/b","rootfs":"/r"}"#),
+        ("spec", r#"{"ociVersion":"1.0.2","id":"c1","status":"running","pid":0,"bundle":"/b"}"#),
+        ("null", r#"{"pid":null,"bundle":null,"config":{}}"#),
+    ] {
+        seed("runtime_state", name, state)?;
+    }
+    Ok(())
+}
+
+fn kubeconfigs() -> Result<()> {
+    let config = |user: &str, cluster: &str| {
+        format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\nclusters:\n- name: k\n  cluster:\n    \
+             server: https://10.0.0.1:6443\n{cluster}users:\n- name: u\n  user:\n{user}"
+        )
+    };
+    let authority = "    certificate-authority: /etc/kubernetes/ca.crt\n";
+    seed(
+        "kubeconfig",
+        "kubelet",
+        config("    client-certificate: pki/a.pem\n    client-key: pki/a.pem\n", authority),
+    )?;
+    seed(
+        "kubeconfig",
+        "token",
+        config("    tokenFile: token\n    token: dG9rZW4K\n", "    certificate-authority-data: Y2EK\n"),
+    )?;
+    seed("kubeconfig", "exec", config("    exec: {command: aws}\n", authority))?;
+    seed("kubeconfig", "anchors", "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n")
+}
+
+fn grpc_frames() -> Result<()> {
+    let message = prost_types_any("type.googleapis.com/google.rpc.Status", b"x");
+    let frame = |kind: u8, message: &[u8]| [&[kind, 0, 0, 0, message.len() as u8], message].concat();
+    for (name, body) in [
+        ("one", frame(0, &message)),
+        ("two", [frame(0, &message), frame(0, &message)].concat()),
+        ("compressed", frame(1, &message)),
+        ("cut", frame(0, &message)[..9].to_vec()),
+        ("large", vec![0, 0xff, 0xff, 0xff, 0xff, 0]),
+        ("empty", frame(0, b"")),
+    ] {
+        seed("grpc", name, [vec![3], body].concat())?;
+    }
+    Ok(())
+}
+
+/// The message `google.protobuf.Any`.
+fn prost_types_any(url: &str, value: &[u8]) -> Vec<u8> {
+    [&[0x0a, url.len() as u8], url.as_bytes(), &[0x12, value.len() as u8], value].concat()
 }
 
 fn streams() -> Result<()> {

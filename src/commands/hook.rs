@@ -30,6 +30,10 @@ use crate::{
     text,
 };
 
+mod limits;
+
+pub use limits::run;
+
 /// The longest path that is shown, in bytes: that of any real bundle.
 const PATH_SHOWN: usize = 512;
 
@@ -98,6 +102,20 @@ pub enum InputError {
         /// What is wrong with it.
         source: SpecError,
     },
+    /// The time is up.
+    #[error(
+        "given up after {} s: reading config.json or the container's files hangs; look for a disk or network file system \
+         that does not answer",
+        limits::DEADLINE.as_secs()
+    )]
+    TooSlow,
+    /// The processor time is up.
+    #[error(
+        "given up after {} s of processor time: config.json or a file of the container takes too long to read; look at the \
+         size of its /etc/group",
+        limits::PROCESSOR.as_secs()
+    )]
+    TooMuchWork,
     /// `config.json` does not have the gate that is running.
     #[error("{} does not have this gate among its hooks", shown(path))]
     NoGate {

@@ -65,7 +65,7 @@ pub(super) fn expected(
 ///
 /// The first byte is the node's policy; then, with a NUL byte between each: the container's name, a key, its value,
 /// the next key, ...
-pub fn annotation(data: &[u8]) {
+pub(super) fn annotation(data: &[u8]) {
     let Some((bits, rest)) = data.split_first() else { return };
     let text = String::from_utf8_lossy(rest);
     let mut fields = text.split('\0');

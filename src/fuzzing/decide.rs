@@ -49,7 +49,7 @@ impl Plugins {
 ///
 /// The first byte: two bits for the node's policy, one that says whether the rest is a whole ttrpc Request or the
 /// payload of a CreateContainer. The runtime is one without containerd's API, so that no socket is asked.
-pub fn decide(data: &[u8]) {
+pub(super) fn decide(data: &[u8]) {
     let Some((bits, rest)) = data.split_first() else { return };
     let message = if bits & 4 == 0 { request("CreateContainer", rest.to_vec()) } else { rest.to_vec() };
     let _ = answer(*bits, &message);

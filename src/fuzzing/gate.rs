@@ -13,7 +13,7 @@ use crate::{
 /// only if it has all of the process's groups.
 ///
 /// The arguments stand with a NUL byte between them.
-pub fn gate(data: &[u8]) {
+pub(super) fn gate(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let args: Vec<&str> = text.split('\0').collect();
     let gate = match Gate::parse(&args) {

@@ -58,7 +58,7 @@ impl Node for Said<'_> {
 ///
 /// The hook's arguments with a NUL byte between them, then, with a byte 0xff before each: the state, config.json, the
 /// node's configuration, the container's `/etc/group`.
-pub fn oci_state(data: &[u8]) {
+pub(super) fn oci_state(data: &[u8]) {
     let (args, rest) = split(data, 0xff);
     let (state, rest) = split(rest, 0xff);
     let (json, rest) = split(rest, 0xff);
@@ -117,4 +117,100 @@ fn user(read: for<'a> fn(&'a str, &[&str]) -> Option<&'a str>, json: &str) -> (u
     let gid = read(json, &["process", "user", "gid"]).map_or(0, |raw| raw.parse().unwrap());
     let groups = read(json, &["process", "user", "additionalGids"]);
     (gid, groups.map_or_else(Vec::new, |raw| serde_json::from_str(raw).unwrap()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::fuzzing::growth::assert_linear;
+
+    /// `unit` again and again, each time with another number for `#`, with commas between.
+    fn list(unit: &str, bytes: usize) -> String {
+        let mut text = String::new();
+        for number in 1_000_000.. {
+            if text.len() >= bytes {
+                return text;
+            }
+            let comma = if text.is_empty() { "" } else { "," };
+            write!(text, "{comma}{}", unit.replace('#', &number.to_string())).unwrap();
+        }
+        text
+    }
+
+    /// What the authors of images and pods can make long, in the hook as a whole.
+    #[test]
+    fn hook_is_linear_in_what_anyone_can_write() {
+        let spec = |groups: &str, env: &str, annotations: &str, mounts: &str, hooks: &str| {
+            format!(
+                r#"{{"process":{{"user":{{"uid":1000,"gid":3000,"additionalGids":[{groups}]}},"env":[{env}],"noNewPrivileges":true}},
+                "annotations":{{"kubernetes.io/config.source":"api","io.kubernetes.cri.sandbox-id":"s","io.kubernetes.cri.sandbox-name":"web",
+                "io.kubernetes.cri.sandbox-namespace":"default","io.kubernetes.cri.container-name":"app"{annotations}}},
+                "mounts":[{mounts}],"hooks":{{"createRuntime":[{hooks}]}},"linux":{{"namespaces":[{{"type":"pid"}}]}}}}"#
+            )
+        };
+        let hook =
+            |args: &[String]| serde_json::json!({"path": "/usr/bin/strict-groups", "args": args}).to_string();
+        let state = br#"{"id":"c","pid":1,"bundle":"/b/c"}"#;
+        let run = |json: &str, group_file: &[u8], args: &[String]| {
+            let said = Said { json: json.as_bytes(), configuration: b"", group_file };
+            hook::verify_on(&said, args, &state[..])
+        };
+        let fixed = StaticGate { runtime: Runtime::Containerd, config: None }.args();
+        let resolved = |groups: Vec<u32>| {
+            let state = State::Resolved { groups, removed: Vec::new() };
+            Gate { pod: "default/web".into(), container: "app".into(), state }.args()
+        };
+        let plain = resolved(vec![3000]);
+
+        for (name, annotation) in [
+            ("annotations", r#","a#":"v""#),
+            ("escaped annotations", r#","\u0061#":"\u0061""#),
+            (
+                "annotations like ours",
+                r#","supplemental-groups-policy.noderesource.dev/container.#":"Merge""#,
+            ),
+        ] {
+            let make = |bytes| {
+                let text = list(annotation, bytes).replace(",,", ",");
+                spec("", "", &text, "", &hook(&plain))
+            };
+            assert_linear(name, 32 * 1024, make, |json| {
+                run(json, b"", &plain).unwrap();
+                run(json, b"", &fixed).unwrap();
+            });
+        }
+        let make = |bytes| spec("", &list(r#""A#=\u0061""#, bytes), "", "", &hook(&plain));
+        assert_linear("environment", 32 * 1024, make, |json| run(json, b"", &plain).unwrap());
+        let make =
+            |bytes| spec("", "", "", &list(r#"{"destination":"/#","source":"/#"}"#, bytes), &hook(&plain));
+        assert_linear("mounts", 32 * 1024, make, |json| run(json, b"", &plain).unwrap());
+        let make = |bytes: usize| {
+            let groups: Vec<u32> = (1_000_000..).take(bytes / 8).chain([3000]).collect();
+            let args = resolved(groups.clone());
+            let lines: String = groups
+                .iter()
+                .fold(String::new(), |lines, gid| lines + &format!("{}:x:1:\n", gid + 100_000_000));
+            (
+                spec(
+                    &groups.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+                    "",
+                    "",
+                    "",
+                    &hook(&args),
+                ),
+                lines,
+                args,
+            )
+        };
+        assert_linear("groups", 32 * 1024, make, |(json, lines, args)| {
+            run(json, lines.as_bytes(), args).unwrap();
+        });
+        // One gate that refuses says how many there are, and not all of them.
+        assert_linear("groups that are refused", 32 * 1024, make, |(json, ..)| {
+            let json = json.replace("\"--groups=", "\"--groups=1\",\"--groups=");
+            presentable(&run(&json, b"", &plain).unwrap_err());
+        });
+    }
 }

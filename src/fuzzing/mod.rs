@@ -2,7 +2,8 @@
 //!
 //! They exist for cargo-fuzz, which sets `cfg(fuzzing)`, and for `cargo test`, where every file of the committed
 //! corpora is a regression test. What is asserted is said by each function; all of them also assert that nothing
-//! panics and that a refusal is one line a terminal can show.
+//! panics, that a refusal is one line a terminal can show, and that no case takes much longer than reading it
+//! ([`growth`]).
 
 #![allow(
     clippy::unwrap_used,
@@ -15,26 +16,58 @@
 mod annotation;
 mod decide;
 mod gate;
+pub(crate) mod growth;
 mod hook;
 mod readers;
 mod small;
 mod spec;
 
-pub use annotation::annotation;
-pub use decide::decide;
-pub use gate::gate;
-pub use hook::oci_state;
-pub use small::{config, declared, group_file, pod};
-pub use spec::spec;
+/// The fuzz targets: name, body, in the order of their names.
+macro_rules! targets {
+    ($($(#[$doc:meta])* $name:ident: $body:path;)+) => {
+        $($(#[$doc])* pub fn $name(data: &[u8]) {
+            growth::in_time(data, $body);
+        })+
 
-/// Frames and messages of a runtime's stream, and the answers to them: see `src/nri/fuzzing.rs`.
-pub fn mux(data: &[u8]) {
-    crate::nri::fuzzing::stream(data);
+        /// A target's name, which is that of its file and of its corpus, and its body.
+        #[cfg(test)]
+        const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name)),+];
+    };
 }
 
-/// Messages of the CRI that the proxy looks at: see `src/cri_proxy/fuzzing.rs`.
-pub fn cri(data: &[u8]) {
-    crate::cri_proxy::fuzzing::message(data);
+targets! {
+    /// Annotations to a policy.
+    annotation: annotation::annotation;
+    /// An OCI runtime's command line: see `src/runtime/fuzzing.rs`.
+    argv: crate::runtime::fuzzing::argv;
+    /// A node's configuration.
+    config: small::config;
+    /// Messages of the CRI that the proxy looks at: see `src/cri_proxy/fuzzing.rs`.
+    cri: crate::cri_proxy::fuzzing::message;
+    /// A CreateContainer request to its answer.
+    decide: decide::decide;
+    /// containerd's metadata.
+    declared: small::declared;
+    /// A hook's arguments.
+    gate: gate::gate;
+    /// A container's `/etc/group`.
+    group_file: small::group_file;
+    /// Frames of gRPC messages: see `src/grpc/fuzzing.rs`.
+    grpc: crate::grpc::fuzzing::frames;
+    /// A kubeconfig file: see `src/kubernetes/fuzzing.rs`. Nothing without the feature `kubernetes-api`.
+    kubeconfig: crate::kubernetes::fuzzing::kubeconfig;
+    /// Frames and messages of a runtime's stream, and the answers to them: see `src/nri/fuzzing.rs`.
+    mux: crate::nri::fuzzing::stream;
+    /// All that the hook reads.
+    oci_state: hook::oci_state;
+    /// An image's `/etc/passwd` and `/etc/group`.
+    passwd: small::passwd;
+    /// The API server's pod.
+    pod: small::pod;
+    /// What runc and crun keep of a container: see `src/runtime/fuzzing.rs`.
+    runtime_state: crate::runtime::fuzzing::state;
+    /// config.json to edited config.json.
+    spec: spec::spec;
 }
 
 /// A reason to refuse, as it is shown to users: one line of bounded length.
@@ -59,22 +92,7 @@ fn split(data: &[u8], separator: u8) -> (&[u8], &[u8]) {
 mod tests {
     use std::{fs, panic, path::Path};
 
-    /// A target's name, which is that of its file and of its corpus, and its body.
-    type Target = (&'static str, fn(&[u8]));
-
-    const TARGETS: [Target; 11] = [
-        ("annotation", super::annotation),
-        ("config", super::config),
-        ("cri", super::cri),
-        ("decide", super::decide),
-        ("declared", super::declared),
-        ("gate", super::gate),
-        ("group_file", super::group_file),
-        ("mux", super::mux),
-        ("oci_state", super::oci_state),
-        ("pod", super::pod),
-        ("spec", super::spec),
-    ];
+    use super::TARGETS;
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(folder)
@@ -88,9 +106,10 @@ mod tests {
     #[test]
     fn every_target_has_a_test_and_a_corpus() {
         let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
-        let targets = TARGETS.map(|(name, _)| name);
+        let targets: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
         assert_eq!(names(&fuzz.join("corpus")), targets);
-        assert_eq!(names(&fuzz.join("fuzz_targets")), targets.map(|name| format!("{name}.rs")));
+        let files: Vec<String> = targets.iter().map(|name| format!("{name}.rs")).collect();
+        assert_eq!(names(&fuzz.join("fuzz_targets")), files);
     }
 
     #[test]

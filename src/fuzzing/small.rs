@@ -1,37 +1,84 @@
-//! The smaller formats: a group file, a node's configuration, containerd's metadata, a pod.
+//! The smaller formats: a group file, a user file, a node's configuration, containerd's metadata, a pod.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
-use super::{numbers, presentable, readers, split};
+use super::{
+    growth::{assert_linear, repeated},
+    numbers, presentable, readers, split,
+};
 use crate::{
     config::Config,
-    declared, groups, kubernetes,
+    declared, groups, kubernetes, membership,
     policy::{Facts, Labels},
 };
 
-/// One answer for every GID, the same as when it is asked for alone, fit for a log line. A group that the file turns
-/// into another one is among those that were asked for.
+/// The largest file that is read.
+const LARGEST: usize = 10 * 1024 * 1024;
+
+/// The numbers of a first line, and the file that the rest is: with `*N` behind the numbers, N times.
+fn file(data: &[u8]) -> (Vec<u32>, Cow<'_, [u8]>) {
+    let (first, rest) = split(data, b'\n');
+    let (gids, times) = split(first, b'*');
+    match std::str::from_utf8(times).ok().and_then(|times| times.parse().ok()) {
+        Some(times) => (numbers(gids), Cow::Owned(repeated(rest, times, LARGEST))),
+        None => (numbers(gids), Cow::Borrowed(rest)),
+    }
+}
+
+/// The first quarter of a long file is read in much less time than all of it.
+fn grows_with(file: &[u8], work: impl Fn(&[u8])) {
+    if file.len() >= 64 * 1024 {
+        let beginning = |length: usize| file.get(..length).unwrap_or(file);
+        assert_linear("long file", file.len() / 4, beginning, |file| work(file));
+    }
+}
+
+/// One answer for every GID, the same as when it is asked for alone, fit for a list in a log line. A group that the file
+/// turns into another one is among those that were asked for.
 ///
-/// The first line has the GIDs with commas between them, the rest is the file.
-pub fn group_file(data: &[u8]) {
-    let (gids, file) = split(data, b'\n');
-    let gids = numbers(gids);
-    if let Some(alias) = groups::alias(file, &gids) {
+/// The first line has the GIDs with commas between them, the rest is the file; `*N` behind the GIDs repeats it.
+pub(super) fn group_file(data: &[u8]) {
+    let (gids, file) = file(data);
+    grows_with(&file, |file| {
+        drop((groups::alias(file, &gids).map(|alias| alias.name), groups::names(file, &gids)));
+    });
+    if let Some(alias) = groups::alias(&file, &gids) {
         assert!(gids.contains(&alias.name) && alias.gid != i64::from(alias.name));
     }
-    let names = groups::names(file, &gids);
+    let names = groups::names(&file, &gids);
     assert_eq!(names.len(), gids.len());
-    for (gid, name) in gids.iter().zip(names) {
-        assert_eq!(groups::names(file, &[*gid]), std::slice::from_ref(&name));
-        if let Some(name) = name {
-            assert!(!name.is_empty() && name.len() <= 32 && !name.contains(char::is_control), "{name:?}");
-        }
+    for name in names.iter().flatten() {
+        assert!(!name.is_empty() && name.len() <= 32, "{name:?}");
+        assert!(!name.contains(|c: char| c.is_control() || "(),\"".contains(c)), "{name:?}");
     }
+    for (gid, name) in gids.iter().zip(names).take(16) {
+        assert_eq!(groups::names(&file, &[*gid]), [name]);
+    }
+}
+
+/// The groups that the lines of `/etc/group` give are those that each of them gives alone.
+///
+/// The first line has the uids with commas between them; behind it stand `/etc/passwd`, a byte 0xff and `/etc/group`.
+/// `*N` behind the uids repeats both.
+pub(super) fn passwd(data: &[u8]) {
+    let (uids, both) = file(data);
+    grows_with(&both, |both| drop(membership::implied(both, both, &uids)));
+    let (passwd, group) = split(&both, 0xff);
+    let found = membership::implied(passwd, group, &uids);
+    if both.len() <= 4096 {
+        let alone =
+            group.split(|byte| *byte == b'\n').flat_map(|line| membership::implied(passwd, line, &uids));
+        assert_eq!(found, alone.collect());
+    }
+    assert!(
+        membership::implied(passwd, group, &[]).is_empty()
+            && membership::implied(b"", group, &uids).is_empty()
+    );
 }
 
 /// A configuration that is accepted has an absolute hook, and none with a key more would be accepted. What it says of a
 /// pod without its labels is never Merge where it is not with them.
-pub fn config(data: &[u8]) {
+pub(super) fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = Path::new("/etc/strict-groups/config.toml");
     match Config::parse(text, path) {
@@ -61,7 +108,7 @@ pub fn config(data: &[u8]) {
 }
 
 /// Groups that are found are those that Go finds, and no other type of value is understood.
-pub fn declared(data: &[u8]) {
+pub(super) fn declared(data: &[u8]) {
     match declared::from_extension(declared::TYPE_URL, data) {
         Ok(found) => {
             let path = ["Metadata", "Config", "linux", "security_context", "supplemental_groups"];
@@ -77,7 +124,7 @@ pub fn declared(data: &[u8]) {
 /// Groups that are found in the API server's pod are those that any other reader of JSON finds, each once.
 ///
 /// The first line is the uid of the sandbox, the rest is the answer.
-pub fn pod(data: &[u8]) {
+pub(super) fn pod(data: &[u8]) {
     let (uid, json) = split(data, b'\n');
     let uid = String::from_utf8_lossy(uid);
     match kubernetes::read(json, &uid) {

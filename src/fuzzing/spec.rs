@@ -13,7 +13,7 @@ use crate::{
 /// a process a group that it did not have, but its primary one; all readers of the result agree on the groups.
 ///
 /// The first line has the declared groups with commas between them, the rest is config.json.
-pub fn spec(data: &[u8]) {
+pub(super) fn spec(data: &[u8]) {
     let (declared, json) = split(data, b'\n');
     let declared = numbers(declared);
     let before = spec::read(json);

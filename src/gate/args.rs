@@ -15,6 +15,15 @@ const DECLARED: &str = "--declared";
 const REMOVED: &str = "--removed";
 const REASON: &str = "--reason";
 
+/// How many groups were removed, where [`REMOVED`] has only the first of them.
+const REMOVED_COUNT: &str = "--removed-count";
+
+/// How many groups a process can have (`NGROUPS_MAX`, setgroups(2)): no decision has more.
+const GROUPS_MAX: usize = 65_536;
+
+/// How many removed groups are carried: an image can give its user millions.
+const REMOVED_MAX: usize = 1024;
+
 /// The third argument of the node's own gate, see [`crate::static_gate`].
 pub(crate) const STATIC: &str = "--gate=static";
 
@@ -41,7 +50,10 @@ pub(super) fn write(gate: &Gate) -> Vec<String> {
         State::Resolved { groups, removed } => {
             args.extend(lists(GROUPS, groups));
             if !removed.is_empty() {
-                args.extend(lists(REMOVED, removed));
+                args.extend(lists(REMOVED, removed.get(..REMOVED_MAX).unwrap_or(removed)));
+            }
+            if removed.len() > REMOVED_MAX {
+                args.push(format!("{REMOVED_COUNT}={}", removed.len()));
             }
         }
         State::Refused { reason } => args.push(format!("{REASON}={}", text::one_line(reason, REASON_MAX))),
@@ -85,7 +97,7 @@ pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> 
     }
 
     let (mut state, mut pod, mut container, mut reason) = (None, None, None, None);
-    let (mut groups, mut removed, mut declared) = (None, None, None);
+    let (mut groups, mut removed, mut declared, mut removed_count) = (None, None, None, None);
     for arg in args {
         let unknown = || GateError::Unknown { arg: arg.to_owned() };
         let (flag, value) = arg.split_once('=').ok_or_else(unknown)?;
@@ -97,16 +109,29 @@ pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> 
             GROUPS => append(GROUPS, &mut groups, value)?,
             DECLARED => append(DECLARED, &mut declared, value)?,
             REMOVED => append(REMOVED, &mut removed, value)?,
+            REMOVED_COUNT => once(REMOVED_COUNT, &mut removed_count, value)?,
             _ => return Err(unknown()),
         }
     }
 
+    for (flag, list) in [(GROUPS, &groups), (DECLARED, &declared)] {
+        if list.as_ref().is_some_and(|list| list.len() > GROUPS_MAX) {
+            return Err(GateError::TooMany { flag });
+        }
+    }
+    // It is for whoever reads config.json.
+    if let Some(count) = removed_count {
+        count
+            .parse::<usize>()
+            .map_err(|_| GateError::BadNumber { flag: REMOVED_COUNT, shown: text::quoted(count, 16) })?;
+    }
     let state = state.ok_or(GateError::Missing { flag: GATE })?;
     let state = match state {
         PENDING => {
             absent(PENDING, REASON, reason.is_some())?;
             absent(PENDING, GROUPS, groups.is_some())?;
             absent(PENDING, REMOVED, removed.is_some())?;
+            absent(PENDING, REMOVED_COUNT, removed_count.is_some())?;
             State::Pending { declared }
         }
         RESOLVED => {
@@ -119,6 +144,7 @@ pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> 
             absent(REFUSED, GROUPS, groups.is_some())?;
             absent(REFUSED, DECLARED, declared.is_some())?;
             absent(REFUSED, REMOVED, removed.is_some())?;
+            absent(REFUSED, REMOVED_COUNT, removed_count.is_some())?;
             State::Refused { reason: reason.ok_or(GateError::Missing { flag: REASON })?.to_owned() }
         }
         other => return Err(GateError::Unknown { arg: format!("{GATE}={other}") }),

@@ -42,9 +42,9 @@ fn writes_the_documented_form() {
 #[test]
 fn long_lists_are_split() {
     let all: Vec<u32> = (0..65536).map(|n| u32::MAX - n).collect();
-    let long = resolved(&all, &all);
+    let long = resolved(&all, &all[..1024]);
     let args = long.args();
-    assert_eq!(args.len(), 5 + 8 + 8);
+    assert_eq!(args.len(), 5 + 8 + 1);
     assert!(args.iter().all(|arg| arg.len() < 128 * 1024));
     assert_eq!(Gate::parse(&args), Ok(Some(long)));
 }
@@ -238,6 +238,26 @@ fn any_state() -> impl Strategy<Value = State> {
             .prop_map(|(groups, removed)| State::Resolved { groups, removed }),
         "[!-~]{0,20}( [!-~]{1,20}){0,5}".prop_map(|reason| State::Refused { reason: reason.trim().into() }),
     ]
+}
+
+#[test]
+fn groups_are_limited_and_removed_ones_cut() {
+    let many: Vec<u32> = (0..65_537).collect();
+    let gate = |groups: &[u32], removed: &[u32]| resolved(groups, removed).args();
+    assert!(Gate::parse(&gate(&many[1..], &[])).is_ok());
+    let error = Gate::parse(&gate(&many, &[])).unwrap_err();
+    assert_eq!(error, GateError::TooMany { flag: "--groups" });
+    let pending = Gate { state: State::Pending { declared: Some(many.clone()) }, ..resolved(&[], &[]) };
+    assert_eq!(Gate::parse(&pending.args()), Err(GateError::TooMany { flag: "--declared" }));
+
+    let args = gate(&[3000], &many);
+    assert!(args.contains(&"--removed-count=65537".to_owned()), "{:?}", args.last());
+    assert!(args.iter().map(String::len).sum::<usize>() < 16 * 1024);
+    let State::Resolved { groups, removed } = Gate::parse(&args).unwrap().unwrap().state else { panic!() };
+    assert_eq!((groups, removed), (vec![3000], many[..1024].to_vec()));
+    assert!(!gate(&[3000], &many[..1024]).iter().any(|arg| arg.starts_with("--removed-count")));
+    let wrong = [&gate(&[3000], &[])[..], &["--removed-count=x".to_owned()]].concat();
+    assert!(matches!(Gate::parse(&wrong), Err(GateError::BadNumber { flag: "--removed-count", .. })));
 }
 
 proptest! {

@@ -13,6 +13,8 @@
 mod client;
 pub(crate) mod connect;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod late_pings;
 mod message;
 mod status;

@@ -16,6 +16,8 @@
 
 mod answer;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod lookup;
 
 #[cfg(feature = "kubernetes-api")]

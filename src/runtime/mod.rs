@@ -9,6 +9,8 @@ mod argv;
 mod create;
 mod error;
 mod exec;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod persisted;
 mod real;
 mod report;

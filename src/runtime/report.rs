@@ -1,9 +1,7 @@
 //! What the wrapper has to say. Its output belongs to the real runtime, so nothing is printed unless
 //! that one does not run; the journal is told which groups were removed.
 
-use std::{
-    ffi::OsStr, fmt::Write as _, fs::OpenOptions, io::Write as _, os::unix::ffi::OsStrExt, path::Path,
-};
+use std::{ffi::OsStr, fs::OpenOptions, io::Write as _, os::unix::ffi::OsStrExt, path::Path};
 
 use tracing::info;
 use tracing_subscriber::{
@@ -20,14 +18,11 @@ use super::{
 };
 use crate::{gate::NAME_MAX, groups, json, text};
 
-/// How many groups of a list the journal gets: a process may have 65,536.
-const GROUPS_SHOWN: usize = 64;
-
 /// Tells the journal, if there is one, what a container was resolved to.
 pub(super) fn resolved(subject: &Subject, id: &str, groups: &[u32], removed: &[u32]) {
     let Ok(journal) = tracing_journald::layer() else { return };
     let journal = journal.with_field_prefix(None).with_syslog_identifier(super::NAME.to_owned());
-    let (groups, removed_groups) = (list(groups), list(removed));
+    let (groups, removed_groups) = (groups::list(groups), groups::list(removed));
     let id = text::one_line(id, NAME_MAX);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || match subject {
         Subject::Named { pod, container } => {
@@ -37,17 +32,6 @@ pub(super) fn resolved(subject: &Subject, id: &str, groups: &[u32], removed: &[u
         }
         Subject::Id(_) => info!(id, groups, removed_groups, "strict"),
     });
-}
-
-/// The groups as one word, or the first of them and how many more there are.
-fn list(gids: &[u32]) -> String {
-    let (shown, more) = gids.split_at_checked(GROUPS_SHOWN).unwrap_or((gids, &[]));
-    let mut text = groups::list(shown);
-    if !more.is_empty() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, " and {} more", more.len());
-    }
-    text
 }
 
 /// Prints why the real runtime does not run, and writes it to the file of `--log` as that one would:
@@ -80,15 +64,6 @@ fn log_file(log: &Path) -> Option<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_list_of_groups_is_cut() {
-        let gids: Vec<u32> = (1..=65).collect();
-        assert_eq!(list(&[]), "");
-        assert!(list(&gids[..64]).ends_with(",63,64"));
-        assert!(list(&gids).ends_with(",63,64 and 1 more"));
-        assert!(list(&vec![u32::MAX; 65_536]).len() < 800);
-    }
 
     #[test]
     fn a_log_may_have_its_kind_in_front() {

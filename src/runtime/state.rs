@@ -30,7 +30,7 @@ pub(super) struct Running {
 
 /// What runc and crun keep, and what every runtime prints as state (OCI runtime-spec, "State").
 #[derive(Debug, Deserialize)]
-struct State {
+pub(super) struct State {
     #[serde(alias = "init_process_pid")]
     pid: Option<u32>,
     bundle: Option<PathBuf>,
@@ -47,7 +47,7 @@ struct Config {
 }
 
 impl State {
-    fn parse(json: &[u8]) -> Option<Running> {
+    pub(super) fn parse(json: &[u8]) -> Option<Running> {
         let State { pid, bundle, config } = serde_json::from_slice(json).ok()?;
         let label =
             || config.labels.iter().rev().find_map(|label| label.strip_prefix("bundle=")).map(PathBuf::from);

@@ -101,6 +101,7 @@ fn gate_arguments() -> Vec<GateError> {
         GateError::Repeated { .. } => GateError::Repeated { flag: "--FLAG" },
         GateError::Misplaced { .. } => GateError::Misplaced { flag: "--FLAG", state: "STATE" },
         GateError::Missing { .. } => GateError::Missing { flag: "--FLAG" },
+        GateError::TooMany { .. } => GateError::TooMany { flag: "--FLAG" },
         GateError::BadNumber { .. } => GateError::BadNumber { flag: "--FLAG", shown: "\"VALUE\"".to_owned() },
     )
 }
@@ -212,6 +213,8 @@ fn hook() -> Vec<String> {
         InputError::Config { .. } => InputError::Config { path: file(), source: why() },
         InputError::Spec { .. } => InputError::Spec { path: file(), source: SpecError::NoGate },
         InputError::NoGate { .. } => InputError::NoGate { path: file() },
+        InputError::TooSlow => InputError::TooSlow,
+        InputError::TooMuchWork => InputError::TooMuchWork,
     );
     let (pod, container) = (POD.to_owned(), CONTAINER.to_owned());
     let errors = every!(HookError;

@@ -15,10 +15,12 @@ mod command;
 mod conmon;
 mod containerd;
 mod crio;
+mod devices;
 mod direct;
 mod faults;
 mod gates;
 mod handed_over;
+mod link_farms;
 mod membership;
 mod podman;
 mod start;
@@ -33,10 +35,12 @@ fn main() -> ExitCode {
         conmon::trials(),
         containerd::trials(),
         crio::trials(),
+        devices::trials(),
         direct::trials(),
         faults::trials(),
         gates::trials(),
         handed_over::trials(),
+        link_farms::trials(),
         membership::trials(),
         podman::trials(),
         start::trials(),

@@ -147,7 +147,7 @@ fn joined(gids: &[u32]) -> String {
     if gids.is_empty() {
         return NONE.to_owned();
     }
-    crate::groups::list(gids)
+    gids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn groups(groups: &[Group]) -> String {
