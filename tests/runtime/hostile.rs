@@ -1,0 +1,175 @@
+//! Pods and images that are written to keep the plugin busy, to fill its memory, or to keep it from registering.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+
+use crate::attacks::{Node, With};
+use crate::steps::{
+    MERGED, STRICT, app, check, expect, fresh, fresh_image, merge_works, named, says, strict, strict_works,
+};
+use crate::support::image::Draft;
+use crate::support::{ContainerSpec, Containerd, Kind, Plugin, Pod, wait_for};
+use crate::world::{World, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("hostile::six_containers_of_65430_groups_leave_the_plugin_in_service", |world| {
+            many_declared(world, 65_430)
+        }),
+        trial("hostile::image_with_1_3_million_groups_is_strict_in_bounds", |world| {
+            many_in_image(world, 1_300_000)
+        }),
+        trial("hostile::environment_beyond_nri_is_told_and_outlived", environment),
+        trial("hostile::more_groups_than_the_kernel_allows_are_refused", too_many),
+    ]
+}
+
+/// The limit of the `DaemonSet`, in KiB.
+const MEMORY_LIMIT: u64 = 256 * 1024;
+
+/// What may stay resident, in KiB.
+const KEPT: u64 = 8 * 1024;
+
+/// Prints what the plugin needed and kept; an error beyond its bounds.
+fn bounded(plugin: &Plugin, what: &str) -> Result<()> {
+    let pid = plugin.pid().context("the plugin does not run")?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such field")?;
+        Ok(line.split_whitespace().next().context("no value")?.parse()?)
+    };
+    let (rss, peak) = (field("VmRSS:")?, field("VmHWM:")?);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("no name")?;
+    let ticks: Vec<u64> =
+        fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    println!(
+        "hostile, {what}: {rss} KiB resident, at most {peak} KiB, CPU {} ms",
+        ticks.iter().sum::<u64>() * 10
+    );
+    ensure!(peak < MEMORY_LIMIT, "{what}: {peak} KiB were needed");
+    // Debug builds are larger, and run where nothing is counted.
+    ensure!(
+        cfg!(debug_assertions) && std::env::var_os("STRICT_GROUPS_BIN").is_none() || rss < KEPT,
+        "{what}: {rss} KiB stay"
+    );
+    Ok(())
+}
+
+/// GIDs that no image gives.
+fn gids(count: u32) -> Vec<i64> {
+    (100_000..100_000 + i64::from(count)).collect()
+}
+
+/// They were started without the plugin, so it has to look at all of them when it registers.
+fn many_declared(world: &World, count: u32) -> Result<()> {
+    let daemon = fresh(world, Kind::V1_7)?;
+    let cri = daemon.cri();
+    let declared = gids(count);
+    let pod = cri.run_pod(&strict("many").supplemental(&declared))?;
+    for number in 0..6 {
+        cri.launch(&pod, &named(&format!("app{number}")).supplemental(&declared))?;
+    }
+    let waiting = cri.create(&pod, &named("waiting").supplemental(&declared))?;
+    let begin = Instant::now();
+    let plugin = Plugin::start(&daemon, None, &[])?;
+    println!("hostile, six containers of {count} groups: registered after {:?}", begin.elapsed());
+    strict_works(&daemon, "beside-many")?;
+    merge_works(&daemon, "beside-many-merge")?;
+    cri.start(&waiting)?;
+    let violated = || Some(plugin.log().matches("VIOLATED").count()).filter(|count| *count == 6);
+    wait_for(Duration::from_secs(60), violated).with_context(|| plugin.log())?;
+    let log = plugin.log();
+    ensure!(
+        log.lines().all(|line| line.len() < 2000),
+        "a line of the log is {:?} bytes long",
+        log.lines().map(str::len).max()
+    );
+    ensure!(plugin.registrations() == 1, "registered again:\n{log}");
+    bounded(&plugin, &format!("six containers of {count} groups"))
+}
+
+/// An image that puts its user into `count` groups.
+fn crowded(count: u32) -> Draft {
+    let mut group = String::from("root:x:0:\nalice:x:1000:\n");
+    for gid in 200_000..200_000 + count {
+        // Writing to a String cannot fail.
+        let _ = writeln!(group, "g{gid}:x:{gid}:alice");
+    }
+    Draft::new(&format!("localhost/strict-groups/crowded-{count}:1"))
+        .passwd("root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n")
+        .group(group)
+}
+
+fn many_in_image(world: &World, count: u32) -> Result<()> {
+    let daemon = fresh(world, Kind::V1_7)?;
+    let image = crowded(count).build(&world.machine)?;
+    daemon.import(&image)?;
+    let plugin = Plugin::start(&daemon, None, &[])?;
+    let spec =
+        |name: &str| ContainerSpec::new(name, image.name()).user(1000).group(3000).supplemental(&[4000]);
+    let begin = Instant::now();
+    let pod = daemon.cri().run_pod(&strict("crowded"))?;
+    let container = daemon.cri().launch(&pod, &spec("app")).with_context(|| plugin.log())?;
+    println!("hostile, image with {count} groups: created and started after {:?}", begin.elapsed());
+    expect(&daemon, &container, &STRICT)?;
+    let line = plugin.wait_log(|line| line.contains("strict") && line.contains("container=\"app\""))?;
+    ensure!(line.len() < 4000 && line.contains(" more"), "{} bytes: {line:.300}", line.len());
+    ensure!(plugin.registrations() == 1, "registered again:\n{}", plugin.log());
+    drop(plugin);
+
+    // The same with one that waits for its start, and with those that run, at a registration.
+    let waiting = daemon.cri().create(&pod, &spec("waiting"))?;
+    let plugin = Plugin::start(&daemon, None, &[])?;
+    strict_works(&daemon, "beside-crowded")?;
+    daemon.cri().start(&waiting).with_context(|| plugin.log())?;
+    expect(&daemon, &waiting, &STRICT)?;
+    bounded(&plugin, &format!("image with {count} groups"))
+}
+
+/// What containerd would have to send at a registration is more than its NRI can.
+fn environment(world: &World) -> Result<()> {
+    let node = Node::start(world, With::NoPlugin)?;
+    let daemon = &node.daemon;
+    fresh_image(world, daemon)?;
+    let pod = daemon.cri().run_pod(&Pod::new("large"))?;
+    let value = "x".repeat(120_000);
+    let mut containers = Vec::new();
+    for number in 0..10 {
+        let spec =
+            (0..16).fold(named(&format!("large{number}")), |spec, n| spec.env(&format!("V{n}"), &value));
+        containers.push(daemon.cri().launch(&pod, &spec)?);
+    }
+    let plugin = Plugin::launch(daemon, None, &[])?;
+    let told = plugin.wait_log(|line| line.contains("strict-groups-runtime"));
+    println!("{}", plugin.log());
+    told?;
+    // The gate of the node stands in for it, and Merge goes on.
+    let refused = daemon.cri().run_pod(&strict("without"))?;
+    let error = daemon.cri().launch(&refused, &app()).err().map(|error| error.message).unwrap_or_default();
+    says(&error, &["Strict is asked for, but the strict-groups plugin did not process this container"])?;
+    check(daemon, &Pod::new("large-merge"), &app(), &MERGED)?;
+    std::thread::sleep(Duration::from_secs(10));
+    let log = plugin.log();
+    ensure!(log.lines().count() < 12, "it is told again and again:\n{log}");
+    // Once they are gone it registers by itself.
+    daemon.cri().remove_pod(&pod.id)?;
+    wait_for(Duration::from_secs(90), || (plugin.registrations() > 0).then_some(()))
+        .with_context(|| plugin.log())?;
+    strict_works(daemon, "after-large")?;
+    bounded(&plugin, "environment of 19 MB")
+}
+
+/// `NGROUPS_MAX` is 65,536.
+fn too_many(world: &World) -> Result<()> {
+    let daemon: &Containerd = &world.old;
+    let pod = daemon.cri().run_pod(&strict("too-many"))?;
+    let spec = app().supplemental(&gids(65_537));
+    let error = daemon.cri().launch(&pod, &spec).err().map(|error| error.message).unwrap_or_default();
+    says(&error, &["pod default/too-many, container app", "65538 groups", "65536"])?;
+    daemon.cri().remove_pod(&pod.id)?;
+    merge_works(daemon, "beside-too-many")
+}
