@@ -1,6 +1,8 @@
 //! One of each message of the plugin that `kubectl describe pod` can show.
 
-use super::{events::Refused, resolver::ResolveError, start::NotStarted, subject::Subject};
+use super::{
+    events::Refused, limit::TooManyGroups, resolver::ResolveError, start::NotStarted, subject::Subject,
+};
 use crate::{
     containerd::ContainerdError,
     declared::DeclaredError,
@@ -12,6 +14,10 @@ use crate::{
 
 fn subject() -> Subject {
     Subject { pod: samples::POD.to_owned(), container: samples::CONTAINER.to_owned() }
+}
+
+fn too_many() -> TooManyGroups {
+    TooManyGroups { groups: 70_000 }
 }
 
 fn no_process() -> NotStarted {
@@ -28,6 +34,7 @@ pub(crate) fn all() -> Vec<String> {
                 subject: subject(),
                 source: ContainerdError::NotTrusted { reason: String::new() },
             },
+            Refused::TooManyGroups { .. } => Refused::TooManyGroups { subject: subject(), source: too_many() },
             Refused::Start { .. } => Refused::Start { subject: subject(), source: no_process() },
         ) {
             let text = detail(&refused.to_string(), &source.to_string());
@@ -46,6 +53,7 @@ pub(crate) fn all() -> Vec<String> {
         ResolveError::NoExtension => ResolveError::NoExtension,
         ResolveError::Declared(_) => declared.into(),
         ResolveError::Spec(_) => spec.into(),
+        ResolveError::TooManyGroups(_) => too_many().into(),
     );
     // The first one has its rows already.
     let texts = resolve.into_iter().skip(1).map(|error| error.to_string());
