@@ -153,10 +153,10 @@ impl Opened {
     }
 
     /// `shut`: the gate that it gets if it has none, and what runs it.
-    fn filter(self, shut: Option<(String, Gate)>) -> Result<Filtered, ResolveError> {
+    fn filter(self, shut: Option<&(String, Gate)>) -> Result<Filtered, ResolveError> {
         let declared = self.declared();
         let Self { runtime, spec, .. } = self;
-        let shut = match &shut {
+        let shut = match shut {
             Some((path, gate)) => spec::shut(&spec.value, path, gate)?,
             None => None,
         };
@@ -268,7 +268,8 @@ impl Resolver {
         shut: Option<(String, Gate)>,
         wait: Duration,
     ) -> Result<Resolved, ResolveError> {
-        let Filtered { changed, outcome } = aside::run(opened.size(), move || opened.filter(shut)).await?;
+        let Filtered { changed, outcome } =
+            aside::run(opened.size(), move || opened.filter(shut.as_ref())).await?;
         if let Some(spec) = changed {
             self.update(id, spec, wait).await?;
         }
