@@ -34,9 +34,10 @@ pub const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/S
 /// The containers of containerd's namespace `k8s.io`: all that came through the CRI.
 const NAMESPACE: grpc::Metadata<'static> = &[("containerd-namespace", "k8s.io")];
 
-/// gRPC's usual limit of 4 MiB is for peers that are not trusted; a record
-/// with a large environment may be bigger.
-const LARGEST_RECORD: usize = 32 * 1024 * 1024;
+/// What containerd sends and takes in one message unless its configuration says otherwise (`max_send_message_size`,
+/// `max_recv_message_size`, 16 MiB). It bounds what a pod or an image can have us read: a record, and each part of a
+/// list. gRPC's usual 4 MiB are too few, since the environment alone may be 2 MiB, and the spec repeats it.
+const LARGEST_RECORD: usize = 16 * 1024 * 1024;
 
 /// How much of containerd's own words is shown, in bytes.
 const WORDS_SHOWN: usize = 300;

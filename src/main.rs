@@ -10,10 +10,10 @@ use strict_groups::{
     logging, nri,
 };
 
-/// musl's allocator maps and unmaps pages for every few KiB, some 70 system
-/// calls for one Strict container.
+mod allocator;
+
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();

@@ -78,6 +78,10 @@ pub struct Resolution {
     pub removed_before: Vec<u32>,
 }
 
+/// The most removed groups that a gate carries, the first ones. They are for logs and listings only, and all arguments
+/// of the hook together have to fit into one execve(2), where an image can name as many groups as it likes.
+const REMOVED_CARRIED: usize = 1024;
+
 /// When a spec is made Strict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
@@ -251,10 +255,14 @@ fn resolved(state: &State, kept: &[u32], removed: &[u32]) -> Option<State> {
     match state {
         State::Refused { .. } => None,
         State::Resolved { groups, .. } if groups == kept => None,
-        State::Pending { .. } => Some(State::Resolved { groups: kept.to_vec(), removed: removed.to_vec() }),
+        State::Pending { .. } => {
+            let removed = removed.iter().copied().take(REMOVED_CARRIED).collect();
+            Some(State::Resolved { groups: kept.to_vec(), removed })
+        }
         State::Resolved { removed: earlier, .. } => {
             let mut seen = HashSet::with_capacity(earlier.len() + removed.len());
-            let all = earlier.iter().chain(removed).copied().filter(|group| seen.insert(*group)).collect();
+            let all = earlier.iter().chain(removed).copied().filter(|group| seen.insert(*group));
+            let all = all.take(REMOVED_CARRIED).collect();
             Some(State::Resolved { groups: kept.to_vec(), removed: all })
         }
     }

@@ -43,6 +43,8 @@ impl Incoming {
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         self.bytes.extend_from_slice(piece);
         let Some(length) = self.length()? else { return Ok(()) };
+        // Within the limit: once, instead of twice as much at each step.
+        self.bytes.reserve((PREFIX + length).saturating_sub(self.bytes.len()));
         if self.bytes.len() > PREFIX + length { Err(ProtocolError::TooMany) } else { Ok(()) }
     }
 

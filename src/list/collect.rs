@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     abilities::Abilities,
-    containerd::{self, Status, Task},
+    containerd::{self, Known, Status, Task},
     crio, image,
     seen::{Made, Owner, Process, RunState, Seen},
 };
@@ -99,9 +99,9 @@ async fn from_containerd(cri: &Cri, filter: &Filter) -> Result<Found, CollectErr
     let mut records: HashMap<_, _> = records.into_iter().map(|record| (record.id.clone(), record)).collect();
     let details = containers.iter().map(|(container, _)| {
         let (made, isolated) = match records.remove(&container.id) {
-            Some(record) => {
-                let isolated = !RuntimeType::of(&record.runtime).has_own_process();
-                (containerd::made(&record, native), isolated)
+            Some(Known { runtime, made, .. }) => {
+                let isolated = !RuntimeType::of(&runtime).has_own_process();
+                (made.map(|made| Made { native, ..made }), isolated)
             }
             None => (Err("containerd has no record of it".to_owned()), false),
         };

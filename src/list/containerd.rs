@@ -53,9 +53,23 @@ pub(super) async fn tasks(cri: &Cri) -> Result<HashMap<String, Task>, CallError>
     Ok(answer.tasks.into_iter().map(task).collect())
 }
 
-/// All records. They may be more than fits into one message of containerd's; then they are asked for in parts, by
-/// the first digits of their ids.
-pub(super) async fn records(containers: &Containers) -> Result<Vec<Record>, ContainerdError> {
+/// What is known of a container from its record.
+pub(super) struct Known {
+    pub(super) id: String,
+    /// The name of its shim.
+    pub(super) runtime: String,
+    pub(super) made: Result<Made, String>,
+}
+
+impl Known {
+    fn new(record: Record) -> Self {
+        Self { made: made(&record), id: record.id, runtime: record.runtime }
+    }
+}
+
+/// What all records say. They may be more than fits into one message of containerd's; then they are asked for in parts,
+/// by the first digits of their ids. No more of them is in memory than one message.
+pub(super) async fn records(containers: &Containers) -> Result<Vec<Known>, ContainerdError> {
     let mut parts = vec![String::new()];
     let mut records = Vec::new();
     while let Some(prefix) = parts.pop() {
@@ -65,7 +79,7 @@ pub(super) async fn records(containers: &Containers) -> Result<Vec<Record>, Cont
             format!(r#"{CONTAINERS},id~="^{prefix}""#)
         };
         match containers.list(vec![filter], cri::LIMIT).await {
-            Ok(part) => records.extend(part),
+            Ok(part) => records.extend(part.into_iter().map(Known::new)),
             Err(error) if is_too_large(&error) && prefix.len() < MOST_DIGITS => {
                 parts.extend(DIGITS.chars().map(|digit| format!("{prefix}{digit}")));
             }
@@ -84,9 +98,9 @@ fn is_too_large(error: &ContainerdError) -> bool {
     )
 }
 
-/// What a record says. `native`: whether this containerd enforces the pod's own field. One that does not may know it
-/// all the same: that depends on the CRI that it was built with.
-pub(super) fn made(record: &Record, native: bool) -> Result<Made, String> {
+/// What a record says. Whether this containerd enforces the pod's own field, it does not. A containerd that does not
+/// may know the field all the same: that depends on the CRI that it was built with.
+fn made(record: &Record) -> Result<Made, String> {
     let (spec, annotations) = match &record.spec {
         Some(spec) if spec.type_url == SPEC_TYPE => match spec::read_with_annotations(&spec.value) {
             Ok((view, annotations)) => (view, changed::in_spec(&annotations)),
@@ -105,5 +119,13 @@ pub(super) fn made(record: &Record, native: bool) -> Result<Made, String> {
         }
         None => (None, false),
     };
-    Ok(Made { spec, declared, of_devices: Vec::new(), field_strict, native, annotations, is_final: true })
+    Ok(Made {
+        spec,
+        declared,
+        of_devices: Vec::new(),
+        field_strict,
+        native: false,
+        annotations,
+        is_final: true,
+    })
 }

@@ -160,15 +160,16 @@ fn allowed(made: &Made, implied: Option<&BTreeSet<u32>>) -> Option<BTreeSet<u32>
         // Each gate has its say.
         return Some(resolved.fold(first, |allowed, next| &allowed & &next));
     }
-    let beside: Vec<u32> = match (&made.declared, implied) {
-        (Some(declared), _) => declared.iter().chain(&made.of_devices).copied().collect(),
+    let mut allowed: BTreeSet<u32> = made.of_devices.iter().copied().chain([user.gid]).collect();
+    match (&made.declared, implied) {
+        (Some(declared), _) => allowed.extend(declared),
+        // A group of a device stays, also if the image gives it as well.
         (None, Some(implied)) => {
-            let stays = |gid: &u32| !implied.contains(gid) || made.of_devices.contains(gid);
-            user.additional_gids.iter().copied().filter(stays).collect()
+            allowed.extend(user.additional_gids.iter().filter(|gid| !implied.contains(gid)));
         }
         (None, None) => return None,
-    };
-    Some(beside.into_iter().chain([user.gid]).collect())
+    }
+    Some(allowed)
 }
 
 /// What only the image gives: of all groups that the runtime made, those that are neither declared nor primary.

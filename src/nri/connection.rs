@@ -36,6 +36,8 @@ pub(super) struct Outcome {
     pub(super) end: Result<(), Error>,
     /// Whether the plugin was in service.
     pub(super) in_service: bool,
+    /// Whether the runtime had accepted and configured the plugin.
+    pub(super) registered: bool,
     /// What the runtime said of its own time limit.
     pub(super) registration_timeout: Option<Duration>,
 }
@@ -66,7 +68,7 @@ pub(super) async fn converse<P: Plugin, F: Future>(
     }
 
     let registration_timeout = session.registration_timeout();
-    let in_service = session.in_service;
+    let (in_service, registered) = (session.in_service, session.is_registered());
     // Handlers that still run are dropped before the plugin hears of the end.
     session.running.shutdown().await;
     drop(session);
@@ -75,7 +77,7 @@ pub(super) async fn converse<P: Plugin, F: Future>(
     {
         guard::notify("disconnected", || speaker.plugin.disconnected(reason));
     }
-    Outcome { end, in_service, registration_timeout }
+    Outcome { end, in_service, registered, registration_timeout }
 }
 
 /// Moves bytes and answers until the end.

@@ -82,6 +82,11 @@ pub enum Error {
         "the runtime may have gone on without the plugin, whose answer to Synchronize was late or an error"
     )]
     NotTaken,
+    /// The runtime accepted the plugin and gave up before, while or after it told it what runs: the plugin is not in
+    /// service. Its state may be more than NRI can carry: 16 MiB in one message up to NRI 0.6, and a container that
+    /// does not fit into 4 MiB since.
+    #[error("Synchronize, by which the runtime tells what runs, came to nothing")]
+    NotSynchronized(#[source] Box<Error>),
     /// The runtime broke the protocol; the connection was closed.
     #[error("the runtime broke the protocol")]
     Protocol(#[from] ProtocolError),

@@ -76,6 +76,7 @@ pub use events::Events;
 pub use options::{DEFAULT_SOCKET, Identity, Options, is_launched};
 pub use plugin::{Plugin, RuntimeInfo};
 pub use run::run;
+pub(crate) use status::with_sources;
 pub use status::{Code, Status};
 pub use view::View;
 

@@ -79,6 +79,12 @@ pub trait Plugin: Send + Sync + 'static {
         let _ = reason;
     }
 
+    /// The runtime accepted the plugin, and Synchronize came to nothing more than once: the plugin is not in service,
+    /// and tries again, less and less often. Called once until it is in service.
+    fn not_synchronized(&self, reason: &Error) {
+        let _ = reason;
+    }
+
     /// The runtime says that it is about to close the connection.
     fn shutdown(&self) -> impl Future<Output = Result<(), BoxError>> + Send {
         async { Ok(()) }

@@ -14,6 +14,7 @@ use super::{
     Error, Options, Plugin,
     connect::connect,
     connection::{Outcome, Speaker, converse},
+    guard,
     options::Endpoint,
     status::with_sources,
 };
@@ -23,8 +24,16 @@ const FIRST_WAIT: Duration = Duration::from_millis(5);
 /// A try costs one `connect(2)`; while nobody is registered, containers are made without the plugin.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// After a Synchronize that came to nothing a try costs more: the runtime puts all of its state together once more, with
+/// its events at rest, and containerd 2.1 can panic at it (NRI's plugin.go, slice bounds).
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A pause is so many times the one before.
+const GROWTH: u32 = 4;
+
 /// Connects, registers and serves `plugin`, and does so again whenever the runtime goes away; waits for a runtime
-/// that is not there. Between tries it waits 5 ms, then twice as long each time, up to 1 s.
+/// that is not there. Between tries it waits 5 ms, then twice as long each time, up to 1 s. After a Synchronize that came
+/// to nothing it waits 0.1 s, then four times as long each time, up to 30 s, until a registration has lasted.
 ///
 /// Ends when `shutdown` does: calls that came before are answered first, for up to 2 s.
 ///
@@ -53,24 +62,36 @@ async fn keep_connected<P: Plugin, F: Future>(
 ) -> Result<(), Error> {
     let given_timeout = speaker.registration_timeout;
     let mut wait = FIRST_WAIT;
+    let mut pauses = Pauses::default();
     let mut report = Report::default();
     loop {
+        let mut pause = Duration::ZERO;
         let error = match connect(path, root_only).await {
             Err(error) => error,
             Ok(stream) => {
                 let begin = Instant::now();
-                let Outcome { end, in_service, registration_timeout } =
+                let Outcome { end, in_service, registered, registration_timeout } =
                     converse(speaker, stream, stop.as_mut()).await;
                 let Err(error) = end else { return Ok(()) };
                 speaker.registration_timeout = registration_timeout.unwrap_or_default().max(given_timeout);
                 if in_service {
                     report.forget();
+                    pauses.lasted(begin.elapsed());
                     // A runtime that takes the plugin and drops it at once is no runtime that works.
                     if begin.elapsed() >= wait {
                         wait = FIRST_WAIT;
                     }
+                    error
+                } else if registered {
+                    pause = pauses.next();
+                    let error = Error::NotSynchronized(Box::new(error));
+                    if pauses.count == TOLD {
+                        guard::notify("not_synchronized", || speaker.plugin.not_synchronized(&error));
+                    }
+                    error
+                } else {
+                    error
                 }
-                error
             }
         };
         if !error.retry_helps() {
@@ -80,9 +101,36 @@ async fn keep_connected<P: Plugin, F: Future>(
         tokio::select! {
             biased;
             _ = &mut stop => return Ok(()),
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(wait.max(pause)) => {}
         }
         wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// So many Synchronize in a row that came to nothing are no accident, such as a restart of the runtime.
+const TOLD: u32 = 2;
+
+/// How long to leave the runtime alone after each Synchronize that came to nothing. That it is not there in between, as
+/// after a panic, changes nothing.
+#[derive(Debug, Default)]
+struct Pauses {
+    last: Duration,
+    /// In a row.
+    count: u32,
+}
+
+impl Pauses {
+    fn next(&mut self) -> Duration {
+        self.count = self.count.saturating_add(1);
+        self.last = (self.last * GROWTH).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.last
+    }
+
+    /// The plugin was in service for this long.
+    fn lasted(&mut self, time: Duration) {
+        if time >= self.last {
+            *self = Self::default();
+        }
     }
 }
 
@@ -141,6 +189,17 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn pauses_grow_until_a_registration_lasts() {
+        let mut pauses = Pauses::default();
+        let seen: Vec<u128> = (0..7).map(|_| pauses.next().as_millis()).collect();
+        assert_eq!(seen, [100, 400, 1600, 6400, 25_600, 30_000, 30_000]);
+        pauses.lasted(Duration::from_secs(29));
+        assert_eq!(pauses.next(), LONGEST_PAUSE);
+        pauses.lasted(Duration::from_secs(30));
+        assert_eq!((pauses.count, pauses.next()), (0, FIRST_PAUSE));
     }
 
     #[tokio::test]

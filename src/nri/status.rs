@@ -49,7 +49,7 @@ impl Status {
 }
 
 /// The error's text, and those of its sources that say something new.
-pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn with_sources(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

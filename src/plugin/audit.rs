@@ -13,7 +13,6 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    groups,
     metrics::{Audited, Metrics},
     policy::Origin,
 };
@@ -71,14 +70,15 @@ impl Audit {
         });
         match would {
             Ok(Resolved { groups, removed }) => {
-                let would_remove_groups = self.names.beside(container.pid, &removed).await;
+                let would_remove_groups =
+                    removed.with(&self.names.beside(container.pid, &removed.first).await);
                 about!(
                     info,
                     pod,
                     container,
                     policy,
                     source,
-                    groups = groups::list(&groups),
+                    groups = groups.to_string(),
                     would_remove_groups,
                     "audit"
                 );

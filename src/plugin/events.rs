@@ -3,10 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use thiserror::Error;
-use tracing::{debug, warn};
+use tokio::sync::oneshot;
+use tracing::{debug, error, warn};
 
 use super::{
-    Container, LONGEST_WAIT, Pod, StrictGroups, log::about, resolver::Resolved, start::NotStarted, stop,
+    Container, LONGEST_WAIT, Pod, StrictGroups,
+    limit::{self, TooManyGroups},
+    log::about,
+    resolver::Resolved,
+    start::NotStarted,
+    stop,
     subject::Subject,
 };
 use crate::{
@@ -25,6 +31,9 @@ use crate::{
 /// How much of a runtime's name and version is told, in bytes.
 const RUNTIME_SHOWN: usize = 128;
 
+/// How much is told of why the plugin is not in service, in bytes.
+const REASON_SHOWN: usize = 300;
+
 /// Why a container is not created or not started; what `kubectl describe pod` shows.
 #[derive(Debug, Error)]
 pub(super) enum Refused {
@@ -39,6 +48,8 @@ pub(super) enum Refused {
          file after a look at it; the kubelet tries again"
     )]
     HandedOn { subject: Subject, source: HandoverError },
+    #[error("strict-groups: {subject}: {source}")]
+    TooManyGroups { subject: Subject, source: TooManyGroups },
     #[error("strict-groups: {subject}: refused before its start: {source}{}", source.then_delete())]
     Start { subject: Subject, source: NotStarted },
 }
@@ -91,12 +102,14 @@ impl Plugin for StrictGroups {
     ) -> Result<Vec<ContainerUpdate>, BoxError> {
         let _timer = self.metrics.time(Event::Synchronize);
         if self.on_containerd() {
-            // What can be resolved should be before the runtime goes on, but a
-            // plugin that is late here is not registered at all.
             self.older.keep(&pods);
-            let work = tokio::spawn(self.catch_up().run(pods, containers));
-            if tokio::time::timeout(self.wait(), work).await.is_err() {
-                debug!("still going through the node's containers");
+            // No container is started while the runtime waits here (NRI's lock, containerd's container_start.go), so
+            // those that wait for their start are resolved first. But a plugin that is late is not registered at all.
+            let (open, answer) = oneshot::channel();
+            let work = tokio::spawn(self.catch_up().run(pods, containers, open));
+            self.catches_up(Some(work.abort_handle()));
+            if tokio::time::timeout(self.wait(), answer).await.is_err() {
+                debug!("still going through the containers that wait for their start");
             }
         }
         Ok(Vec::new())
@@ -164,6 +177,12 @@ impl Plugin for StrictGroups {
         } else {
             known.groups
         };
+        if let Err(source) = limit::check(declared.as_deref().unwrap_or_default()) {
+            self.metrics.created(Created::StrictRefused);
+            self.metrics.refused(Refusal::Record);
+            about!(warn, pod, container, "refused: {source}");
+            return Err(Refused::TooManyGroups { subject, source }.into());
+        }
         self.metrics.created(Created::StrictAccepted);
         Ok(settings.inject(&Gate {
             pod: subject.pod,
@@ -188,7 +207,12 @@ impl Plugin for StrictGroups {
         match self.resolver.resolve(&container.id, self.wait()).await {
             Ok(Resolved { groups, removed }) => {
                 self.metrics.groups_removed(removed.len());
-                debug!(subject = %Subject::new(&pod, &container), ?groups, ?removed, "resolved");
+                debug!(
+                    subject = %Subject::new(&pod, &container),
+                    %groups,
+                    %removed,
+                    "resolved"
+                );
             }
             Err(reason) => {
                 self.metrics.refused(Refusal::from(&reason));
@@ -230,8 +254,20 @@ impl Plugin for StrictGroups {
         self.metrics.set_registered(true);
     }
 
+    fn not_synchronized(&self, reason: &nri::Error) {
+        // The names and sizes of what runs are not known here: nothing of it arrived.
+        error!(
+            "the container runtime accepts this plugin and cannot tell it what runs ({}), so Strict is not enforced by it. \
+             If containers of this node have megabytes of environment, that is more than NRI can send, to any plugin: \
+             find them (`crictl inspect`) and delete their pods, or use strict-groups-runtime as the OCI runtime, which \
+             needs no NRI. It is tried again, at most every 30 s",
+            text::one_line(&nri::with_sources(reason), REASON_SHOWN)
+        );
+    }
+
     fn disconnected(&self, reason: &nri::Error) {
         self.registration.send_replace(None);
+        self.catches_up(None);
         self.resolver.forget();
         self.metrics.set_registered(false);
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");

@@ -1,6 +1,8 @@
 //! One of each message of the plugin that `kubectl describe pod` can show.
 
-use super::{events::Refused, resolver::ResolveError, start::NotStarted, subject::Subject};
+use super::{
+    events::Refused, limit::TooManyGroups, resolver::ResolveError, start::NotStarted, subject::Subject,
+};
 use crate::{
     containerd::ContainerdError,
     declared::DeclaredError,
@@ -19,6 +21,10 @@ fn not_ours() -> HandoverError {
     HandoverError::Untrusted(crate::trust::Untrusted::TooManyLinks { path: "/FILE".into() })
 }
 
+fn too_many() -> TooManyGroups {
+    TooManyGroups { groups: 70_000 }
+}
+
 fn no_process() -> NotStarted {
     NotStarted::NoProcess
 }
@@ -34,6 +40,7 @@ pub(crate) fn all() -> Vec<String> {
                 source: ContainerdError::NotTrusted { reason: String::new() },
             },
             Refused::HandedOn { .. } => Refused::HandedOn { subject: subject(), source: not_ours() },
+            Refused::TooManyGroups { .. } => Refused::TooManyGroups { subject: subject(), source: too_many() },
             Refused::Start { .. } => Refused::Start { subject: subject(), source: no_process() },
         ) {
             let text = detail(&refused.to_string(), &source.to_string());
@@ -54,6 +61,7 @@ pub(crate) fn all() -> Vec<String> {
         ResolveError::NoExtension => ResolveError::NoExtension,
         ResolveError::Declared(_) => declared.into(),
         ResolveError::Spec(_) => spec.into(),
+        ResolveError::TooManyGroups(_) => too_many().into(),
     );
     // The first one has its rows already.
     let texts = resolve.into_iter().skip(1).map(|error| error.to_string());

@@ -7,9 +7,12 @@
 //! read again.
 
 mod alarm;
+mod aside;
 mod audit;
 mod catch_up;
 mod events;
+mod limit;
+mod listed;
 mod log;
 #[cfg(test)]
 pub(crate) mod messages;
@@ -27,13 +30,13 @@ mod view;
 use std::{
     path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 use tracing::warn;
 
 use crate::{
@@ -67,6 +70,8 @@ pub struct StrictGroups {
     /// What the specs of pods say, where that can be known.
     specs: PodSpecs,
     older: OlderPods,
+    /// The catch-up that is under way, of the last Synchronize.
+    catching_up: Mutex<Option<AbortHandle>>,
     /// Whether the runtime is containerd, whose records can be changed.
     containerd: AtomicBool,
     /// Milliseconds that one call to containerd may take.
@@ -95,6 +100,7 @@ impl StrictGroups {
             metrics,
             specs: PodSpecs::default(),
             older: OlderPods::default(),
+            catching_up: Mutex::default(),
             containerd: AtomicBool::new(true),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
             registration: watch::Sender::default(),
@@ -166,6 +172,14 @@ impl StrictGroups {
             specs: self.specs.clone(),
             metrics: Arc::clone(&self.metrics),
             wait: self.wait(),
+        }
+    }
+
+    /// Ends the catch-up that is under way, and remembers the one that takes its place.
+    fn catches_up(&self, next: Option<AbortHandle>) {
+        let mut under_way = self.catching_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = std::mem::replace(&mut *under_way, next) {
+            last.abort();
         }
     }
 

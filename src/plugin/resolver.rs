@@ -11,7 +11,12 @@ use prost_types::Any;
 use thiserror::Error;
 use tracing::debug;
 
-use super::recent::Recent;
+use super::{
+    aside,
+    limit::{self, TooManyGroups},
+    listed::Listed,
+    recent::Recent,
+};
 use crate::{
     containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
     declared::{self, DeclaredError},
@@ -25,6 +30,9 @@ use crate::{
 
 /// How many sandboxes and containers are remembered.
 const REMEMBERED: usize = 1024;
+
+/// Those with longer lists of groups are not: they are read again.
+const MOST_GROUPS: usize = 64;
 
 /// Why a container stays shut.
 #[derive(Debug, Error)]
@@ -42,6 +50,8 @@ pub(super) enum ResolveError {
     Declared(#[from] DeclaredError),
     #[error("the container's spec cannot be filtered: {0}")]
     Spec(#[from] SpecError),
+    #[error(transparent)]
+    TooManyGroups(#[from] TooManyGroups),
 }
 
 impl From<&ResolveError> for Refusal {
@@ -51,7 +61,8 @@ impl From<&ResolveError> for Refusal {
             ResolveError::SpecType { .. }
             | ResolveError::NoExtension
             | ResolveError::Declared(_)
-            | ResolveError::Spec(_) => Self::Record,
+            | ResolveError::Spec(_)
+            | ResolveError::TooManyGroups(_) => Self::Record,
         }
     }
 }
@@ -70,8 +81,8 @@ pub(super) struct Resolver {
 /// What a container was resolved to, in the container's own GIDs.
 #[derive(Debug)]
 pub(super) struct Resolved {
-    pub(super) groups: Vec<u32>,
-    pub(super) removed: Vec<u32>,
+    pub(super) groups: Listed,
+    pub(super) removed: Listed,
 }
 
 /// What the own record of a Strict container says, in the container's own GIDs.
@@ -84,7 +95,7 @@ pub(super) struct Own {
     /// The supplementary groups that the spec gives it.
     pub(super) groups: Vec<u32>,
     /// Those that were taken from it since it was created.
-    pub(super) removed: Vec<u32>,
+    pub(super) removed: Listed,
     /// Those among them that were still there when it was about to start.
     pub(super) late: Vec<u32>,
     /// The shim's name.
@@ -96,7 +107,12 @@ impl Own {
         let Resolution { user, groups, removed, removed_before, .. } = resolution;
         let mut all = groups::excess(removed_before, removed.iter().copied());
         all.extend(removed);
-        Self { gid: user.gid, declared, groups, removed: all, late: Vec::new(), runtime }
+        Self { gid: user.gid, declared, groups, removed: Listed::new(&all), late: Vec::new(), runtime }
+    }
+
+    /// Whether it is small enough to be kept: a pod decides how many groups it declares.
+    fn is_short(&self) -> bool {
+        self.declared.len().max(self.groups.len()) <= MOST_GROUPS
     }
 
     /// Whether the pid that the runtime names is the container's own process.
@@ -116,11 +132,61 @@ struct Opened {
     metadata: Option<Any>,
 }
 
+/// What a container that was not started yet is to become.
+struct Filtered {
+    /// The spec to write.
+    changed: Option<Any>,
+    /// What is said of it then, or why it is refused.
+    outcome: Result<(Resolved, Own), ResolveError>,
+}
+
 impl Opened {
     /// The groups that the kubelet sent for the container.
     fn declared(&self) -> Result<Vec<u32>, ResolveError> {
         let metadata = self.metadata.as_ref().ok_or(ResolveError::NoExtension)?;
         Ok(declared::from_extension(&metadata.type_url, &metadata.value)?)
+    }
+
+    /// How much there is to read, in bytes.
+    fn size(&self) -> usize {
+        self.spec.value.len() + self.metadata.as_ref().map_or(0, |metadata| metadata.value.len())
+    }
+
+    /// `shut`: the gate that it gets if it has none, and what runs it.
+    fn filter(self, shut: Option<&(String, Gate)>) -> Result<Filtered, ResolveError> {
+        let declared = self.declared();
+        let Self { runtime, spec, .. } = self;
+        let shut = match shut {
+            Some((path, gate)) => spec::shut(&spec.value, path, gate)?,
+            None => None,
+        };
+        let json = shut.as_deref().unwrap_or(&spec.value);
+        let filtered = declared.and_then(|declared| {
+            let resolution = spec::resolve_if_needed(json, &declared)?;
+            limit::check(&resolution.groups)?;
+            Ok((resolution, declared))
+        });
+        let (changed, outcome) = match filtered {
+            Ok((mut resolution, declared)) => {
+                let changed = resolution.json.take();
+                let Resolution { groups, removed, .. } = &resolution;
+                let resolved = Resolved { groups: Listed::new(groups), removed: Listed::new(removed) };
+                (changed, Ok((resolved, Own::new(runtime, declared, resolution))))
+            }
+            Err(error) => (spec::refuse(json, &error.to_string())?, Err(error)),
+        };
+        let changed = changed.or(shut).map(|value| Any { type_url: spec.type_url, value });
+        Ok(Filtered { changed, outcome })
+    }
+
+    /// As [`Opened::filter`], for a container that was created already: what has to be written, and what it then is.
+    fn mend(self) -> Result<(Option<Any>, Own), ResolveError> {
+        let declared = self.declared()?;
+        let mut resolution = spec::mend(&self.spec.value, &declared)?;
+        limit::check(&resolution.groups)?;
+        let changed = resolution.json.take().map(|value| Any { type_url: self.spec.type_url, value });
+        let late = resolution.removed.clone();
+        Ok((changed, Own { late, ..Own::new(self.runtime, declared, resolution) }))
     }
 }
 
@@ -155,15 +221,22 @@ impl Resolver {
             return Ok(known.clone());
         }
         let mut record = self.get(sandbox, wait).await?;
-        let declared = match record.extensions.remove(declared::SANDBOX_EXTENSION) {
-            Some(metadata) => declared::from_sandbox_extension(&metadata.type_url, &metadata.value)
-                .inspect_err(
-                    |error| debug!(sandbox, %error, "the sandbox's record does not say what is declared"),
-                )
-                .ok(),
+        let metadata = record.extensions.remove(declared::SANDBOX_EXTENSION);
+        drop(record);
+        let declared = match metadata {
+            Some(metadata) => aside::run(metadata.value.len(), move || {
+                declared::from_sandbox_extension(&metadata.type_url, &metadata.value)
+            })
+            .await
+            .inspect_err(
+                |error| debug!(sandbox, %error, "the sandbox's record does not say what is declared"),
+            )
+            .ok(),
             None => None,
         };
-        lock(&self.sandboxes).put(sandbox, declared.clone());
+        if declared.as_ref().is_none_or(|declared| declared.len() <= MOST_GROUPS) {
+            lock(&self.sandboxes).put(sandbox, declared.clone());
+        }
         Ok(declared)
     }
 
@@ -180,36 +253,30 @@ impl Resolver {
     pub(super) async fn adopt(
         &self,
         id: &str,
-        path: &str,
-        gate: &Gate,
+        path: String,
+        gate: Gate,
         wait: Duration,
     ) -> Result<Resolved, ResolveError> {
         let opened = self.open(id, wait).await?;
-        let shut = spec::shut(&opened.spec.value, path, gate)?;
-        self.resolve_opened(id, opened, shut, wait).await
+        self.resolve_opened(id, opened, Some((path, gate)), wait).await
     }
 
-    /// `shut` is the spec with its gate, where the record's has none.
     async fn resolve_opened(
         &self,
         id: &str,
         opened: Opened,
-        shut: Option<Vec<u8>>,
+        shut: Option<(String, Gate)>,
         wait: Duration,
     ) -> Result<Resolved, ResolveError> {
-        let json = shut.as_deref().unwrap_or(&opened.spec.value);
-        let filtered =
-            opened.declared().and_then(|declared| Ok((spec::resolve_if_needed(json, &declared)?, declared)));
-        let (changed, outcome) = match filtered {
-            Ok((mut resolution, declared)) => (resolution.json.take(), Ok((resolution, declared))),
-            Err(error) => (spec::refuse(json, &error.to_string())?, Err(error)),
-        };
-        if let Some(value) = changed.or(shut) {
-            self.update(id, Any { type_url: opened.spec.type_url, value }, wait).await?;
+        let Filtered { changed, outcome } =
+            aside::run(opened.size(), move || opened.filter(shut.as_ref())).await?;
+        if let Some(spec) = changed {
+            self.update(id, spec, wait).await?;
         }
-        let (resolution, declared) = outcome?;
-        let resolved = Resolved { groups: resolution.groups.clone(), removed: resolution.removed.clone() };
-        lock(&self.resolved).put(id, Own::new(opened.runtime, declared, resolution));
+        let (resolved, own) = outcome?;
+        if own.is_short() {
+            lock(&self.resolved).put(id, own);
+        }
         Ok(resolved)
     }
 
@@ -222,30 +289,35 @@ impl Resolver {
             return Ok(own);
         }
         let opened = self.open(id, wait).await?;
-        let declared = opened.declared()?;
-        let mut resolution = spec::mend(&opened.spec.value, &declared)?;
-        if let Some(value) = resolution.json.take() {
-            self.update(id, Any { type_url: opened.spec.type_url, value }, wait).await?;
+        let (changed, own) = aside::run(opened.size(), move || opened.mend()).await?;
+        if let Some(spec) = changed {
+            self.update(id, spec, wait).await?;
         }
-        let late = resolution.removed.clone();
-        Ok(Own { late, ..Own::new(opened.runtime, declared, resolution) })
+        Ok(own)
     }
 
     /// What container `id` would be resolved to if it were Strict. Nothing is written.
     pub(super) async fn would_resolve(&self, id: &str, wait: Duration) -> Result<Resolved, ResolveError> {
         let opened = self.open(id, wait).await?;
-        let declared = opened.declared()?;
-        let user = spec::read(&opened.spec.value)?.user;
-        let groups::Filtered { kept, removed } = groups::strict(user.gid, &user.additional_gids, &declared);
-        Ok(Resolved { groups: kept, removed })
+        aside::run(opened.size(), move || {
+            let declared = opened.declared()?;
+            let user = spec::read(&opened.spec.value)?.user;
+            let groups::Filtered { kept, removed } =
+                groups::strict(user.gid, &user.additional_gids, &declared);
+            Ok(Resolved { groups: Listed::new(&kept), removed: Listed::new(&removed) })
+        })
+        .await
     }
 
     /// The groups that a Strict container `id` may have: its primary group, and the declared ones.
     pub(super) async fn allowed(&self, id: &str, wait: Duration) -> Result<Vec<u32>, ResolveError> {
         let opened = self.open(id, wait).await?;
-        let mut allowed = opened.declared()?;
-        allowed.push(spec::read(&opened.spec.value)?.user.gid);
-        Ok(allowed)
+        aside::run(opened.size(), move || {
+            let mut allowed = opened.declared()?;
+            allowed.push(spec::read(&opened.spec.value)?.user.gid);
+            Ok(allowed)
+        })
+        .await
     }
 
     /// Whether the pid that the runtime names for container `id` is the container's own process.
@@ -256,9 +328,14 @@ impl Resolver {
     /// Gives container `id`, which was created while nobody decided and is Merge, the Merge marker; `path` is what
     /// runs it.
     pub(super) async fn mark(&self, id: &str, path: &str, wait: Duration) -> Result<(), ResolveError> {
-        let opened = self.open(id, wait).await?;
-        if let Some(value) = spec::mark(&opened.spec.value, path)? {
-            self.update(id, Any { type_url: opened.spec.type_url, value }, wait).await?;
+        let Opened { spec, .. } = self.open(id, wait).await?;
+        let path = path.to_owned();
+        let marked = aside::run(spec.value.len(), move || {
+            let value = spec::mark(&spec.value, &path)?;
+            Ok::<_, SpecError>(value.map(|value| Any { type_url: spec.type_url, value }))
+        });
+        if let Some(spec) = marked.await? {
+            self.update(id, spec, wait).await?;
         }
         Ok(())
     }
@@ -316,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_group_that_was_taken_twice_is_named_once() {
-        assert_eq!(own("x", &[7, 8], &[5, 7]).removed, [5, 7, 8]);
-        assert_eq!(own("x", &[], &[5]).removed, [5]);
+        assert_eq!(own("x", &[7, 8], &[5, 7]).removed.first, [5, 7, 8]);
+        assert_eq!(own("x", &[], &[5]).removed.first, [5]);
     }
 }

@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::{
     Container, Pod,
+    listed::Listed,
     log::about,
     names::Names,
     resolver::{Own, ResolveError, Resolver},
@@ -147,16 +148,17 @@ impl StartCheck {
             pod: pod.name.clone(),
             namespace: pod.namespace.clone(),
             container: container.name.clone(),
-            groups: groups::list(&own.groups),
+            groups: Listed::new(&own.groups).to_string(),
             not_verified: process.is_none().then_some(own.runtime),
         };
         if own.removed.is_empty() || line.not_verified.is_some() {
             // The files of a virtual machine's process are the node's.
-            line.log(&groups::list(&own.removed));
+            line.log(&own.removed.to_string());
             return;
         }
         // The line follows after the answer to the runtime, which waits for us here.
-        self.names.find(container.pid, own.removed, move |removed| line.log(&removed));
+        let removed = own.removed;
+        self.names.find(container.pid, removed.first.clone(), move |first| line.log(&removed.with(&first)));
     }
 }
 

@@ -76,6 +76,11 @@ impl Container {
         self.hooks().filter_map(|hook| Gate::parse(&hook.args).ok().flatten())
     }
 
+    /// How many bytes the arguments of its hooks are.
+    pub(super) fn size_of_hooks(&self) -> usize {
+        self.hooks().flat_map(|hook| &hook.args).map(String::len).sum()
+    }
+
     fn hooks(&self) -> impl Iterator<Item = &Hook> {
         self.hooks.iter().flat_map(|hooks| &hooks.create_runtime)
     }

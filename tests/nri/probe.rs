@@ -140,6 +140,11 @@ impl Plugin for Probe {
         self.note("disconnected", &format!("{reason}{}", source.unwrap_or_default()), "");
     }
 
+    fn not_synchronized(&self, reason: &Error) {
+        let source = std::error::Error::source(reason).map(|source| format!(": {source}"));
+        self.note("not_synchronized", &format!("{reason}{}", source.unwrap_or_default()), "");
+    }
+
     async fn shutdown(&self) -> Result<(), BoxError> {
         self.note("shutdown", "", "");
         Ok(())

@@ -91,3 +91,28 @@ async fn an_error_or_a_late_answer_is_followed_by_another_registration() {
         assert_eq!(running.until("connected").await.0, "connected");
     }
 }
+
+/// As containerd does that cannot send its state: it accepts the plugin, and gives up.
+#[tokio::test]
+async fn broken_off_synchronize_is_told_once_and_tried_less_often() {
+    let runtime = Runtime::listen();
+    let mut running = Running::at(&runtime.path);
+    let mut gaps = Vec::new();
+    let mut peer = configured(&runtime).await;
+    for _ in 0..3 {
+        drop(peer);
+        let begin = std::time::Instant::now();
+        peer = configured(&runtime).await;
+        gaps.push(begin.elapsed());
+    }
+    let least = [100, 400, 1600].map(Duration::from_millis);
+    assert!(gaps.iter().zip(least).all(|(gap, least)| *gap >= least), "{gaps:?}");
+    peer.ok::<SynchronizeResponse>("Synchronize", &SynchronizeRequest::default()).await;
+    running.until("not_synchronized").await;
+    loop {
+        match running.note().await.0 {
+            "connected" => break,
+            note => assert_ne!(note, "not_synchronized"),
+        }
+    }
+}

@@ -35,20 +35,20 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Whether the plugin runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum With {
+pub(crate) enum With {
     Plugin,
     NoPlugin,
 }
 
 /// A node with the static gate, runc alone, and the plugin where it is asked for.
-struct Node {
+pub(crate) struct Node {
     // First: it is ended first.
     plugin: Option<Plugin>,
-    daemon: Containerd,
+    pub(crate) daemon: Containerd,
 }
 
 impl Node {
-    fn start(world: &World, with: With) -> Result<Self> {
+    pub(crate) fn start(world: &World, with: With) -> Result<Self> {
         let mut node = Self::bare(world)?;
         node.configure(world)?;
         if with == With::Plugin {

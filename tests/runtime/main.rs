@@ -28,6 +28,7 @@ mod gate;
 mod gid_range;
 mod group_file;
 mod harness;
+mod hostile;
 mod journal;
 mod launched;
 mod lifecycle;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         gid_range::trials(),
         group_file::trials(),
         harness::trials(),
+        hostile::trials(),
         journal::trials(),
         launched::trials(),
         lifecycle::trials(),
