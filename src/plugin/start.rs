@@ -8,7 +8,7 @@ use thiserror::Error;
 use tracing::info;
 
 use super::{
-    Container, Pod,
+    Container, Pod, aside,
     listed::Listed,
     log::about,
     names::Names,
@@ -139,8 +139,12 @@ impl StartCheck {
         if container.pid == 0 {
             return Err(NotStarted::NoProcess);
         }
-        let process = start_check::check(container.pid, own.gid, &own.declared)?;
-        Ok(Checked { own, process: Some(process) })
+        let pid = container.pid;
+        // The kernel tells as many groups, each with at most ten digits.
+        let size = own.groups.len() * 11;
+        let (process, own) =
+            aside::run(size, move || (start_check::check(pid, own.gid, &own.declared), own)).await;
+        Ok(Checked { process: Some(process?), own })
     }
 
     fn log(&self, pod: &Pod, container: &Container, Checked { own, process }: Checked) {
