@@ -24,9 +24,9 @@ mod spec;
 
 /// The fuzz targets: name, body, in the order of their names.
 macro_rules! targets {
-    ($($(#[$doc:meta])* $name:ident: $body:path;)+) => {
+    ($($(#[$doc:meta])* $name:ident: $body:path, $length:expr;)+) => {
         $($(#[$doc])* pub fn $name(data: &[u8]) {
-            growth::in_time(data, $body);
+            growth::in_time(data, $length(data), $body);
         })+
 
         /// A target's name, which is that of its file and of its corpus, and its body.
@@ -37,37 +37,37 @@ macro_rules! targets {
 
 targets! {
     /// Annotations to a policy.
-    annotation: annotation::annotation;
+    annotation: annotation::annotation, <[u8]>::len;
     /// An OCI runtime's command line: see `src/runtime/fuzzing.rs`.
-    argv: crate::runtime::fuzzing::argv;
+    argv: crate::runtime::fuzzing::argv, <[u8]>::len;
     /// A node's configuration.
-    config: small::config;
+    config: small::config, <[u8]>::len;
     /// Messages of the CRI that the proxy looks at: see `src/cri_proxy/fuzzing.rs`.
-    cri: crate::cri_proxy::fuzzing::message;
+    cri: crate::cri_proxy::fuzzing::message, <[u8]>::len;
     /// A CreateContainer request to its answer.
-    decide: decide::decide;
+    decide: decide::decide, <[u8]>::len;
     /// containerd's metadata.
-    declared: small::declared;
+    declared: small::declared, <[u8]>::len;
     /// A hook's arguments.
-    gate: gate::gate;
+    gate: gate::gate, <[u8]>::len;
     /// A container's `/etc/group`.
-    group_file: small::group_file;
+    group_file: small::group_file, small::length;
     /// Frames of gRPC messages: see `src/grpc/fuzzing.rs`.
-    grpc: crate::grpc::fuzzing::frames;
+    grpc: crate::grpc::fuzzing::frames, <[u8]>::len;
     /// A kubeconfig file: see `src/kubernetes/fuzzing.rs`. Nothing without the feature `kubernetes-api`.
-    kubeconfig: crate::kubernetes::fuzzing::kubeconfig;
+    kubeconfig: crate::kubernetes::fuzzing::kubeconfig, <[u8]>::len;
     /// Frames and messages of a runtime's stream, and the answers to them: see `src/nri/fuzzing.rs`.
-    mux: crate::nri::fuzzing::stream;
+    mux: crate::nri::fuzzing::stream, <[u8]>::len;
     /// All that the hook reads.
-    oci_state: hook::oci_state;
+    oci_state: hook::oci_state, <[u8]>::len;
     /// An image's `/etc/passwd` and `/etc/group`.
-    passwd: small::passwd;
+    passwd: small::passwd, small::length;
     /// The API server's pod.
-    pod: small::pod;
+    pod: small::pod, <[u8]>::len;
     /// What runc and crun keep of a container: see `src/runtime/fuzzing.rs`.
-    runtime_state: crate::runtime::fuzzing::state;
+    runtime_state: crate::runtime::fuzzing::state, <[u8]>::len;
     /// config.json to edited config.json.
-    spec: spec::spec;
+    spec: spec::spec, <[u8]>::len;
 }
 
 /// A reason to refuse, as it is shown to users: one line of bounded length.

@@ -25,6 +25,11 @@ fn file(data: &[u8]) -> (Vec<u32>, Cow<'_, [u8]>) {
     }
 }
 
+/// How many bytes a case has when its file is repeated.
+pub(super) fn length(data: &[u8]) -> usize {
+    data.len() + file(data).1.len()
+}
+
 /// The first quarter of a long file is read in much less time than all of it.
 fn grows_with(file: &[u8], work: impl Fn(&[u8])) {
     if file.len() >= 64 * 1024 {
