@@ -158,6 +158,11 @@ pub enum Cause {
     ExecAtRisk,
     /// The OCI runtime restores the process from a checkpoint.
     Restored,
+    /// The OCI runtime has groups itself, and reads whether it may set others in a `/proc` that is none.
+    RuntimeGroups {
+        /// Those that the decision does not allow.
+        groups: Vec<u32>,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -200,9 +205,15 @@ impl fmt::Display for Cause {
             ),
             Self::ExecAtRisk => f.write_str(
                 "this node's OCI runtime, older than runc 1.3, takes the groups of each exec from the container's \
-                 /etc/group, which the container's user can change; set allowPrivilegeEscalation: false and keep /etc \
-                 and /etc/group root's in the image, or set readOnlyRootFilesystem: true, or use runc 1.3 or crun on \
-                 the node, or set old_runc_exec = \"allow\" in its configuration",
+                 /etc/group, which the container's user can change; use runc 1.3 or crun on the node, or set \
+                 seccompProfile: RuntimeDefault and allowPrivilegeEscalation: false and keep /etc and /etc/group root's \
+                 (readOnlyRootFilesystem: true does), or set old_runc_exec = \"allow\" in the node's configuration",
+            ),
+            Self::RuntimeGroups { groups } => write!(
+                f,
+                "the OCI runtime itself has supplementary groups ({}), and the container's /proc, which is no proc file \
+                 system, could make it keep them; mount no volume at /proc, or start the container runtime without groups",
+                groups::shown(groups)
             ),
             Self::Restored => f.write_str(
                 "a process that is restored from a checkpoint has the groups of the checkpoint, and nothing can verify \

@@ -196,9 +196,15 @@ impl GroupFile {
     /// change its own groups anyway. `uid` is that of the container's user on the node, `is_root` whether it is 0 in
     /// the container.
     fn exec_can_gain_groups(&self, confinement: &Confinement, uid: u32, is_root: bool) -> bool {
-        let Confinement { no_new_privileges, may_set_groups, .. } = *confinement;
-        if may_set_groups && !no_new_privileges {
+        let Confinement { no_new_privileges, may_set_groups, sets_groups, may_unshare, .. } = *confinement;
+        // The spec's effective set is for root alone: another user's is empty after the exec of the image's program.
+        if is_root && sets_groups || may_set_groups && !no_new_privileges {
             return false;
+        }
+        // An exec joins the mount namespace of the first process, which can be one that the process made itself and where
+        // it put a file of its own over /etc/group.
+        if may_unshare && user_namespaces() {
+            return true;
         }
         if confinement.read_only_root && !confinement.may_mount && !self.generated {
             return false;
@@ -209,6 +215,15 @@ impl GroupFile {
             is_root || !no_new_privileges || confinement.has_ambient || confinement.shares_processes;
         counts_as_root || self.passed.iter().any(|passed| passed.writable || passed.uid == uid)
     }
+}
+
+/// Whether a process without privileges can make a user namespace here. What cannot be read counts as yes.
+fn user_namespaces() -> bool {
+    let is_zero = |name: &str| {
+        std::fs::read_to_string(Path::new("/proc/sys").join(name)).is_ok_and(|value| value.trim() == "0")
+    };
+    // The second one is Debian's and Ubuntu's.
+    !is_zero("user/max_user_namespaces") && !is_zero("kernel/unprivileged_userns_clone")
 }
 
 fn is(stat: &FileStat, kind: SFlag) -> bool {

@@ -284,8 +284,12 @@ where
 /// belongs to somebody else.
 #[must_use]
 pub fn form(key: &str) -> Option<&str> {
-    let (name, form) = key.split_at_checked(ANNOTATION.len())?;
-    (name.eq_ignore_ascii_case(ANNOTATION) && (form.is_empty() || form.starts_with('/'))).then_some(form)
+    // Kubernetes validates keys in lower case, character by character, as Unicode has it: \u{130} becomes an `i`.
+    let mut rest = key.chars();
+    let same =
+        ANNOTATION.chars().all(|ours| rest.next().is_some_and(|c| c.to_lowercase().next() == Some(ours)));
+    let form = rest.as_str();
+    (same && (form.is_empty() || form.starts_with('/'))).then_some(form)
 }
 
 /// Reads one annotation; `form` is that of its key. None: it is for another container.

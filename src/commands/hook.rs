@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -22,7 +23,7 @@ use crate::{
     config::{Config, ConfigError, OldRuncExec},
     gate::{Cause, Gate, GateError, NAME_MAX, Refusal},
     group_file::{self, GroupFile, GroupFileError},
-    mark,
+    groups, mark,
     oci_runtime::{self, GroupLookup},
     rootfs, runtime,
     spec::{self, SpecError},
@@ -176,6 +177,10 @@ pub(crate) trait Node {
     ) -> Result<GroupFile, GroupFileError>;
     /// The command line of the OCI runtime that runs the hook, its program left out.
     fn call(&self) -> Vec<OsString>;
+    /// The supplementary groups that the OCI runtime gave the hook: its own.
+    fn runtime_groups(&self) -> Vec<u32>;
+    /// Whether `/proc` below `root`, a path in the view of the process `pid`, is a proc file system.
+    fn has_procfs(&self, pid: u32, root: &Path) -> bool;
     /// Whether the container was created through our wrapper, which sees its execs too.
     fn has_wrapper(&self, bundle: &Path) -> bool;
     /// The node's configuration.
@@ -211,6 +216,15 @@ impl Node for Machine {
         let line = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
         let words = line.split(|byte| *byte == 0).skip(1);
         words.map(|word| OsStr::from_bytes(word).to_owned()).collect()
+    }
+
+    fn runtime_groups(&self) -> Vec<u32> {
+        nix::unistd::getgroups().unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect()
+    }
+
+    fn has_procfs(&self, pid: u32, root: &Path) -> bool {
+        let proc = rootfs::of_process(pid).and_then(|of| rootfs::directory(of, &root.join("proc")));
+        proc.is_ok_and(|proc| fstatfs(proc).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC))
     }
 
     fn has_wrapper(&self, bundle: &Path) -> bool {
@@ -277,12 +291,17 @@ fn verify_runtime(
     if runtime::is_restore(&node.call()) {
         return Ok(Err(Cause::Restored));
     }
+    let root = bundle.path.join(view.root_path.as_deref().unwrap_or("rootfs"));
+    let allowed = view.user.additional_gids.iter().copied().chain([view.user.gid]);
+    let groups = groups::excess(node.runtime_groups(), allowed);
+    if !groups.is_empty() && !node.has_procfs(bundle.pid, &root) {
+        return Ok(Err(Cause::RuntimeGroups { groups }));
+    }
     if node.group_lookup() == GroupLookup::Literal {
         return Ok(Ok(()));
     }
     let confinement = spec::read_confinement(&bundle.json).map_err(|source| bundle.spec(source))?;
     let maps = spec::read_id_maps(&bundle.json).map_err(|source| bundle.spec(source))?;
-    let root = bundle.path.join(view.root_path.as_deref().unwrap_or("rootfs"));
     let generated = group_file::generated(&bundle.path, &confinement);
     let file = match node.group_file(bundle.pid, &root, generated.as_deref()) {
         Ok(file) => file,

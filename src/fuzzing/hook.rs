@@ -43,6 +43,14 @@ impl Node for Said<'_> {
         Vec::new()
     }
 
+    fn runtime_groups(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn has_procfs(&self, _: u32, _: &Path) -> bool {
+        true
+    }
+
     fn has_wrapper(&self, _: &Path) -> bool {
         false
     }
@@ -144,7 +152,7 @@ mod tests {
     fn hook_is_linear_in_what_anyone_can_write() {
         let spec = |groups: &str, env: &str, annotations: &str, mounts: &str, hooks: &str| {
             format!(
-                r#"{{"process":{{"user":{{"uid":1000,"gid":3000,"additionalGids":[{groups}]}},"env":[{env}],"noNewPrivileges":true}},
+                r#"{{"process":{{"user":{{"uid":0,"gid":3000,"additionalGids":[{groups}]}},"env":[{env}],"noNewPrivileges":true,"capabilities":{{"effective":["CAP_SETGID"]}}}},
                 "annotations":{{"kubernetes.io/config.source":"api","io.kubernetes.cri.sandbox-id":"s","io.kubernetes.cri.sandbox-name":"web",
                 "io.kubernetes.cri.sandbox-namespace":"default","io.kubernetes.cri.container-name":"app"{annotations}}},
                 "mounts":[{mounts}],"hooks":{{"createRuntime":[{hooks}]}},"linux":{{"namespaces":[{{"type":"pid"}}]}}}}"#

@@ -153,6 +153,8 @@ const CONFINED: Confinement = Confinement {
     read_only_root: false,
     no_new_privileges: true,
     may_set_groups: false,
+    sets_groups: false,
+    may_unshare: false,
     may_mount: false,
     has_ambient: false,
     shares_processes: false,
@@ -214,13 +216,23 @@ fn exec_risk_follows_from_the_confinement() {
     };
     assert!(at_risk(&image, &with(|c| c.no_new_privileges = false)), "counts as root");
     assert!(at_risk(&image, &with(|c| c.has_ambient = true)));
+    assert!(
+        at_risk(&image, &with(|c| (c.sets_groups, c.has_ambient) = (true, true))),
+        "the effective set is root's"
+    );
     assert!(at_risk(&image, &with(|c| c.shares_processes = true)));
     assert!(image.find().unwrap().exec_can_gain_groups(&CONFINED, 0, true), "root");
     // It can change its groups anyway.
+    let root_with = |confinement| image.find().unwrap().exec_can_gain_groups(&confinement, 0, true);
+    assert!(!root_with(with(|c| (c.sets_groups, c.may_unshare) = (true, true))));
+    assert!(root_with(CONFINED));
     assert!(!at_risk(&image, &with(|c| (c.no_new_privileges, c.may_set_groups) = (false, true))));
     let read_only = with(|c| (c.no_new_privileges, c.read_only_root) = (false, true));
     assert!(!at_risk(&image, &read_only));
-    assert!(at_risk(&image, &Confinement { may_mount: true, ..read_only }));
+    assert!(at_risk(&image, &Confinement { may_mount: true, ..read_only.clone() }));
+    // In a user namespace of its own it may mount what it likes.
+    assert_eq!(at_risk(&image, &Confinement { may_unshare: true, ..read_only }), user_namespaces());
+    assert_eq!(at_risk(&image, &with(|c| c.may_unshare = true)), user_namespaces());
 }
 
 /// What the kernel opens below `root`: its content, or None where there is nothing.

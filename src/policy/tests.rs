@@ -173,6 +173,9 @@ fn key_in_another_case_is_refused() {
             assert_eq!(error, PolicyError::UnknownKey { key: wrong.clone() });
         }
     }
+    let dotted = "supplemental-groups-pol\u{130}cy.noderesource.dev/pod";
+    let error = decide([(dotted, "Strict")], "app", Setting::default()).unwrap_err();
+    assert_eq!(error, PolicyError::UnknownKey { key: dotted.to_owned() });
     for form in ["/POD", "/Container.app", "/container.App"] {
         assert_eq!(merge_node(&[(form, "Strict")]).unwrap_err(), PolicyError::UnknownKey { key: key(form) });
     }

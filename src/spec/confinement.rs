@@ -18,6 +18,11 @@ pub struct Confinement {
     pub no_new_privileges: bool,
     /// `CAP_SETGID` is in `process.capabilities.bounding`.
     pub may_set_groups: bool,
+    /// `CAP_SETGID` is in `process.capabilities.effective`.
+    pub sets_groups: bool,
+    /// `linux.seccomp` lets a process make a user namespace, in which it may mount what it likes. So it is without a
+    /// profile.
+    pub may_unshare: bool,
     /// `CAP_SYS_ADMIN` is there: a read-only file system can be mounted anew.
     pub may_mount: bool,
     /// `process.capabilities.ambient` is not empty: users other than root have capabilities too.
@@ -33,6 +38,8 @@ struct Capabilities {
     #[serde(default)]
     bounding: Option<Vec<String>>,
     #[serde(default)]
+    effective: Option<Vec<String>>,
+    #[serde(default)]
     ambient: Option<Vec<String>>,
 }
 
@@ -42,6 +49,43 @@ struct Namespace {
     kind: String,
     #[serde(default)]
     path: String,
+}
+
+/// OCI runtime spec, "Seccomp".
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Seccomp {
+    #[serde(default)]
+    default_action: String,
+    #[serde(default)]
+    syscalls: Option<Vec<SyscallRule>>,
+}
+
+#[derive(Deserialize)]
+struct SyscallRule {
+    #[serde(default)]
+    names: Vec<String>,
+    #[serde(default)]
+    action: String,
+    #[serde(default)]
+    args: Option<Vec<serde::de::IgnoredAny>>,
+}
+
+impl Seccomp {
+    /// Whether it lets a process make a namespace. `clone` with a condition on its arguments is taken for one that
+    /// leaves the flags for namespaces out, as the profile of every container runtime has it.
+    fn allows_namespaces(&self) -> bool {
+        let denies = |action: &str| action == "SCMP_ACT_ERRNO" || action.starts_with("SCMP_ACT_KILL");
+        let allows = |rule: &SyscallRule| {
+            let makes = |name: &String| match name.as_str() {
+                "unshare" | "clone3" | "setns" => true,
+                "clone" => rule.args.as_ref().is_none_or(Vec::is_empty),
+                _ => false,
+            };
+            !denies(&rule.action) && rule.names.iter().any(makes)
+        };
+        !denies(&self.default_action) || self.syscalls.iter().flatten().any(allows)
+    }
 }
 
 #[derive(Deserialize)]
@@ -63,11 +107,14 @@ pub fn read_confinement(json: &[u8]) -> Result<Confinement, SpecError> {
     let linux = member(&spec, LINUX)?;
     let namespaces: Vec<Namespace> = parsed(linux.as_ref(), "namespaces", "linux.namespaces")?;
     let own = namespaces.iter().any(|namespace| namespace.kind == "pid" && namespace.path.is_empty());
+    let seccomp: Option<Seccomp> = parsed(linux.as_ref(), "seccomp", "linux.seccomp")?;
     let mounts: Vec<Mount> = parsed(Some(&spec), "mounts", "mounts")?;
     Ok(Confinement {
         read_only_root: parsed(member(&spec, ROOT)?.as_ref(), "readonly", "root.readonly")?,
         no_new_privileges: parsed(process.as_ref(), "noNewPrivileges", "process.noNewPrivileges")?,
         may_set_groups: has("CAP_SETGID"),
+        sets_groups: capabilities.effective.iter().flatten().any(|held| held == "CAP_SETGID"),
+        may_unshare: seccomp.is_none_or(|profile| profile.allows_namespaces()),
         may_mount: has("CAP_SYS_ADMIN"),
         has_ambient: capabilities.ambient.is_some_and(|held| !held.is_empty()),
         shares_processes: !own,
@@ -109,7 +156,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_as_the_runtime_takes_it() {
         let found = read_confinement(br#"{"process":{"capabilities":null}}"#).unwrap();
-        assert_eq!(found, Confinement { shares_processes: true, ..Confinement::default() });
+        let wanted = Confinement { shares_processes: true, may_unshare: true, ..Confinement::default() };
+        assert_eq!(found, wanted);
     }
 
     #[test]
@@ -121,6 +169,22 @@ mod tests {
             r#"{"process":{"capabilities":{"bounding":["CAP_SETGID","CAP_SYS_ADMIN"],"ambient":["CAP_CHOWN"]}}}"#,
         );
         assert!(all.may_set_groups && all.may_mount && all.has_ambient);
+        assert!(read(r#"{"process":{"capabilities":{"effective":["CAP_SETGID"]}}}"#).sets_groups);
+        let rule = |name: &str, action: &str, args: &str| {
+            let rule = format!(r#"{{"names":["read","{name}"],"action":"{action}"{args}}}"#);
+            let profile = format!(r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{rule}]}}"#);
+            read(&format!(r#"{{"linux":{{"seccomp":{profile}}}}}"#)).may_unshare
+        };
+        let masked = r#","args":[{"index":0,"value":2114060288,"op":"SCMP_CMP_MASKED_EQ"}]"#;
+        for name in ["unshare", "clone3", "setns", "clone"] {
+            assert!(rule(name, "SCMP_ACT_ALLOW", "") && rule(name, "SCMP_ACT_LOG", ""), "{name}");
+            assert!(!rule(name, "SCMP_ACT_ERRNO", ""), "{name}");
+        }
+        assert!(!rule("clone", "SCMP_ACT_ALLOW", masked) && rule("unshare", "SCMP_ACT_ALLOW", masked));
+        assert!(!rule("mount", "SCMP_ACT_ALLOW", ""));
+        for open in ["{}", r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#, "null"] {
+            assert!(read(&format!(r#"{{"linux":{{"seccomp":{open}}}}}"#)).may_unshare, "{open}");
+        }
         for (namespaces, shares) in [
             (r#"[{"type":"pid"}]"#, false),
             (r#"[{"type":"pid","path":""}]"#, false),

@@ -149,6 +149,7 @@ fn refusals() -> Vec<String> {
         Cause::GroupFile { .. } => Cause::GroupFile { reason: "DETAIL".to_owned() },
         Cause::ExecAtRisk => Cause::ExecAtRisk,
         Cause::Restored => Cause::Restored,
+        Cause::RuntimeGroups { .. } => Cause::RuntimeGroups { groups: vec![6, 7] },
         Cause::Alias(_) => Cause::Alias(Alias { name: 4000, gid: 50000 }),
     );
     causes.into_iter().map(|cause| refusal(cause).to_string()).collect()

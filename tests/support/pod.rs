@@ -234,6 +234,12 @@ impl ContainerSpec {
         self
     }
 
+    /// `seccompProfile: RuntimeDefault`.
+    pub(crate) fn default_seccomp(mut self) -> Self {
+        self.security.seccomp = Some(v1::SecurityProfile::default());
+        self
+    }
+
     /// `workingDir`.
     pub(crate) fn working_dir(mut self, path: &str) -> Self {
         path.clone_into(&mut self.config.working_dir);

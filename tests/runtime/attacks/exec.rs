@@ -4,6 +4,7 @@
 //! the OCI runtime, which can.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -11,7 +12,7 @@ use libtest_mimic::Trial;
 use super::{Node, OURS, Outcome, PASSWD, With, renamed, victim, within};
 use crate::steps::{ANNOTATION, STRICT, all, check, strict};
 use crate::support::image::Draft;
-use crate::support::{ContainerSpec, Pod, RunningPod, swapper};
+use crate::support::{ContainerSpec, Pod, RunningPod, swapper, wait_for};
 use crate::world::{World, trial};
 
 /// What always helps.
@@ -81,7 +82,7 @@ const CASES: [Case; 9] = [
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("attacks::exec_after_the_user_wrote_the_file_adds_no_group", |world| {
-            written(world, "no-new-privs", ContainerSpec::no_new_privs)
+            written(world, "no-new-privs", |spec| spec.no_new_privs().default_seccomp())
         }),
         // No privilege to change groups, whatever is run: not even root has CAP_SETGID here.
         trial("attacks::exec_without_setgid_in_the_bounds_adds_no_group", |world| {
@@ -89,6 +90,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         trial("attacks::exec_after_a_setuid_program_adds_no_group", setuid),
         trial("attacks::exec_with_shared_processes_adds_no_group", shared_processes),
+        trial("attacks::exec_in_its_own_mount_namespace_adds_no_group", own_mounts),
         trial("attacks::exec_where_the_file_is_safe_is_not_refused", safe),
     ]
 }
@@ -120,6 +122,26 @@ fn setuid(world: &World) -> Result<()> {
     holds(&node, &Pod::new("exec-setuid"), &spec, cure, |_, id| shell(&node, id, script))
 }
 
+/// The first process makes a user namespace, in which it may mount a file of its own over root's: an exec joins its mount
+/// namespace. The default seccomp profile keeps it from that.
+fn own_mounts(world: &World) -> Result<()> {
+    const IMAGE: &str = "localhost/strict-groups/exec-mounts:1";
+    let node = Node::start(world, With::Plugin)?;
+    node.import(world, Draft::new(IMAGE).passwd(PASSWD).group(GOOD))?;
+    let script = "echo 4000:x:50000: > /dev/shm/grp; exec /bin/busybox unshare -U -r -m /bin/sh -c \
+                  '/bin/busybox mount --bind /dev/shm/grp /etc/group; exec /bin/sleep 2147483647'";
+    let mut spec = victim(IMAGE).supplemental(&[4000]).no_new_privs().only_capabilities(&[]);
+    spec.security.readonly_rootfs = true;
+    let spec = spec.command(&["/bin/sh", "-c", script]);
+    holds(&node, &Pod::new("exec-mounts"), &spec, "seccompProfile: RuntimeDefault", |_, id| {
+        let mounted =
+            || Some(node.daemon.cri().exec(id, &["cat", "/etc/group"]).ok()?.stdout.contains("50000"));
+        wait_for(Duration::from_secs(20), || mounted().filter(|mounted| *mounted))
+            .context("nothing was mounted")?;
+        Ok(())
+    })
+}
+
 /// What nobody in the container can change is no reason to refuse it.
 fn safe(world: &World) -> Result<()> {
     let node = Node::start(world, With::Plugin)?;
@@ -136,7 +158,7 @@ fn safe(world: &World) -> Result<()> {
         let image = format!("localhost/strict-groups/exec-safe-{number}:1");
         let run = || {
             node.import(world, (case.image)(Draft::new(&image).passwd(PASSWD)))?;
-            let spec = victim(&image).supplemental(&[4000]).no_new_privs();
+            let spec = victim(&image).supplemental(&[4000]).no_new_privs().default_seccomp();
             check(&node.daemon, &strict("exec-safe"), &spec, &STRICT)
         };
         (case.name, run())
@@ -148,7 +170,7 @@ fn shared_processes(world: &World) -> Result<()> {
     const IMAGE: &str = "localhost/strict-groups/exec-shared:1";
     let node = Node::start(world, With::Plugin)?;
     node.import(world, Draft::new(IMAGE).passwd(PASSWD).group(GOOD))?;
-    let spec = victim(IMAGE).supplemental(&[4000]).no_new_privs();
+    let spec = victim(IMAGE).supplemental(&[4000]).no_new_privs().default_seccomp();
     holds(&node, &Pod::new("exec-shared").shared_processes(), &spec, CURE, |pod, _| {
         let root = ContainerSpec::new("other", IMAGE).user(0).no_new_privs();
         let root = root.only_capabilities(&["DAC_OVERRIDE", "SYS_PTRACE"]);
