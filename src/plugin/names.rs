@@ -63,7 +63,7 @@ impl Names {
         }
         let (tell, told) = oneshot::channel();
         self.find(pid, gids.to_vec(), move |text| drop(tell.send(text)));
-        told.await.unwrap_or_else(|_| with_names(gids, &[]))
+        told.await.unwrap_or_else(|_| groups::list_with_names(gids, &[]))
     }
 
     /// The same, and does `then` with it, in the thread that found the names. Must be called inside a tokio runtime.
@@ -172,7 +172,7 @@ async fn watch(desk: Arc<Desk>) {
 
 impl Waiting {
     fn tell(self, names: &[Option<String>]) {
-        (self.then)(with_names(&self.gids, names));
+        (self.then)(groups::list_with_names(&self.gids, names));
     }
 }
 
@@ -185,17 +185,6 @@ impl fmt::Debug for Waiting {
 /// A panic elsewhere leaves nothing half done in here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn with_names(gids: &[u32], names: &[Option<String>]) -> String {
-    gids.iter()
-        .enumerate()
-        .map(|(place, gid)| match names.get(place) {
-            Some(Some(name)) => format!("{gid}({name})"),
-            _ => gid.to_string(),
-        })
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 /// Names of `gids` in the /etc/group that process `pid` sees.
@@ -233,11 +222,6 @@ mod tests {
         );
         assert_eq!((found.as_str(), ended.as_str(), none.as_str()), ("0(root),4294967294", "0", ""));
         assert!(lock(&desk.queue).waiting.is_empty());
-    }
-
-    #[test]
-    fn names_stand_behind_their_groups() {
-        assert_eq!(with_names(&[5, 6, 7], &[None, Some("video".into())]), "5,6(video),7");
     }
 
     #[test]
