@@ -27,13 +27,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// After a Synchronize that came to nothing a try costs more: the runtime puts all of its state together once more, with
 /// its events at rest, and containerd 2.1 can panic at it (NRI's plugin.go, slice bounds).
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// A pause is so many times the one before.
 const GROWTH: u32 = 4;
 
 /// Connects, registers and serves `plugin`, and does so again whenever the runtime goes away; waits for a runtime
 /// that is not there. Between tries it waits 5 ms, then twice as long each time, up to 1 s. After a Synchronize that came
-/// to nothing it waits 0.1 s, then four times as long each time, up to 30 s, until a registration has lasted.
+/// to nothing it waits 0.1 s, then four times as long each time, up to 5 minutes, until a registration has lasted.
 ///
 /// Ends when `shutdown` does: calls that came before are answered first, for up to 2 s.
 ///
@@ -195,10 +195,10 @@ mod tests {
     fn pauses_grow_until_a_registration_lasts() {
         let mut pauses = Pauses::default();
         let seen: Vec<u128> = (0..7).map(|_| pauses.next().as_millis()).collect();
-        assert_eq!(seen, [100, 400, 1600, 6400, 25_600, 30_000, 30_000]);
-        pauses.lasted(Duration::from_secs(29));
+        assert_eq!(seen, [100, 400, 1600, 6400, 25_600, 102_400, 300_000]);
+        pauses.lasted(Duration::from_secs(299));
         assert_eq!(pauses.next(), LONGEST_PAUSE);
-        pauses.lasted(Duration::from_secs(30));
+        pauses.lasted(Duration::from_secs(300));
         assert_eq!((pauses.count, pauses.next()), (0, FIRST_PAUSE));
     }
 

@@ -260,7 +260,7 @@ impl Plugin for StrictGroups {
             "the container runtime accepts this plugin and cannot tell it what runs ({}), so Strict is not enforced by it. \
              If containers of this node have megabytes of environment, that is more than NRI can send, to any plugin: \
              find them (`crictl inspect`) and delete their pods, or use strict-groups-runtime as the OCI runtime, which \
-             needs no NRI. It is tried again, at most every 30 s",
+             needs no NRI. It is tried again after pauses of up to 5 minutes",
             text::one_line(&nri::with_sources(reason), REASON_SHOWN)
         );
     }
