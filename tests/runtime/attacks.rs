@@ -43,7 +43,7 @@ pub(crate) enum With {
 /// A node with the static gate, runc alone, and the plugin where it is asked for.
 pub(crate) struct Node {
     // First: it is ended first.
-    plugin: Option<Plugin>,
+    pub(crate) plugin: Option<Plugin>,
     pub(crate) daemon: Containerd,
 }
 

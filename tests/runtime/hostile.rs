@@ -1,6 +1,7 @@
 //! Pods and images that are written to keep the plugin busy, to fill its memory, or to keep it from registering.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +26,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         trial("hostile::environment_beyond_nri_is_told_and_outlived", environment),
         trial("hostile::more_groups_than_the_kernel_allows_are_refused", too_many),
+        trial("hostile::ordinary_containers_start_beside_500_hostile_ones", |world| {
+            beside(world, (500 / fraction()) as usize, (100 / fraction()) as usize)
+        }),
     ]
 }
 
@@ -194,4 +198,92 @@ fn too_many(world: &World) -> Result<()> {
     says(&error, &["pod default/too-many, container app", "65538 groups", "65536"])?;
     daemon.cri().remove_pod(&pod.id)?;
     merge_works(daemon, "beside-too-many")
+}
+
+/// Every kind of hostile container at once, beside ordinary ones, on a node with static gate and plugin.
+fn beside(world: &World, hostile: usize, ordinaries: usize) -> Result<()> {
+    let node = Node::start(world, With::Plugin)?;
+    let (daemon, plugin) = (&node.daemon, node.plugin.as_ref().context("no plugin")?);
+    fresh_image(world, daemon)?;
+    let alice = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
+    let image = |name: &str| Draft::new(&format!("localhost/strict-groups/{name}:1")).passwd(alice);
+    let kinds = [
+        (false, image("spaces").group(" ".repeat(512 * 1024)), 1),
+        (true, image("spaces-strict").group(" ".repeat(512 * 1024)), 1),
+        (true, image("declares").group("root:x:0:\n"), 60_000 / fraction()),
+        (true, crowded(13_000 / fraction()), 1),
+        (
+            true,
+            image("link").link("/etc/group", "/proc/self/root/srv/grp").file(
+                "/srv/grp",
+                0o644,
+                "4000:x:0:\n",
+            ),
+            1,
+        ),
+    ];
+    let mut specs = Vec::new();
+    for (number, (is_strict, draft, groups)) in kinds.into_iter().enumerate() {
+        let image = draft.build(&world.machine)?;
+        daemon.import(&image)?;
+        let name = format!("hostile{number}");
+        let pod = daemon.cri().run_pod(&if is_strict { strict(&name) } else { Pod::new(&name) })?;
+        specs.push((pod, image.name().to_owned(), gids(groups)));
+    }
+    let ordinary = |count: usize, when: &str| -> Result<Duration> {
+        let mut took = Vec::new();
+        for number in 0..count {
+            let name = format!("{when}{number}");
+            let begin = Instant::now();
+            if number % 2 == 0 {
+                check(daemon, &strict(&name), &app(), &STRICT)?;
+            } else {
+                check(daemon, &Pod::new(&name), &app(), &MERGED)?;
+            }
+            took.push(begin.elapsed());
+        }
+        took.sort();
+        took.get(took.len() / 2).copied().context("none")
+    };
+    let alone = ordinary(10, "alone")?;
+
+    let next = AtomicUsize::new(0);
+    let attack = || -> Result<(usize, usize)> {
+        let (mut started, mut refused) = (0, 0);
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let (Some((pod, image, groups)), true) = (specs.get(number % specs.len()), number < hostile)
+            else {
+                return Ok((started, refused));
+            };
+            let spec = ContainerSpec::new(&format!("c{number}"), image).user(1000).group(3000);
+            match daemon.cri().launch(pod, &spec.supplemental(groups)) {
+                Ok(container) => {
+                    started += 1;
+                    daemon.cri().stop(&container)?;
+                    daemon.cri().remove(&container)?;
+                }
+                Err(error) => {
+                    ensure!(error.message.contains("strict-groups: "), "{image}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    };
+    let (beside, (started, refused)) = std::thread::scope(|scope| -> Result<_> {
+        let attackers = [(); 3].map(|()| scope.spawn(attack));
+        let beside = ordinary(ordinaries, "beside");
+        let mut sum = (0, 0);
+        for attacker in attackers {
+            let (started, refused) = attacker.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+            sum = (sum.0 + started, sum.1 + refused);
+        }
+        Ok((beside?, sum))
+    })?;
+    println!(
+        "hostile, {hostile} beside ordinary ones: {started} started, {refused} refused; an ordinary pod took {alone:?} \
+         alone and {beside:?} beside them"
+    );
+    ensure!(plugin.registrations() == 1, "registered again:\n{}", plugin.log());
+    figures(plugin, "hostile containers beside ordinary ones")?.bounded()
 }
