@@ -142,11 +142,15 @@ impl Requests {
         let Ok(name) = file_name(sandbox, container) else { return Ok(None) };
         let path = self.dir.join(name);
         let read = |source| HandoverError::Read { path: path.clone(), source };
-        let file = match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&path) {
+        let is_missing = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        };
+        // Looked for before it is opened: for want of a descriptor no container must fail that nobody handed on.
+        let opened = fs::symlink_metadata(&path)
+            .and_then(|_| OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&path));
+        let file = match opened {
             Ok(file) => file,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
+            Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(read(error)),
         };
         match trust::check(&path, Kind::File) {

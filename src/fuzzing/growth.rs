@@ -89,6 +89,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "to read")]
     fn quadratic_work_is_found_in_one_case() {
-        in_time(&vec![0; 8 * 1024], 8 * 1024, quadratic);
+        in_time(&vec![0; 24 * 1024], 24 * 1024, quadratic);
     }
 }

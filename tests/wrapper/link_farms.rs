@@ -485,7 +485,8 @@ impl<'w> Yard<'w> {
                 "args": ["/bin/sleep", "1000"],
                 "env": ["PATH=/bin"],
                 "cwd": layout.cwd,
-                "noNewPrivileges": true,
+                // It could change its groups itself: what becomes of an exec is not the question here.
+                "capabilities": {"bounding": ["CAP_SETGID"]},
             },
             "root": {"path": "rootfs"},
             "mounts": mounts,

@@ -29,7 +29,7 @@ fn taker() -> ContainerSpec {
 
 /// A container that cannot change anything of itself.
 fn locked() -> ContainerSpec {
-    let mut spec = app();
+    let mut spec = app().default_seccomp();
     spec.security.no_new_privs = true;
     spec.security.capabilities.get_or_insert_default().drop_capabilities.push("ALL".to_owned());
     spec
