@@ -30,7 +30,7 @@ pub enum PlanError {
     #[error("what `containerd config dump` prints is not understood")]
     NotToml(#[source] Box<toml::de::Error>),
     /// A version of the configuration that is not known.
-    #[error("containerd's configuration has version {version}; versions 2 and 3 are known")]
+    #[error("containerd's configuration has version {version}; versions 2 to 4 are known")]
     Version {
         /// The version, as it stands.
         version: String,
@@ -212,7 +212,8 @@ pub fn not_in_effect(dump: &str, plan: &Plan) -> Result<Vec<String>, PlanError> 
 fn version(dump: &Table) -> Result<(i64, &'static str), PlanError> {
     match dump.get("version").and_then(Value::as_integer) {
         Some(version @ 2) => Ok((version, "io.containerd.grpc.v1.cri")),
-        Some(version @ 3) => Ok((version, "io.containerd.cri.v1.runtime")),
+        // 4 is that of containerd 2.4, with the same tables.
+        Some(version @ (3 | 4)) => Ok((version, "io.containerd.cri.v1.runtime")),
         _ => Err(PlanError::Version {
             version: dump.get("version").map_or_else(|| "1".to_owned(), ToString::to_string),
         }),
