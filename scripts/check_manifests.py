@@ -117,7 +117,8 @@ def check_daemonset(name, documents, names_of_groups=True):
         is_ours(security["capabilities"]["drop"] == ["ALL"], "all capabilities dropped")
         is_ours(security["capabilities"].get("add") == added, f"{container['name']} has {added} added")
         is_ours(security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"], "read-only, no escalation")
-        is_ours(container["resources"]["requests"] == {"cpu": "2m", "memory": "8Mi"}, "2m and 8Mi requested")
+        resources = {"requests": {"cpu": "50m", "memory": "8Mi"}, "limits": {"memory": "256Mi"}}
+        is_ours(container["resources"] == resources, "50m and 8Mi requested, at most 256Mi")
     is_ours({"livenessProbe", "readinessProbe"} <= plugin.keys(), "probes")
     for volume in pod["volumes"]:
         path = volume.get("hostPath", {"path": "/", "type": "Directory"})
