@@ -259,6 +259,15 @@ impl Gate {
         args::read(args)
     }
 
+    /// The groups that the decision allows, as far as the gate knows them; the primary one need not be among them.
+    #[must_use]
+    pub fn allowed(&self) -> &[u32] {
+        match &self.state {
+            State::Resolved { groups, .. } | State::Pending { declared: Some(groups) } => groups,
+            State::Pending { declared: None } | State::Refused { .. } => &[],
+        }
+    }
+
     /// Checks the user of the container's first process against the decision.
     ///
     /// # Errors

@@ -7,6 +7,9 @@ use std::{
 
 use crate::{membership, text};
 
+/// How many groups a process can have (`NGROUPS_MAX`, setgroups(2)).
+pub(crate) const MOST: usize = 65_536;
+
 /// How many groups of a list a log line has: a process may have 65,536.
 const LISTED: usize = 64;
 

@@ -194,6 +194,21 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
+    /// What else the author of the pod has to do, to be appended: what decides is the sandbox, as it was created.
+    #[must_use]
+    pub(crate) fn then_delete(&self) -> &'static str {
+        match self {
+            Self::BadValue { .. }
+            | Self::UnknownKey { .. }
+            | Self::MergeForbidden { .. }
+            | Self::Contradiction { .. } => {
+                "; then delete the pod: a pod that exists keeps the annotations that it was created with"
+            }
+            Self::BadSpec { .. } | Self::SpecMergeForbidden => "; then delete the pod",
+            Self::DependsOnLabels => "",
+        }
+    }
+
     /// The key of the annotation that is at fault, if it is one.
     #[must_use]
     pub fn key(&self) -> Option<&str> {

@@ -119,10 +119,6 @@ pub enum StaticRefusal {
     },
 }
 
-/// What the author of a pod has to do about an annotation, beside correcting it.
-pub(crate) const DELETE_THE_POD: &str =
-    "; then delete the pod: one that exists keeps the annotations it was made with";
-
 /// What is wrong with a container that carries no gate of the plugin.
 #[derive(Debug, Error)]
 pub enum StaticCause {
@@ -141,7 +137,7 @@ pub enum StaticCause {
     )]
     UnknownSandbox,
     /// The annotations are wrong, or not allowed here.
-    #[error("{}", with_cure(.0))]
+    #[error("{_0}{}", _0.then_delete())]
     Policy(PolicyError),
     /// The answer depends on the node's configuration, and that cannot be used.
     #[error("refused, because the policy of this node cannot be read: {}", .0.one_line(CONFIG_SHOWN))]
@@ -386,11 +382,6 @@ impl StaticCause {
             Self::NotSeen | Self::Policy(_) | Self::NoPod | Self::Nameless { .. } => false,
         }
     }
-}
-
-/// The error, and what the pod's author has to do beside correcting an annotation.
-fn with_cure(error: &PolicyError) -> String {
-    format!("{error}{}", if error.key().is_some() { DELETE_THE_POD } else { "" })
 }
 
 fn speaks_for_a_container(key: &str) -> bool {

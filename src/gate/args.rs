@@ -1,7 +1,7 @@
 //! A gate as the arguments of a hook, and back.
 
 use super::{Gate, GateError, NAME_MAX, PROGRAM, REASON_MAX, State};
-use crate::{mark, text};
+use crate::{groups, mark, text};
 
 /// The most groups in one argument. With ten digits and a comma each they take 88 KiB of the 128
 /// that the kernel allows.
@@ -17,9 +17,6 @@ const REASON: &str = "--reason";
 
 /// How many groups were removed, where [`REMOVED`] has only the first of them.
 const REMOVED_COUNT: &str = "--removed-count";
-
-/// How many groups a process can have (`NGROUPS_MAX`, setgroups(2)): no decision has more.
-const GROUPS_MAX: usize = 65_536;
 
 /// How many removed groups are carried: an image can give its user millions.
 const REMOVED_MAX: usize = 1024;
@@ -115,7 +112,7 @@ pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> 
     }
 
     for (flag, list) in [(GROUPS, &groups), (DECLARED, &declared)] {
-        if list.as_ref().is_some_and(|list| list.len() > GROUPS_MAX) {
+        if list.as_ref().is_some_and(|list| list.len() > groups::MOST) {
             return Err(GateError::TooMany { flag });
         }
     }

@@ -31,13 +31,13 @@ use crate::{
 /// How much of a runtime's name and version is told, in bytes.
 const RUNTIME_SHOWN: usize = 128;
 
-/// How much is told of why the plugin is not in service, in bytes.
+/// How much is shown of why the plugin is not in service, in bytes.
 const REASON_SHOWN: usize = 300;
 
 /// Why a container is not created or not started; what `kubectl describe pod` shows.
 #[derive(Debug, Error)]
 pub(super) enum Refused {
-    #[error("strict-groups: {subject}: {source}{}", then_delete(.source))]
+    #[error("strict-groups: {subject}: {source}{}", .source.then_delete())]
     Policy { subject: Subject, source: PolicyError },
     #[error(
         "strict-groups: {subject}: supplementalGroupsPolicy Strict cannot be enforced at the moment: {source}"
@@ -54,24 +54,10 @@ pub(super) enum Refused {
     Start { subject: Subject, source: NotStarted },
 }
 
-/// What else is to do about a policy that cannot be applied: what decides is the sandbox, as it was created.
-fn then_delete(error: &PolicyError) -> &'static str {
-    match error {
-        PolicyError::BadValue { .. }
-        | PolicyError::UnknownKey { .. }
-        | PolicyError::MergeForbidden { .. }
-        | PolicyError::Contradiction { .. } => {
-            "; then delete the pod: a pod that exists keeps the annotations that it was created with"
-        }
-        PolicyError::BadSpec { .. } | PolicyError::SpecMergeForbidden => "; then delete the pod",
-        PolicyError::DependsOnLabels => "",
-    }
-}
-
 impl NotStarted {
     fn then_delete(&self) -> &'static str {
         match self {
-            Self::Policy(error) => then_delete(error),
+            Self::Policy(error) => error.then_delete(),
             _ => "",
         }
     }

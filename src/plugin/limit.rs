@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-/// `NGROUPS_MAX` of Linux (limits.h): `setgroups(2)` takes no more.
-const MOST: usize = 65_536;
+use crate::groups::MOST;
 
 /// A container that no OCI runtime can start. runc's own words are `unable to setup user: setgroups: invalid argument`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -1,5 +1,5 @@
-//! `create`: makes the bundle's spec Strict before the real runtime reads it. `run` and `restore` leave no moment to
-//! verify the result, so they are refused for a container that is Strict.
+//! `create`: makes the bundle's spec Strict before the underlying OCI runtime reads it. `run` and `restore` leave no
+//! moment to verify the result, so they are refused for a container that is Strict.
 
 use std::{
     borrow::Cow,

@@ -2,8 +2,8 @@
 //!
 //! For engines whose NRI cannot do it (CRI-O up to 1.30) or that have none (podman). It changes the spec
 //! of a Strict container at `create`, verifies its process at `start`, and changes the process file at `exec`.
-//! `run` and `restore` of a Strict container are refused; everything else goes to the real runtime as it came.
-//! It is the same process before and after (`execve(2)`).
+//! `run` and `restore` of a Strict container are refused; everything else goes to the underlying OCI runtime as it
+//! came. It is the same process before and after (`execve(2)`).
 
 mod argv;
 mod create;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bundle,
     config::{Config, ConfigError},
-    gate::{Gate, State},
+    gate::Gate,
     groups, spec, start_check,
 };
 
@@ -76,11 +76,7 @@ fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) 
 
 /// The groups that every one of the gates allows a process with the primary group `gid`.
 fn allowed(gates: &[Gate], gid: u32) -> Vec<u32> {
-    let mut by_gate = gates.iter().map(|gate| match &gate.state {
-        State::Resolved { groups, .. } => groups.as_slice(),
-        State::Pending { declared: Some(declared) } => declared.as_slice(),
-        State::Pending { declared: None } | State::Refused { .. } => &[],
-    });
+    let mut by_gate = gates.iter().map(Gate::allowed);
     let first = by_gate.next().unwrap_or_default().to_vec();
     by_gate.fold(first, |kept, allowed| groups::strict(gid, &kept, allowed).kept)
 }
@@ -88,6 +84,7 @@ fn allowed(gates: &[Gate], gid: u32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::State;
 
     fn gate(state: State) -> Gate {
         Gate { pod: "default/web".into(), container: "app".into(), state }

@@ -78,8 +78,8 @@ pub(super) fn find(real: &Path, call: &Call<'_>, id: &OsStr) -> io::Result<Optio
     }
 }
 
-/// Where the real runtime keeps its state without `--root`. crun goes by the environment, as root too; runc does so
-/// only in a user namespace or as another user, and is asked where it knows no such container here.
+/// Where the underlying OCI runtime keeps its state without `--root`. crun goes by the environment, as root too; runc does
+/// so only in a user namespace or as another user, and is asked where it knows no such container here.
 fn default_root(real: &Path, runtime_dir: Option<OsString>) -> PathBuf {
     let crun = real.file_name().is_some_and(|name| name.to_string_lossy().contains("crun"));
     match runtime_dir.filter(|dir| !dir.is_empty()) {

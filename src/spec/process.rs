@@ -2,7 +2,7 @@
 //! which is the `process` object of a spec.
 
 use super::{ProcessUser, SpecError, User, root};
-use crate::gate::{Gate, State};
+use crate::gate::Gate;
 use crate::groups;
 
 /// What [`strict_process`] made of a process file.
@@ -29,11 +29,7 @@ pub fn strict_process(json: &[u8], gates: &[Gate]) -> Result<StrictProcess, Spec
     let made = &user.values.additional_gids;
     let mut kept = made.clone();
     for gate in gates {
-        let allowed = match &gate.state {
-            State::Resolved { groups, .. } | State::Pending { declared: Some(groups) } => groups.as_slice(),
-            State::Pending { declared: None } | State::Refused { .. } => &[],
-        };
-        kept = groups::strict(user.values.gid, &kept, allowed).kept;
+        kept = groups::strict(user.values.gid, &kept, gate.allowed()).kept;
     }
     let json = (kept != *made).then(|| user.with_groups(&process, &kept).into_bytes());
     Ok(StrictProcess { json, groups: kept, user: user.values })
@@ -42,6 +38,7 @@ pub fn strict_process(json: &[u8], gates: &[Gate]) -> Result<StrictProcess, Spec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::State;
 
     const FILE: &[u8] = include_bytes!("../../tests/fixtures/crio-1.30.14/exec-process.json");
 

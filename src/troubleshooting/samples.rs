@@ -170,7 +170,7 @@ fn static_causes() -> Vec<StaticCause> {
     every!(StaticCause;
         StaticCause::NotSeen => StaticCause::NotSeen,
         StaticCause::UnknownSandbox => StaticCause::UnknownSandbox,
-        StaticCause::Policy(_) => StaticCause::Policy(PolicyError::SpecMergeForbidden),
+        StaticCause::Policy(_) => StaticCause::Policy(PolicyError::DependsOnLabels),
         StaticCause::Config(_) => StaticCause::Config(config()),
         StaticCause::NoPod => StaticCause::NoPod,
         StaticCause::Nameless { .. } => StaticCause::Nameless { key: "KEY" },

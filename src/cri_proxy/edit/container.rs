@@ -49,7 +49,7 @@ pub(in crate::cri_proxy) fn read(request: &[u8]) -> Result<Option<Strict>, Refus
     Ok(Some(Strict { container: wire::text(request, NAME)?.to_owned(), pod }))
 }
 
-/// What the plugin is told of a request that is `strict`, or is not.
+/// What the plugin reads of a request that is `strict`, or is not.
 pub(in crate::cri_proxy) fn to_hand_on(
     request: &[u8],
     strict: bool,
