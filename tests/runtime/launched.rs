@@ -53,7 +53,7 @@ fn by_containerd(world: &World, kind: Kind) -> Result<()> {
     daemon.launch()?;
     strict_works(&daemon, "launched-again")?;
 
-    // A plugin that is killed stays away until then: the README has it so.
+    // A plugin that is killed stays away until then: docs/containerd.md has it so.
     kill(Pid::from_raw(fs::read_to_string(&pid)?.trim().parse()?), Signal::SIGKILL)?;
     merge_works(&daemon, "launched-killed")?;
     ensure!(said("INFO starting") == 3, "{:?}", fs::read_to_string(&log));
