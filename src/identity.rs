@@ -18,6 +18,8 @@ use nix::{
 };
 use thiserror::Error;
 
+use crate::groups;
+
 /// More than the files below `/proc/PID` have: 65,536 groups (`NGROUPS_MAX`) of eleven characters each.
 const LARGEST: u64 = 1024 * 1024;
 
@@ -41,6 +43,14 @@ impl Identity {
     pub fn gid(&self) -> u32 {
         let [_, effective, _, _] = self.gids;
         effective
+    }
+
+    /// The groups that it holds, primary ones included, and that are not `allowed`: each once, in ascending order.
+    #[must_use]
+    pub fn beyond(&self, allowed: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let held = self.gids.iter().chain(&self.groups).copied();
+        // What has no id in the user namespace stands there with the host's, and may look like an allowed one.
+        groups::excess(groups::excess(held, allowed).into_iter().chain(self.unmapped.iter().copied()), [])
     }
 }
 
@@ -258,5 +268,24 @@ mod tests {
         assert_eq!(numbers("Name:\tx\n", "Groups:"), None);
         assert_eq!(four("Gid:\t1\t2\t3\t4\n", "Gid:"), Some([1, 2, 3, 4]));
         assert_eq!(four("Gid:\t1\n", "Gid:"), None);
+    }
+
+    #[test]
+    fn what_is_not_allowed_shows_wherever_it_stands() {
+        let process = |gid, groups: &[u32], unmapped: &[u32]| Identity {
+            uid: 1000,
+            gids: [gid; 4],
+            groups: groups.to_vec(),
+            unmapped: unmapped.to_vec(),
+        };
+        for (process, allowed, extra) in [
+            (process(3000, &[3000, 4000], &[]), vec![3000, 4000], vec![]),
+            (process(3000, &[3000], &[]), vec![4000, 3000], vec![]),
+            (process(3000, &[50000, 3000, 4000], &[]), vec![3000, 4000], vec![50000]),
+            (process(50000, &[3000], &[]), vec![3000], vec![50000]),
+            (process(3000, &[4000], &[4000]), vec![3000, 4000], vec![4000]),
+        ] {
+            assert_eq!(process.beyond(allowed.clone()), extra, "{process:?} {allowed:?}");
+        }
     }
 }

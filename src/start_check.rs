@@ -49,9 +49,8 @@ pub fn check(pid: u32, gid: u32, declared: &[u32]) -> Result<Identity, StartErro
 /// The process holds another group.
 pub fn judge(process: &Identity, gid: u32, declared: &[u32]) -> Result<(), StartError> {
     let other_primary = process.gids.iter().copied().filter(|own| *own != gid);
-    let extra = groups::excess(process.groups.iter().copied(), declared.iter().copied().chain([gid]));
-    let all = other_primary.chain(extra).chain(process.unmapped.iter().copied());
-    let groups = groups::excess(all, []);
+    let beyond = process.beyond(declared.iter().copied().chain([gid]));
+    let groups = groups::excess(other_primary.chain(beyond), []);
     if groups.is_empty() { Ok(()) } else { Err(StartError::NotAllowed { groups }) }
 }
 

@@ -18,8 +18,7 @@ use super::{
 };
 use crate::{
     gate::{Gate, State},
-    groups,
-    identity::{self, Identity, IdentityError},
+    identity::{self, IdentityError},
     metrics::{Metrics, Refusal},
     nri::api::ContainerState,
     policy::{Decision, Policy, PolicyError},
@@ -156,8 +155,7 @@ impl CatchUp {
         // How many groups a process has is seen only when they are read.
         let looked = aside::run(usize::MAX, move || {
             let process = identity::of_process(pid)?;
-            let extra = not_allowed(&process, allowed);
-            Ok((process.uid, Listed::new(&extra)))
+            Ok((process.uid, Listed::new(&process.beyond(allowed))))
         });
         let (uid, extra) = match looked.await {
             Ok(looked) => looked,
@@ -234,14 +232,6 @@ impl Gates {
         });
         Self { any: resolved.is_some() || container.has_gate(), resolved }
     }
-}
-
-/// The groups of a running process that it may not have.
-fn not_allowed(process: &Identity, allowed: Vec<u32>) -> Vec<u32> {
-    let held = process.gids.iter().chain(&process.groups).copied();
-    let extra = groups::excess(held, allowed).into_iter();
-    // What has no id in the process's user namespace stands there with the host's, and may look like an allowed one.
-    groups::excess(extra.chain(process.unmapped.iter().copied()), [])
 }
 
 #[cfg(test)]
@@ -331,24 +321,5 @@ mod tests {
         let (_, containers) = node(1, ContainerState::ContainerRunning, 65_536);
         let [container] = &containers[..] else { panic!("one container") };
         assert!(container.size_of_hooks() > aside::SHORT);
-    }
-
-    #[test]
-    fn a_running_process_holds_only_what_is_allowed() {
-        let process = |gid, groups: &[u32], unmapped: &[u32]| Identity {
-            uid: 1000,
-            gids: [gid; 4],
-            groups: groups.to_vec(),
-            unmapped: unmapped.to_vec(),
-        };
-        for (process, allowed, extra) in [
-            (process(3000, &[3000, 4000], &[]), vec![3000, 4000], vec![]),
-            (process(3000, &[3000], &[]), vec![4000, 3000], vec![]),
-            (process(3000, &[50000, 3000, 4000], &[]), vec![3000, 4000], vec![50000]),
-            (process(50000, &[3000], &[]), vec![3000], vec![50000]),
-            (process(3000, &[4000], &[4000]), vec![3000, 4000], vec![4000]),
-        ] {
-            assert_eq!(not_allowed(&process, allowed.clone()), extra, "{process:?} {allowed:?}");
-        }
     }
 }
