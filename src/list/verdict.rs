@@ -95,10 +95,9 @@ fn not_running(made: &Made, wanted: &Wanted, otherwise: Verdict) -> Parts {
 
 fn running(seen: &Seen, made: &Made, wanted: &Wanted) -> Parts {
     let user = &made.spec.user;
-    let (primary, groups) = match &seen.process {
-        // What its OCI runtime was told; gVisor and Kata Containers take it as it is.
-        _ if seen.isolated => (user.gid, &user.additional_gids),
-        Some(Ok(Process { identity, .. })) => (identity.gid(), &identity.groups),
+    let process = match &seen.process {
+        _ if seen.isolated => None,
+        Some(Ok(Process { identity, .. })) => Some(identity),
         Some(Err(reason)) => return (Verdict::Unknown, vec![], Some(reason.clone())),
         None => return (Verdict::Ended, vec![], None),
     };
@@ -109,13 +108,15 @@ fn running(seen: &Seen, made: &Made, wanted: &Wanted) -> Parts {
     if let Wanted::Known { policy, audit, .. } = wanted
         && (*policy == Policy::Merge || *audit)
     {
-        let lost: Vec<u32> =
-            user.additional_gids.iter().copied().filter(|gid| !allowed.contains(gid)).collect();
+        let lost = groups::excess(user.additional_gids.iter().copied(), allowed);
         let verdict = if lost.is_empty() { Verdict::Merged } else { Verdict::WouldLoseGroups };
-        return (verdict, distinct(lost), None);
+        return (verdict, lost, None);
     }
-    let held = std::iter::once(primary).chain(groups.iter().copied());
-    let beyond = distinct(held.filter(|gid| !allowed.contains(gid)).collect());
+    let beyond = match process {
+        Some(identity) => identity.beyond(allowed),
+        // What its OCI runtime was given; gVisor and Kata Containers take it as it is.
+        None => groups::excess(user.additional_gids.iter().copied().chain([user.gid]), allowed),
+    };
     match (beyond.is_empty(), wanted) {
         (true, Wanted::Known { .. }) if seen.isolated => {
             let reason =
@@ -186,17 +187,10 @@ fn from_image(made: &Made, implied: Option<&BTreeSet<u32>>) -> Vec<u32> {
             groups::strict(user.gid, &all, &given).removed
         }
         (None, Some(implied)) => {
-            distinct(all.into_iter().filter(|gid| implied.contains(gid) && *gid != user.gid).collect())
+            groups::excess(all.into_iter().filter(|gid| implied.contains(gid)), [user.gid])
         }
         (None, None) => Vec::new(),
     }
-}
-
-/// Each group once, in order.
-fn distinct(mut gids: Vec<u32>) -> Vec<u32> {
-    gids.sort_unstable();
-    gids.dedup();
-    gids
 }
 
 #[cfg(test)]

@@ -122,6 +122,17 @@ fn groups_that_a_process_took_are_a_violation() {
         process.identity = Identity { uid: 1000, gids: [60000; 4], groups: vec![3000], unmapped: Vec::new() };
     }
     assert_eq!(verdict(&container, &strict()), (Verdict::Violated, vec![60000]), "the primary one");
+    let held = |gids, unmapped| Identity { uid: 1000, gids, groups: vec![3000, 4000], unmapped };
+    for (identity, beyond, name) in [
+        (held([3000, 3000, 60000, 3000], vec![]), 60000, "the saved one, which setgid(2) can take"),
+        (held([3000, 3000, 3000, 60000], vec![]), 60000, "the one that files are opened with"),
+        (held([3000; 4], vec![4000]), 4000, "one of the node, which only looks allowed"),
+    ] {
+        if let Some(Ok(process)) = &mut container.process {
+            process.identity = identity;
+        }
+        assert_eq!(verdict(&container, &strict()), (Verdict::Violated, vec![beyond]), "{name}");
+    }
 }
 
 #[test]
