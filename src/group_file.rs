@@ -18,24 +18,19 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, openat, readlinkat},
+    fcntl::{open, openat, readlinkat},
     sys::stat::{FileStat, Mode, SFlag, fstat},
 };
 use thiserror::Error;
 
 use crate::{
     groups::{self, Alias},
-    rootfs,
+    rootfs::{self, MOST_LINKS, STEP, is},
     spec::{Confinement, IdMaps, ProcessUser},
 };
 
 /// The name of CRI-O's own file in a bundle. It makes one for a container whose image lacks the process's group.
 const GENERATED: &str = "group";
-
-/// As the kernel has it (`path_resolution(7)`).
-const MOST_LINKS: u32 = 40;
-
-const STEP: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Group and others may write. An ACL that lets somebody write shows in the group bits (`acl(5)`).
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -224,10 +219,6 @@ fn user_namespaces() -> bool {
     };
     // The second one is Debian's and Ubuntu's.
     !is_zero("user/max_user_namespaces") && !is_zero("kernel/unprivileged_userns_clone")
-}
-
-fn is(stat: &FileStat, kind: SFlag) -> bool {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
 
 /// Whether it is the regular file at `path`, in our own view, and root's.

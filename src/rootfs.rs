@@ -16,7 +16,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat},
-    sys::stat::{Mode, SFlag, fstat},
+    sys::stat::{FileStat, Mode, SFlag, fstat},
 };
 
 /// Where the groups of a root file system are.
@@ -24,11 +24,11 @@ pub(crate) const GROUP_FILE: &str = "etc/group";
 /// Where the users are.
 pub(crate) const PASSWD_FILE: &str = "etc/passwd";
 
-/// How many links are followed, as by the kernel.
-const MOST_LINKS: usize = 40;
+/// How many links are followed, as by the kernel (`path_resolution(7)`).
+pub(crate) const MOST_LINKS: usize = 40;
 
 /// One name on a path, looked at and not followed.
-const STEP: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+pub(crate) const STEP: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// The largest file that is read: more than any real `/etc/group`.
 const LARGEST: u64 = 10 * 1024 * 1024;
@@ -63,7 +63,7 @@ pub(crate) fn read(root: impl AsFd, path: &str) -> io::Result<Option<Vec<u8>>> {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    if SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+    if !is(&fstat(&found)?, SFlag::S_IFREG) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     read_whole(reopen(&found)?).map(Some)
@@ -121,7 +121,7 @@ fn is_missing(root: impl AsFd, path: &str) -> io::Result<bool> {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(true),
             Err(errno) => return Err(errno.into()),
         };
-        if !is_link(&found)? {
+        if !is(&fstat(&found)?, SFlag::S_IFLNK) {
             directory = found;
             continue;
         }
@@ -145,8 +145,9 @@ fn is_missing(root: impl AsFd, path: &str) -> io::Result<bool> {
     Ok(false)
 }
 
-fn is_link(file: impl AsFd) -> nix::Result<bool> {
-    Ok(SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
+/// Whether a file is of this kind, one of `S_IFMT`.
+pub(crate) fn is(stat: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
 
 fn open_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
@@ -173,7 +174,7 @@ fn walk(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
         let last = names.peek().is_none();
         let flags = if last { flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC } else { STEP };
         directory = openat(&directory, name, flags, Mode::empty())?;
-        if !last && is_link(&directory)? {
+        if !last && is(&fstat(&directory)?, SFlag::S_IFLNK) {
             return Err(Errno::ELOOP);
         }
     }

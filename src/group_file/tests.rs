@@ -5,7 +5,7 @@ use std::{
 };
 
 use nix::{
-    fcntl::{OpenHow, ResolveFlag, openat2},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
     mount::{MntFlags, MsFlags, mount, umount2},
     unistd::{Uid, chown, geteuid},
 };
