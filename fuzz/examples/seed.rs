@@ -319,7 +319,9 @@ fn grpc_frames() -> Result<()> {
         ("large", vec![0, 0xff, 0xff, 0xff, 0xff, 0]),
         ("empty", frame(0, b"")),
     ] {
-        seed("grpc", name, [vec![3], body].concat())?;
+        for target in ["grpc", "cri_frames"] {
+            seed(target, name, [vec![3], body.clone()].concat())?;
+        }
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
-//! The body of the fuzz target `cri`: messages of the CRI, against another reader of them.
+//! The bodies of the fuzz targets `cri`, messages of the CRI against another reader of them, and `cri_frames`.
 
+use bytes::Bytes;
 use prost::Message;
 
 use super::{
     edit::{container, sandbox, status, user},
+    grpc_frame::{self, FrameError, Frames},
     wire,
 };
 use crate::{
@@ -11,6 +13,9 @@ use crate::{
     fuzzing::presentable,
     policy::{ANNOTATION, Facts, NodePolicy, Policy},
 };
+
+/// The largest message that is taken of a body of `cri_frames`, in bytes.
+const LARGEST_MESSAGE: usize = 1024;
 
 /// `supplementalGroupsPolicy: Strict`
 const STRICT: i32 = 1;
@@ -28,6 +33,39 @@ pub(crate) fn message(data: &[u8]) {
         1 => container(message),
         2 => runtime_status(message),
         _ => container_status(message),
+    }
+}
+
+/// Cut anywhere, a body has the same messages and the same error, and what came out is what went in.
+///
+/// The first byte is the size of the pieces, the rest is the body.
+pub(crate) fn frames(data: &[u8]) {
+    let Some((size, body)) = data.split_first() else { return };
+    let read = |size: usize| {
+        let mut frames = Frames::new(LARGEST_MESSAGE);
+        let mut found = Vec::new();
+        for piece in body.chunks(size.max(1)) {
+            frames.push(Bytes::copy_from_slice(piece));
+            loop {
+                match frames.next() {
+                    Ok(Some(message)) => found.push(message),
+                    Ok(None) => break,
+                    Err(error) => return (found, Some(error)),
+                }
+            }
+        }
+        (found, None)
+    };
+    let (found, error) = read(body.len());
+    assert_eq!(read(usize::from(*size)), (found.clone(), error));
+    let again: Vec<u8> = found.iter().flat_map(|message| grpc_frame::frame(message)).collect();
+    let rest = body.strip_prefix(&*again);
+    assert!(rest.is_some(), "other messages than came: {found:?}");
+    let only = grpc_frame::only(Bytes::copy_from_slice(body), LARGEST_MESSAGE);
+    match (&*found, error, rest) {
+        ([message], None, Some([])) => assert_eq!(only.as_ref(), Ok(message)),
+        ([], Some(error), _) => assert_eq!(only, Err(error)),
+        _ => assert_eq!(only, Err(FrameError::NotOne)),
     }
 }
 

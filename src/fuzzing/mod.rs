@@ -44,6 +44,8 @@ targets! {
     config: small::config, <[u8]>::len;
     /// Messages of the CRI that the proxy looks at: see `src/cri_proxy/fuzzing.rs`.
     cri: crate::cri_proxy::fuzzing::message, <[u8]>::len;
+    /// Frames of the CRI's messages, from kubelet and runtime: see `src/cri_proxy/fuzzing.rs`.
+    cri_frames: crate::cri_proxy::fuzzing::frames, <[u8]>::len;
     /// A CreateContainer request to its answer.
     decide: decide::decide, <[u8]>::len;
     /// containerd's metadata.
