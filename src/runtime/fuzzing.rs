@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     argv::{self, Action},
-    state::State,
+    state::Running,
 };
 
 /// An action is only taken for one whose word is there, and whatever is found in a command line is a part of it.
@@ -58,7 +58,7 @@ pub(crate) fn argv(data: &[u8]) {
 
 /// The bundle is what another reader finds, or the last label that is one; a process has a number above 0.
 pub(crate) fn state(data: &[u8]) {
-    let Some(running) = State::parse(data) else { return };
+    let Some(running) = Running::parse(data) else { return };
     assert!(running.pid != Some(0) && running.spec == running.bundle);
     let Ok(seen) = serde_json::from_slice::<serde_json::Value>(data) else { return };
     let labels = seen["config"]["labels"].as_array();

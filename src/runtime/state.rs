@@ -12,10 +12,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde::Deserialize;
-
 use super::argv::Call;
-use crate::bundle;
+use crate::{bundle, json::Object};
 
 /// A container that the real runtime knows.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,32 +26,28 @@ pub(super) struct Running {
     pub(super) pid: Option<u32>,
 }
 
-/// What runc and crun keep, and what every runtime prints as state (OCI runtime-spec, "State").
-#[derive(Debug, Deserialize)]
-pub(super) struct State {
-    #[serde(alias = "init_process_pid")]
-    pid: Option<u32>,
-    bundle: Option<PathBuf>,
-    #[serde(default)]
-    config: Config,
-}
-
-/// runc keeps the bundle as a label, behind those that it makes of the annotations, which a pod's author may call the
-/// same.
-#[derive(Debug, Default, Deserialize)]
-struct Config {
-    #[serde(default)]
-    labels: Vec<String>,
-}
-
-impl State {
-    pub(super) fn parse(json: &[u8]) -> Option<Running> {
-        let State { pid, bundle, config } = serde_json::from_slice(json).ok()?;
-        let label =
-            || config.labels.iter().rev().find_map(|label| label.strip_prefix("bundle=")).map(PathBuf::from);
-        let bundle = bundle.or_else(label)?;
-        Some(Running { spec: bundle.clone(), bundle, pid: pid.filter(|pid| *pid > 0) })
+impl Running {
+    /// Reads what runc and crun keep, and what every runtime prints as state (OCI runtime spec, "State"). None: it does
+    /// not say where the bundle is, or not to every reader the same.
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
+        let state = Object::parse(str::from_utf8(json).ok()?).ok()?;
+        let [bundle, config, pid, init_pid] =
+            ["bundle", "config", "pid", "init_process_pid"].map(|name| state.get(name));
+        let bundle = match bundle.ok()? {
+            Some(bundle) => serde_json::from_str(bundle).ok()?,
+            None => label(config.ok()??)?,
+        };
+        let pid = pid.ok()?.or(init_pid.ok()?).map(serde_json::from_str).transpose().ok()?;
+        Some(Self { spec: PathBuf::clone(&bundle), bundle, pid: pid.filter(|pid| *pid > 0) })
     }
+}
+
+/// The bundle in runc's configuration of a container: a label, behind those that runc makes of the annotations, which
+/// a pod's author may call the same.
+fn label(config: &str) -> Option<PathBuf> {
+    let labels = Object::parse(config).ok()?.get("labels").ok()??;
+    let labels: Vec<String> = serde_json::from_str(labels).ok()?;
+    labels.iter().rev().find_map(|label| label.strip_prefix("bundle=")).map(PathBuf::from)
 }
 
 /// Finds the container `id`. None: the real runtime does not know it either.
@@ -106,9 +100,9 @@ fn kept(root: &Path, id: &OsStr) -> Option<Running> {
     }
     let folder = root.join(id);
     if let Ok(json) = bundle::read(&folder, Path::new("state.json")) {
-        return State::parse(&json);
+        return Running::parse(&json);
     }
-    let running = State::parse(&bundle::read(&folder, Path::new("status")).ok()?)?;
+    let running = Running::parse(&bundle::read(&folder, Path::new("status")).ok()?)?;
     // crun keeps the spec that the container was made from, whatever became of the bundle's.
     let own_spec = fs::symlink_metadata(folder.join(bundle::CONFIG)).is_ok_and(|file| file.is_file());
     Some(if own_spec { Running { spec: folder, ..running } } else { running })
@@ -124,7 +118,7 @@ fn asked(real: &Path, global: &[OsString], id: &OsStr) -> io::Result<Option<Runn
     }
     let output = command.arg(id).stdin(Stdio::null()).output()?;
     match output.status.code() {
-        Some(0) => State::parse(&output.stdout).map(Some).ok_or_else(|| {
+        Some(0) => Running::parse(&output.stdout).map(Some).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "its output is no state with a bundle")
         }),
         Some(_) => Ok(None),
