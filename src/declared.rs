@@ -13,9 +13,12 @@
 //! is left out from there on. What later sources add or drop (`ImageDigest`, `Mode`) lies beside
 //! the path to the groups.
 
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::json::{self, Ambiguous, Object};
+use crate::policy::Labels;
+use crate::spec::Annotations;
 use crate::text;
 
 /// The name of the extension in a container's record.
@@ -101,6 +104,22 @@ pub fn from_sandbox_extension(type_url: &str, value: &[u8]) -> Result<Vec<u32>, 
     in_security_context(SANDBOX_TYPE_URL, type_url, value, GROUPS, read_groups).map(Option::unwrap_or_default)
 }
 
+/// The labels and annotations of a sandbox's pod, from the extension [`SANDBOX_EXTENSION`] of its record: all of them, as
+/// the kubelet sent them when the sandbox was made.
+///
+/// # Errors
+/// As [`from_extension`].
+pub fn pod_of_sandbox(type_url: &str, value: &[u8]) -> Result<(Labels, Annotations), DeclaredError> {
+    let config = config(SANDBOX_TYPE_URL, type_url, value)?;
+    Ok((map(&config, "labels")?, map(&config, "annotations")?))
+}
+
+/// A map from texts to texts; none is an empty one.
+fn map<T: DeserializeOwned + Default>(config: &Object<'_>, name: &'static str) -> Result<T, DeclaredError> {
+    let raw = member(config, name)?.map(serde_json::from_str).transpose();
+    Ok(raw.map_err(|_| DeclaredError::BadValue { field: name })?.unwrap_or_default())
+}
+
 fn read_groups(raw: &str) -> Result<Vec<u32>, DeclaredError> {
     serde_json::from_str(raw).map_err(|_| DeclaredError::BadValue { field: GROUPS })
 }
@@ -125,21 +144,25 @@ fn in_security_context<T>(
     name: &str,
     read: impl FnOnce(&str) -> Result<T, DeclaredError>,
 ) -> Result<Option<T>, DeclaredError> {
-    if type_url != expected {
-        return Err(DeclaredError::UnknownType { type_url: type_url.to_owned() });
-    }
-    let text = str::from_utf8(value).map_err(|_| DeclaredError::NotJson)?;
-    let root = Object::parse(text).map_err(|_| DeclaredError::NotJson)?;
-    version(&root)?;
-
-    let metadata = required(&root, "Metadata", "Metadata")?;
-    let config = required(&metadata, "Config", "Metadata.Config")?;
+    let config = config(expected, type_url, value)?;
     let Some(linux) = optional(&config, "linux", "Metadata.Config.linux")? else {
         return Ok(None);
     };
     let context = optional(&linux, "security_context", "Metadata.Config.linux.security_context")?;
     let raw = context.as_ref().map(|context| member(context, name)).transpose()?.flatten();
     raw.map(read).transpose()
+}
+
+/// The request in a value of the type `expected`.
+fn config<'a>(expected: &str, type_url: &str, value: &'a [u8]) -> Result<Object<'a>, DeclaredError> {
+    if type_url != expected {
+        return Err(DeclaredError::UnknownType { type_url: type_url.to_owned() });
+    }
+    let text = str::from_utf8(value).map_err(|_| DeclaredError::NotJson)?;
+    let root = Object::parse(text).map_err(|_| DeclaredError::NotJson)?;
+    version(&root)?;
+    let metadata = required(&root, "Metadata", "Metadata")?;
+    required(&metadata, "Config", "Metadata.Config")
 }
 
 fn version(root: &Object<'_>) -> Result<(), DeclaredError> {

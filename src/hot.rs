@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use crate::runtime;
+use crate::{
+    record::{self, Asked},
+    runtime,
+};
 
 /// A command line that needs no parser.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,8 +21,17 @@ pub enum Hot<'a> {
         /// The OCI runtime's own command line.
         args: &'a [OsString],
     },
+    /// The same for a runtime handler of containerd, by the kernel: it runs `#!` files by the program they name.
+    Handler {
+        /// The handler's file.
+        file: &'a Path,
+        /// The OCI runtime's own command line.
+        args: &'a [OsString],
+    },
     /// The gate: the arguments after `hook`, as they are injected.
     Gate(Vec<&'a str>),
+    /// What the wrapper asks containerd.
+    Record(Asked<'a>),
 }
 
 /// What a whole command line, the program's name first, is; None: clap has to say.
@@ -33,6 +45,11 @@ pub fn hot(line: &[OsString]) -> Option<Hot<'_>> {
     match command.to_str()? {
         "hook" => gate(rest),
         "runtime" => wrapper(rest),
+        runtime::HANDLER => {
+            let (file, args) = rest.split_first()?;
+            Some(Hot::Handler { file: Path::new(file), args })
+        }
+        record::COMMAND => Asked::read(rest).map(Hot::Record),
         _ => None,
     }
 }
@@ -91,6 +108,20 @@ mod tests {
     }
 
     #[test]
+    fn file_of_a_handler_with_the_command_line_behind_it() {
+        let line = line("/usr/bin/strict-groups handler /etc/containerd/conf.d/x --root /run create --help");
+        let Some(Hot::Handler { file, args }) = hot(&line) else { panic!("{:?}", hot(&line)) };
+        assert_eq!((file, args.len()), (Path::new("/etc/containerd/conf.d/x"), 4));
+    }
+
+    #[test]
+    fn question_to_containerd() {
+        let line = line("strict-groups containerd-record /run/x.sock pod abc");
+        let asked = Asked { socket: Path::new("/run/x.sock"), question: record::Question::Pod, id: "abc" };
+        assert_eq!(hot(&line), Some(Hot::Record(asked)));
+    }
+
+    #[test]
     fn a_gate() {
         let expected = Some(Hot::Gate(vec!["--gate=v1", "--container=a"]));
         assert_eq!(hot(&line("strict-groups hook --gate=v1 --container=a")), expected);
@@ -109,6 +140,8 @@ mod tests {
             "strict-groups runtime --config  -- state",
             "strict-groups runtime --config --help -- state",
             "strict-groups runtime --help -- state",
+            "strict-groups handler",
+            "strict-groups containerd-record /run/x.sock",
             "strict-groups --log-level debug runtime -- state",
             "plugin strict-groups-runtime",
         ] {

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::Parser;
 use strict_groups::{
     cli::{Cli, Command},
-    commands::{check, config, cri_proxy, hook, install, list, plugin, probe, runtime},
+    commands::{check, config, cri_proxy, hook, install, list, plugin, probe, record, runtime},
     hot::{self, Hot},
     logging, nri,
 };
@@ -19,7 +19,9 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match hot::hot(&args) {
         Some(Hot::Runtime { config, args }) => runtime::run(args, config),
+        Some(Hot::Handler { file, args }) => runtime::run_handler(args, file),
         Some(Hot::Gate(gate)) => refuse_or_exit(gate),
+        Some(Hot::Record(asked)) => record::run(&asked),
         None => command(args),
     }
 }

@@ -10,24 +10,16 @@ use std::{
     ffi::OsStr,
     fs::{self, DirBuilder, File, Metadata},
     io::{self, Read},
-    os::{
-        fd::AsFd,
-        unix::{
-            ffi::OsStrExt,
-            fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-        },
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-};
-
-use crate::{place, trust};
+use crate::{place, program, trust};
 
 /// How the groups of `process.user.additionalGids` are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,38 +97,9 @@ fn remember(known: &Path, file: &Path, version: &str) -> io::Result<()> {
 
 /// The first line that the program prints with `--version`.
 fn ask(mut command: Command) -> io::Result<String> {
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn()?;
-    let printed = match child.stdout.take() {
-        Some(stdout) => read_in_time(stdout),
-        None => Ok(Vec::new()),
-    };
-    // It may hang, or go on printing.
-    let _ = child.kill();
-    child.wait()?;
-    let printed = printed?;
+    let printed = program::printed(command.arg("--version"), TIMEOUT, LARGEST)?;
     let line = printed.split(|byte| *byte == b'\n').next().unwrap_or_default();
     Ok(String::from_utf8_lossy(line).into_owned())
-}
-
-fn read_in_time(mut from: impl Read + AsFd) -> io::Result<Vec<u8>> {
-    let (deadline, mut printed) = (Instant::now() + TIMEOUT, Vec::new());
-    let mut buffer = [0; LARGEST];
-    while printed.len() < LARGEST {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        match poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => {}
-            Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(errno.into()),
-        }
-        match from.read(&mut buffer)? {
-            0 => break,
-            read => printed.extend_from_slice(buffer.get(..read).unwrap_or_default()),
-        }
-    }
-    Ok(printed)
 }
 
 impl GroupLookup {

@@ -87,6 +87,24 @@ pub struct Candidate<'a> {
     pub annotations: &'a Annotations,
 }
 
+/// What is known of a pod by its sandbox, as of the sandbox's creation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The pod's annotations.
+    pub annotations: Annotations,
+    /// The pod's labels; None: not known.
+    pub labels: Option<Labels>,
+}
+
+impl Sandbox {
+    /// What the `annotations` of the sandbox's config.json say. None: it was made before this node was configured, so
+    /// they are not those of the pod.
+    #[must_use]
+    pub fn in_config(annotations: Annotations) -> Option<Self> {
+        annotations.contains_key(CONFIG_SOURCE).then_some(Self { annotations, labels: None })
+    }
+}
+
 /// The policy of a candidate that no gate of the plugin speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -258,15 +276,15 @@ impl StaticGate {
     /// Decides whether a container may start. None: it may. Otherwise it is Strict, or could be, and may start with
     /// the groups that it has; pod and container are given for whoever checks what else can change them.
     ///
-    /// `sandbox` and `config` are asked for the annotations of the pod's sandbox and the node's configuration only when
-    /// the answer depends on them, so that a broken one stops nothing else.
+    /// `sandbox` and `config` are asked for the pod's sandbox and the node's configuration only when the answer depends
+    /// on them, so that a broken one stops nothing else.
     ///
     /// # Errors
     /// Every reason to refuse.
     pub fn judge(
         &self,
         candidate: &Candidate<'_>,
-        sandbox: impl FnOnce(&str) -> Option<Annotations>,
+        sandbox: impl FnOnce(&str) -> Option<Sandbox>,
         config: impl FnOnce() -> Result<Config, ConfigError>,
     ) -> Result<Option<(String, String)>, StaticRefusal> {
         let Candidate { id, view, annotations } = *candidate;
@@ -305,7 +323,7 @@ impl StaticGate {
     pub fn decide(
         &self,
         candidate: &Candidate<'_>,
-        sandbox: impl FnOnce(&str) -> Option<Annotations>,
+        sandbox: impl FnOnce(&str) -> Option<Sandbox>,
         config: impl FnOnce() -> Result<Config, ConfigError>,
     ) -> Result<Verdict, StaticRefusal> {
         if self.is_unconcerned(candidate) {
@@ -328,19 +346,19 @@ impl StaticGate {
             return Ok(Verdict::Merge);
         }
         let of_sandbox;
-        let annotations = match self.runtime {
-            Runtime::CriO | Runtime::Other => annotations,
-            Runtime::Containerd => {
-                let found = value(keys.sandbox).and_then(sandbox);
-                match found.filter(|annotations| annotations.contains_key(CONFIG_SOURCE)) {
-                    Some(found) => {
-                        of_sandbox = found;
-                        &of_sandbox
-                    }
-                    None if view.seen_as_merge => return Ok(Verdict::Merge),
-                    None => return Err(refused(StaticCause::UnknownSandbox)),
+        // Of other container runtimes no labels are known; who belongs to no pod has none, and no rule is for it.
+        let unlabelled = Labels::new();
+        let (annotations, namespace, labels) = match self.runtime {
+            Runtime::CriO => (annotations, namespace, None),
+            Runtime::Other => (annotations, Some(""), Some(&unlabelled)),
+            Runtime::Containerd => match value(keys.sandbox).and_then(sandbox) {
+                Some(found) => {
+                    of_sandbox = found;
+                    (&of_sandbox.annotations, namespace, of_sandbox.labels.as_ref())
                 }
-            }
+                None if view.seen_as_merge => return Ok(Verdict::Merge),
+                None => return Err(refused(StaticCause::UnknownSandbox)),
+            },
         };
         if name.is_none() && annotations.keys().any(|key| speaks_for_a_container(key)) {
             return Err(refused(match self.runtime {
@@ -348,12 +366,6 @@ impl StaticGate {
                 Runtime::Containerd | Runtime::CriO => StaticCause::Nameless { key: keys.container },
             }));
         }
-        let unlabelled = Labels::new();
-        let (namespace, labels) = match self.runtime {
-            Runtime::Containerd | Runtime::CriO => (namespace, None),
-            // It belongs to no pod, so no rule is for it.
-            Runtime::Other => (Some(""), Some(&unlabelled)),
-        };
         let facts =
             Facts { annotations, container: name.unwrap_or_default(), namespace, labels, field: None };
         match config.node_policy().decide(&facts) {

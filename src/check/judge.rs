@@ -12,9 +12,8 @@ use crate::{
     node_config::containerd::annotation_patterns,
     oci_runtime::GroupLookup,
     runtime_type::RuntimeType,
+    version,
 };
-
-mod version;
 
 const STATIC_GATE: &str = "static-gate";
 

@@ -4,6 +4,7 @@
 //! stderr.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::{Path, PathBuf, absolute},
     process::ExitCode,
@@ -22,7 +23,10 @@ use crate::{
 mod containerd;
 mod crio;
 
-/// Prints or writes the container runtime's configuration: NRI on, and the static gate.
+/// How many containers are named.
+const CONTAINERS_SHOWN: usize = 5;
+
+/// Prints or writes the container runtime's configuration: NRI on and the static gate, or the wrapper.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     #[command(subcommand)]
@@ -40,7 +44,7 @@ enum RuntimeArgs {
 /// What to do with the files. Without an option: print.
 #[derive(Debug, Args)]
 struct Target {
-    /// The node's configuration for the static gate, if not /etc/strict-groups/config.toml
+    /// The node's configuration for static gate and wrapper, if not /etc/strict-groups/config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write the files into this folder
@@ -97,13 +101,38 @@ fn diff(folder: &Folder<'_>, files: &[File]) -> anyhow::Result<ExitCode> {
     Ok(if text.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn remove(folder: &Folder<'_>, then: &str) -> anyhow::Result<ExitCode> {
-    let removed = folder.remove()?;
+/// `in_use`: the files that have to stay, with the containers that need them.
+fn remove(
+    folder: &Folder<'_>,
+    in_use: &BTreeMap<PathBuf, Vec<String>>,
+    then: &str,
+) -> anyhow::Result<ExitCode> {
+    let removed = folder.remove(|path| in_use.contains_key(path))?;
     for path in &removed {
         say(&format!("removed {}", path.display()));
     }
-    say(if removed.is_empty() { "there is nothing to remove" } else { then });
-    Ok(ExitCode::SUCCESS)
+    for (path, containers) in in_use {
+        let shown: Vec<&str> = containers.iter().map(String::as_str).take(CONTAINERS_SHOWN).collect();
+        let more = if containers.len() > shown.len() { ", …" } else { "" };
+        say(&format!(
+            "{} stays: it is the OCI runtime of {} containers ({}{more}), which could not be stopped without it",
+            path.display(),
+            containers.len(),
+            shown.join(", ")
+        ));
+    }
+    match (removed.is_empty(), in_use.is_empty()) {
+        (true, true) => say("there is nothing to remove"),
+        (false, _) => say(then),
+        (true, false) => {}
+    }
+    if in_use.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(
+        "Keep the strict-groups program too, and run this again when those containers are gone (after a drain of the node).",
+    );
+    Ok(ExitCode::FAILURE)
 }
 
 fn wrote(paths: &[PathBuf]) {

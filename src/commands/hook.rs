@@ -27,7 +27,7 @@ use crate::{
     oci_runtime::{self, GroupLookup},
     rootfs, runtime,
     spec::{self, SpecError},
-    static_gate::{Candidate, Runtime, StaticGate, StaticGateError, StaticRefusal},
+    static_gate::{Candidate, Runtime, Sandbox, StaticGate, StaticGateError, StaticRefusal},
     text,
 };
 
@@ -268,7 +268,9 @@ fn verify_static(node: &impl Node, gate: &StaticGate, state: impl Read) -> Resul
     let (view, annotations) = spec::read_with_annotations(&bundle.json)
         .map_err(|source| HookError::StaticUnreadable(bundle.spec(source)))?;
     let candidate = Candidate { id: &bundle.id, view: &view, annotations: &annotations };
-    let sandbox = |id: &str| spec::read_annotations(&node.sandbox_json(&bundle.path, id).ok()?).ok();
+    let sandbox = |id: &str| {
+        Sandbox::in_config(spec::read_annotations(&node.sandbox_json(&bundle.path, id).ok()?).ok()?)
+    };
     let config = gate.config.as_deref();
     let Some((pod, container)) = gate.judge(&candidate, sandbox, || node.configuration(config))? else {
         return Ok(());

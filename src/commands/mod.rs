@@ -8,4 +8,5 @@ pub mod install;
 pub mod list;
 pub mod plugin;
 pub mod probe;
+pub mod record;
 pub mod runtime;

@@ -28,3 +28,10 @@ pub fn run(args: &[OsString], config: Option<&Path>) -> ExitCode {
     let _told = runtime::run(args, config);
     ExitCode::FAILURE
 }
+
+/// The same for the runtime handler of containerd whose file is `file`.
+#[must_use]
+pub fn run_handler(args: &[OsString], file: &Path) -> ExitCode {
+    let _told = runtime::run_handler(args, file);
+    ExitCode::FAILURE
+}

@@ -8,7 +8,12 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 use toml::{Table, Value};
 
-use super::{File, Hook, base_spec, base_spec::BaseSpecError, seal};
+use super::{
+    File, Hook, base_spec,
+    base_spec::BaseSpecError,
+    seal,
+    wrapper::{self, WrapperError},
+};
 use crate::policy::ANNOTATION;
 use crate::runtime_type::RuntimeType;
 use crate::static_gate::CONFIG_SOURCE;
@@ -20,6 +25,8 @@ pub const DROP_IN: &str = "strict-groups.toml";
 pub const BASE_SPEC: &str = "strict-groups-base-spec";
 
 const NRI: &str = "io.containerd.nri.v1.nri";
+/// The option of runc's shim that names the OCI runtime (containerd, `core/runtime/v2/runc/options`).
+const BINARY_NAME: &str = "BinaryName";
 /// The sandbox controller that makes a bundle for each sandbox.
 pub(crate) const OWN_SANDBOXES: &str = "podsandbox";
 
@@ -41,10 +48,19 @@ pub enum PlanError {
         /// The plugin's id.
         plugin: &'static str,
     },
+    /// containerd 1.6, or NRI was built out of it.
+    #[error(
+        "this containerd has no NRI that the plugin knows (containerd 1.7.16 and newer have), so the OCI runtime wrapper is \
+         the way: run the command with --wrapper"
+    )]
+    NoNri,
     /// There is nothing that could be protected.
-    #[error("no runtime handler in containerd's configuration runs OCI hooks")]
+    #[error("no runtime handler in containerd's configuration can be protected in this way")]
     NoHandler,
-    /// The name of a handler that has a base spec of its own cannot be part of a file's name.
+    /// A handler cannot have the wrapper.
+    #[error(transparent)]
+    Wrapper(#[from] WrapperError),
+    /// The name of a handler that gets a file of its own cannot be part of the file's name.
     #[error("the runtime handler {} cannot be named in a file's name", text::quoted(.name, 64))]
     HandlerName {
         /// The handler.
@@ -93,6 +109,15 @@ pub enum OwnSpecError {
     Ours,
 }
 
+/// By which of the two ways Strict is enforced on the node. At least one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ways {
+    /// The NRI plugin and the static gate.
+    pub nri: bool,
+    /// The wrapper as the OCI runtime of each handler.
+    pub wrapper: bool,
+}
+
 /// What a drop-in is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
@@ -108,19 +133,32 @@ pub struct Input<'a> {
     pub hook: &'a Hook,
     /// The folder of the files, absolute.
     pub folder: &'a str,
+    /// What the files are for.
+    pub ways: Ways,
+}
+
+/// What a handler has of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Covered {
+    /// The path of its base spec, which has the static gate.
+    pub base_spec: Option<String>,
+    /// The path of its OCI runtime, which is the wrapper.
+    pub wrapper: Option<String>,
 }
 
 /// The files to write, and what they do not reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The base specs, then the drop-in.
+    /// The base specs and wrappers, then the drop-in.
     pub files: Vec<File>,
-    /// Each handler that has the static gate, with the path of its base spec.
-    pub covered: BTreeMap<String, String>,
-    /// Of these, the handlers of Kata Containers, not every version of which runs the gate.
+    /// Each handler that has something of ours.
+    pub covered: BTreeMap<String, Covered>,
+    /// Of these, the handlers of Kata Containers that have the static gate, which not every version of it runs.
     pub kata: Vec<String>,
     /// The handlers of which it is not known that they run OCI hooks, with their runtime type.
     pub uncovered: BTreeMap<String, String>,
+    /// The handlers whose shim runs no OCI runtime of our choice, with their runtime type.
+    pub unwrapped: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -142,23 +180,41 @@ pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -
         Some(Value::Table(plugins)) => plugins,
         _ => Table::new(),
     };
-    plugin(&mut plugins, NRI)?.insert("disable".to_owned(), false.into());
+    if input.ways.nri {
+        plugin(&mut plugins, NRI).map_err(|_| PlanError::NoNri)?.insert("disable".to_owned(), false.into());
+    }
 
-    let mut plan =
-        Plan { files: Vec::new(), covered: BTreeMap::new(), kata: Vec::new(), uncovered: BTreeMap::new() };
+    let mut plan = Plan {
+        files: Vec::new(),
+        covered: BTreeMap::new(),
+        kata: Vec::new(),
+        uncovered: BTreeMap::new(),
+        unwrapped: BTreeMap::new(),
+    };
     for (name, handler) in handlers(plugin(&mut plugins, cri)?) {
         let kind = handler.get("runtime_type").and_then(Value::as_str).unwrap_or_default();
-        if let Some(controller) = foreign_sandboxes(handler) {
-            plan.uncovered.insert(name, format!("{kind}, whose sandboxes the {controller} makes"));
-        } else if RuntimeType::of(kind).runs_hooks() {
+        let foreign = foreign_sandboxes(handler);
+        let shown = match &foreign {
+            Some(controller) => format!("{kind}, whose sandboxes the {controller} makes"),
+            None => kind.to_owned(),
+        };
+        let mut covered = Covered::default();
+        if input.ways.nri && foreign.is_none() && RuntimeType::of(kind).runs_hooks() {
             if RuntimeType::of(kind) == RuntimeType::Kata {
                 plan.kata.push(name.clone());
             }
-            let spec = spec_for(&mut plan, input, &name, handler, &read)?;
-            cover(&name, handler, &spec)?;
-            plan.covered.insert(name, spec);
-        } else {
-            plan.uncovered.insert(name, kind.to_owned());
+            covered.base_spec = Some(spec_for(&mut plan, input, &name, handler, &read)?);
+        } else if input.ways.nri {
+            plan.uncovered.insert(name.clone(), shown.clone());
+        }
+        if input.ways.wrapper && foreign.is_none() && has_binary_name(kind) {
+            covered.wrapper = Some(wrapper_for(&mut plan, input, &name, handler)?);
+        } else if input.ways.wrapper {
+            plan.unwrapped.insert(name.clone(), shown);
+        }
+        if covered != Covered::default() {
+            cover(&name, handler, &covered)?;
+            plan.covered.insert(name, covered);
         }
     }
     if plan.covered.is_empty() {
@@ -166,7 +222,7 @@ pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -
     }
 
     if input.versions.iter().all(|known| *known == version) {
-        plugins.retain(|name, _| name == NRI || name == cri);
+        plugins.retain(|name, _| name == cri || (name == NRI && input.ways.nri));
     }
     let mut content = Table::new();
     content.insert("version".to_owned(), version.into());
@@ -178,7 +234,7 @@ pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -
          # or a new version of containerd, write it again.\n{content}",
         seal::OPEN
     );
-    plan.files.push(File { name: DROP_IN.to_owned(), content: seal::seal(&content) });
+    plan.files.push(File::new(DROP_IN, seal::seal(&content)));
     Ok(plan)
 }
 
@@ -191,17 +247,25 @@ pub fn not_in_effect(dump: &str, plan: &Plan) -> Result<Vec<String>, PlanError> 
     let mut dump: Table = toml::from_str(dump).map_err(|error| PlanError::NotToml(Box::new(error)))?;
     let (_, cri) = version(&dump)?;
     let mut missing = plan.covered.clone();
-    let mut nri_off = true;
+    let needs_nri = plan.covered.values().any(|covered| covered.base_spec.is_some());
+    let mut nri_off = needs_nri;
     if let Some(Value::Table(plugins)) = dump.get_mut("plugins") {
-        nri_off = plugin(plugins, NRI)?.get("disable").and_then(Value::as_bool) != Some(false);
+        if needs_nri {
+            nri_off = plugin(plugins, NRI)?.get("disable").and_then(Value::as_bool) != Some(false);
+        }
         for (name, handler) in handlers(plugin(plugins, cri)?) {
             let spec = handler.get("base_runtime_spec").and_then(Value::as_str);
-            let has_spec = spec.is_some() && spec == missing.get(&name).map(String::as_str);
+            let binary = handler.get("options").and_then(|options| options.get(BINARY_NAME)?.as_str());
+            let is_in_effect = |covered: &Covered| {
+                covered.base_spec.as_deref().is_none_or(|ours| spec == Some(ours))
+                    && covered.wrapper.as_deref().is_none_or(|ours| binary == Some(ours))
+            };
+            let in_effect = missing.get(&name).is_some_and(is_in_effect);
             let annotations = handler.get("pod_annotations").and_then(Value::as_array);
             let has = |pattern: &String| {
                 annotations.into_iter().flatten().any(|known| known.as_str() == Some(pattern))
             };
-            if has_spec && annotation_patterns().iter().all(has) {
+            if in_effect && annotation_patterns().iter().all(has) {
                 missing.remove(&name);
             }
         }
@@ -274,10 +338,7 @@ fn spec_for(
             base_spec::from_default(input.default_spec, input.hook).map_err(PlanError::DefaultSpec)?;
         (format!("{BASE_SPEC}.json"), content)
     } else {
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        {
-            return Err(PlanError::HandlerName { name: name.to_owned() });
-        }
+        check_name(name)?;
         let content = own_spec(own, input.hook, read).map_err(|source| PlanError::OwnSpec {
             path: own.to_owned(),
             handler: name.to_owned(),
@@ -285,11 +346,43 @@ fn spec_for(
         })?;
         (format!("{BASE_SPEC}-{name}.json"), content)
     };
-    let path = format!("{}/{file}", input.folder.trim_end_matches('/'));
+    let path = path_of(input, &file);
     if plan.files.iter().all(|known| known.name != file) {
-        plan.files.push(File { name: file, content });
+        plan.files.push(File::new(file, content));
     }
     Ok(path)
+}
+
+/// The path of the wrapper of a handler, after it was added to the plan's files.
+fn wrapper_for(plan: &mut Plan, input: &Input<'_>, name: &str, handler: &Table) -> Result<String, PlanError> {
+    check_name(name)?;
+    let own = match handler.get("options").and_then(|options| options.get(BINARY_NAME)) {
+        None => "",
+        Some(Value::String(path)) => path.as_str(),
+        Some(_) => return Err(PlanError::BadValue { key: BINARY_NAME, handler: name.to_owned() }),
+    };
+    let file = wrapper::file(name, own, &input.hook.path, input.hook.gate.config.as_deref())?;
+    let path = path_of(input, &file.name);
+    plan.files.push(file);
+    Ok(path)
+}
+
+fn path_of(input: &Input<'_>, file: &str) -> String {
+    format!("{}/{file}", input.folder.trim_end_matches('/'))
+}
+
+fn check_name(name: &str) -> Result<(), PlanError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || !name.chars().all(is_plain) {
+        return Err(PlanError::HandlerName { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Whether the shim of this runtime type runs the OCI runtime that the handler's options name. containerd goes by the
+/// type's name, and takes a shim's path for one that it knows nothing of (`getRuntimeOptionsType`).
+fn has_binary_name(runtime_type: &str) -> bool {
+    matches!(runtime_type, "io.containerd.runc.v1" | "io.containerd.runc.v2")
 }
 
 fn own_spec(
@@ -305,9 +398,18 @@ fn own_spec(
     }
 }
 
-/// Gives a handler the base spec, and lets the pod's annotations for us into config.json.
-fn cover(name: &str, handler: &mut Table, spec: &str) -> Result<(), PlanError> {
-    handler.insert("base_runtime_spec".to_owned(), spec.into());
+/// Gives a handler what is ours, and lets the pod's annotations for us into config.json.
+fn cover(name: &str, handler: &mut Table, covered: &Covered) -> Result<(), PlanError> {
+    if let Some(spec) = &covered.base_spec {
+        handler.insert("base_runtime_spec".to_owned(), spec.as_str().into());
+    }
+    if let Some(wrapper) = &covered.wrapper {
+        let options = handler.entry("options").or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(options) = options else {
+            return Err(PlanError::BadValue { key: "options", handler: name.to_owned() });
+        };
+        options.insert(BINARY_NAME.to_owned(), wrapper.as_str().into());
+    }
     let annotations = handler.entry("pod_annotations").or_insert_with(|| Value::Array(Vec::new()));
     let Value::Array(patterns) = annotations else {
         return Err(PlanError::BadValue { key: "pod_annotations", handler: name.to_owned() });

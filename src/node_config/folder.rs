@@ -52,12 +52,23 @@ impl Folder<'_> {
     /// come last.
     fn compare<'f>(&self, files: &'f [File]) -> Result<Vec<Change<'f>>, FolderError> {
         let mut changes = Vec::new();
-        for File { name, content } in files {
-            changes.push(Change { path: self.path.join(name), old: self.read(name)?, new: Some(content) });
+        for File { name, content, executable } in files {
+            let mode = if *executable { 0o755 } else { 0o644 };
+            changes.push(Change {
+                path: self.path.join(name),
+                old: self.read(name)?,
+                new: Some(content),
+                mode,
+            });
         }
         for name in self.our_names()? {
             if files.iter().all(|file| file.name != name) {
-                changes.push(Change { path: self.path.join(&name), old: self.read(&name)?, new: None });
+                changes.push(Change {
+                    path: self.path.join(&name),
+                    old: self.read(&name)?,
+                    new: None,
+                    mode: 0,
+                });
             }
         }
         changes.retain(|change| change.old.as_deref() != change.new);
@@ -93,12 +104,25 @@ impl Folder<'_> {
         Ok(text.collect())
     }
 
-    /// Takes all files of ours away; gives their paths.
+    /// Takes all files of ours away, but for those that are to stay; gives the paths of those that went.
     ///
     /// # Errors
     /// Before anything is removed when a file of such a name is not ours, or was edited.
-    pub fn remove(&self) -> Result<Vec<PathBuf>, FolderError> {
-        self.write(&[])
+    pub fn remove(&self, stays: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, FolderError> {
+        let mut changes = self.compare(&[])?;
+        changes.retain(|change| !stays(&change.path));
+        for change in &changes {
+            change.apply()?;
+        }
+        Ok(changes.into_iter().map(|change| change.path).collect())
+    }
+
+    /// The paths of all files of ours.
+    ///
+    /// # Errors
+    /// As [`Folder::remove`].
+    pub fn paths(&self) -> Result<Vec<PathBuf>, FolderError> {
+        Ok(self.compare(&[])?.into_iter().map(|change| change.path).collect())
     }
 
     fn our_names(&self) -> Result<Vec<String>, FolderError> {
@@ -141,13 +165,14 @@ struct Change<'f> {
     path: PathBuf,
     old: Option<String>,
     new: Option<&'f str>,
+    /// Of the new file. containerd may not be root's only reader.
+    mode: u32,
 }
 
 impl Change<'_> {
     fn apply(&self) -> Result<(), FolderError> {
         let done = match self.new {
-            // containerd may not be root's only reader.
-            Some(content) => place::put(&self.path, content.as_bytes(), 0o644).map(drop),
+            Some(content) => place::put(&self.path, content.as_bytes(), self.mode).map(drop),
             None => fs::remove_file(&self.path),
         };
         done.map_err(|source| FolderError::Io { path: self.path.clone(), source })

@@ -1,7 +1,7 @@
 //! The files that `strict-groups config` writes for a container runtime: generated, compared,
 //! written and taken away.
 //!
-//! [`containerd`], [`base_spec`], [`crio`], [`seal`] and [`diff`] are pure: text in, text out.
+//! [`containerd`], [`base_spec`], [`wrapper`], [`crio`], [`seal`] and [`diff`] are pure: text in, text out.
 //! [`imports`] and [`folder`] look at the file system.
 
 pub mod base_spec;
@@ -11,6 +11,7 @@ pub mod diff;
 pub mod folder;
 pub mod imports;
 pub mod seal;
+pub mod wrapper;
 
 use std::path::PathBuf;
 
@@ -25,6 +26,18 @@ pub struct File {
     pub name: String,
     /// Its content, sealed (see [`seal`]).
     pub content: String,
+    /// Whether it is a program.
+    pub executable: bool,
+}
+
+impl File {
+    fn new(name: impl Into<String>, content: String) -> Self {
+        Self { name: name.into(), content, executable: false }
+    }
+
+    fn program(name: impl Into<String>, content: String) -> Self {
+        Self { executable: true, ..Self::new(name, content) }
+    }
 }
 
 /// The static gate as a hook: the executable, and what it is called with.

@@ -22,9 +22,12 @@ use crate::{
     bundle,
     config::{self, Config, ConfigError},
     gate::{Gate, NAME_MAX, State},
-    membership, rootfs,
+    membership,
+    policy::PolicyError,
+    record::{self, RecordError},
+    rootfs, shim,
     spec::{self, Annotations, IdMaps, SpecError, View},
-    static_gate::{Candidate, Runtime, StaticCause, StaticGate, StaticRefusal, Verdict},
+    static_gate::{Candidate, Runtime, Sandbox, StaticCause, StaticGate, StaticRefusal, Verdict},
     text,
 };
 
@@ -197,8 +200,7 @@ pub(super) fn ungated(
     // Exempt is who must start while nobody enforces anything.
     let config = if resolve { config.map(Config::without_exempt) } else { config };
     let static_gate = StaticGate { runtime: Runtime::of(annotations, id), config: None };
-    let sandbox = |id: &str| spec::read_annotations(&bundle::read_sandbox(bundle, id).ok()?).ok();
-    match static_gate.decide(&Candidate { id, view, annotations }, sandbox, || config) {
+    match decide(&static_gate, id, bundle, view, annotations, config)? {
         Ok(Verdict::Merge) => Ok(None),
         Ok(Verdict::Strict { pod, container }) if resolve => {
             let container = match static_gate.runtime {
@@ -217,8 +219,53 @@ pub(super) fn ungated(
     }
 }
 
-/// The groups that the process may have beside its primary one: what was declared, where a gate knows,
-/// else all that it has but for those that the image gives its user.
+/// The policy of a container without a gate, by the files of its bundle where they say enough.
+///
+/// # Errors
+/// containerd, which knows the pod, does not answer.
+fn decide(
+    static_gate: &StaticGate,
+    id: &str,
+    bundle: &Path,
+    view: &View,
+    annotations: &Annotations,
+    config: Result<Config, ConfigError>,
+) -> Result<Result<Verdict, StaticRefusal>, RuntimeError> {
+    let in_bundle =
+        |id: &str| Sandbox::in_config(spec::read_annotations(&bundle::read_sandbox(bundle, id).ok()?).ok()?);
+    let (Runtime::Containerd, Ok(config)) = (static_gate.runtime, &config) else {
+        return Ok(static_gate.decide(&Candidate { id, view, annotations }, in_bundle, || config));
+    };
+    // Whatever the plugin decided: if it was Merge, this can still be Strict by a newer configuration.
+    let view = &View { seen_as_merge: false, ..view.clone() };
+    let candidate = Candidate { id, view, annotations };
+    let (pod, container) = match static_gate.decide(&candidate, in_bundle, || Ok(config.clone())) {
+        Err(StaticRefusal::Container {
+            pod,
+            container,
+            cause: StaticCause::UnknownSandbox | StaticCause::Policy(PolicyError::DependsOnLabels),
+        }) => (pod, container),
+        decided => return Ok(decided),
+    };
+    let mut asked = Ok(());
+    let in_record = |sandbox: &str| {
+        let pod = shim::parents_containerd().ok_or(RecordError::NoSocket);
+        match pod.and_then(|socket| record::pod(&socket, sandbox)) {
+            Ok((labels, annotations)) => Some(Sandbox { annotations, labels: Some(labels) }),
+            Err(error) => {
+                asked = Err(error);
+                None
+            }
+        }
+    };
+    let decided = static_gate.decide(&candidate, in_record, || Ok(config.clone()));
+    let subject = Subject::Named { pod, container };
+    asked.map_err(|error| RuntimeError::Fault { subject, fault: Fault::Pod(error) })?;
+    Ok(decided)
+}
+
+/// The groups that the process may have beside its primary one: what was declared, where that can be known, else all that
+/// it has but for those that the image gives its user.
 fn declared(
     create: &Create<'_>,
     json: &[u8],
@@ -226,12 +273,16 @@ fn declared(
     annotations: &Annotations,
 ) -> Result<Vec<u32>, Fault> {
     let made = &view.user.additional_gids;
+    let runtime = Runtime::of(annotations, create.id);
+    if runtime == Runtime::Containerd {
+        return declared_in_record(create, view);
+    }
     if !view.gates.is_empty() && view.gates.iter().all(|gate| !matches!(gate.state, State::Pending { .. })) {
         // Resolved by the plugin; the gate itself says what is allowed.
         return Ok(made.clone());
     }
     // CRI-O puts the groups of CDI devices first, then the primary one, then the image's.
-    let by_devices = match Runtime::of(annotations, create.id) {
+    let by_devices = match runtime {
         Runtime::CriO => made.iter().position(|gid| *gid == view.user.gid).unwrap_or(0),
         Runtime::Containerd | Runtime::Other => 0,
     };
@@ -254,6 +305,18 @@ fn declared(
     let is_declared =
         |gid: &u32| known.iter().all(|declared| declared.contains(gid)) && !implied.contains(gid);
     Ok(devices.iter().chain(rest.iter().filter(|gid| is_declared(gid))).copied().collect())
+}
+
+/// On containerd, the groups that the kubelet declared for the container; never a guess from the image's files. Where
+/// nothing can be removed, containerd is not asked.
+fn declared_in_record(create: &Create<'_>, view: &View) -> Result<Vec<u32>, Fault> {
+    let made = &view.user.additional_gids;
+    let is_settled = !view.gates.is_empty() && view.gates.iter().all(|gate| gate.verify(&view.user).is_ok());
+    if is_settled || made.iter().all(|gid| *gid == view.user.gid) {
+        return Ok(made.clone());
+    }
+    let socket = shim::parents_containerd().ok_or(Fault::Declared(RecordError::NoSocket))?;
+    record::declared(&socket, create.id).map_err(Fault::Declared)
 }
 
 /// The groups that the image gives the user of the process.

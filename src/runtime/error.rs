@@ -9,9 +9,10 @@ use std::{
 
 use thiserror::Error;
 
-use super::real::RealError;
+use super::{handler::HandlerError, real::RealError};
 use crate::{
     gate::{NAME_MAX, Refusal},
+    record::RecordError,
     spec::SpecError,
     start_check::StartError,
     static_gate::{StaticCause, StaticRefusal},
@@ -24,6 +25,9 @@ pub enum RuntimeError {
     /// There is no runtime to become.
     #[error("strict-groups: {0}")]
     Real(#[from] RealError),
+    /// The file of the runtime handler says nothing usable.
+    #[error("strict-groups: {0}")]
+    Handler(#[from] HandlerError),
     /// The container's gate is shut.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -124,6 +128,18 @@ pub enum Fault {
         /// What the system said.
         source: io::Error,
     },
+    /// The declared groups are in containerd's record alone.
+    #[error(
+        "supplementalGroupsPolicy Strict cannot be enforced, the groups that the pod declares are not known: {0}; the \
+         kubelet tries again, unless restartPolicy is Never"
+    )]
+    Declared(#[source] RecordError),
+    /// The pod is in containerd's record of its sandbox alone.
+    #[error(
+        "whether the pod asks for supplementalGroupsPolicy Strict is not known: {0}; the kubelet tries again, unless \
+         restartPolicy is Never"
+    )]
+    Pod(#[source] RecordError),
     /// Our own executable, which is to be the gate.
     #[error("our own executable cannot be told ({0}); set hook_path in /etc/strict-groups/config.toml")]
     OwnPath(#[source] io::Error),

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    env,
     ffi::OsString,
     fs::{self, Metadata},
     io,
@@ -12,6 +13,7 @@ use std::{
 
 use thiserror::Error;
 
+use super::handler::Handler;
 use crate::config::{ConfigError, RealRuntime};
 
 /// The names that our own binary goes by.
@@ -46,6 +48,24 @@ pub enum RealError {
         /// The runtime's path.
         path: PathBuf,
     },
+    /// The same for a runtime handler of containerd.
+    #[error(
+        "the OCI runtime {} of the runtime handler is strict-groups itself, which would call itself for ever; write the \
+         node's files again with `strict-groups config containerd --wrapper`",
+        path.display()
+    )]
+    HandlerLoop {
+        /// The runtime's path.
+        path: PathBuf,
+    },
+    /// The runtime of a runtime handler of containerd is not there.
+    #[error("the OCI runtime {} of the runtime handler is in no folder of the PATH ({path_variable})", name.display())]
+    NotInPath {
+        /// The runtime's name.
+        name: PathBuf,
+        /// The PATH.
+        path_variable: String,
+    },
     /// The configuration has an error in it, and there is more than one.
     #[error(
         "which of {} is the real OCI runtime cannot be told: {}; correct the file",
@@ -79,6 +99,25 @@ pub fn find(configured: Option<&Path>) -> Result<PathBuf, RealError> {
         };
     }
     installed(own.as_ref()).next().ok_or(RealError::None)
+}
+
+/// The path of a handler's own OCI runtime.
+///
+/// # Errors
+/// It is ourselves, or a name that is not in the PATH.
+pub(super) fn named(handler: &Handler) -> Result<PathBuf, RealError> {
+    let name = handler.path();
+    let path = if name.components().count() == 1 && !name.has_root() {
+        // As the shim, which gave us its environment, would have found it.
+        let variable = env::var_os("PATH").unwrap_or_default();
+        let found = env::split_paths(&variable).map(|folder| folder.join(name)).find(|path| path.is_file());
+        let path_variable = || variable.to_string_lossy().into_owned();
+        found.ok_or_else(|| RealError::NotInPath { name: name.to_owned(), path_variable: path_variable() })?
+    } else {
+        name.to_owned()
+    };
+    let own = fs::metadata(OWN).ok();
+    if is_ours(&path, own.as_ref()) { Err(RealError::HandlerLoop { path }) } else { Ok(path) }
 }
 
 /// The real runtime's path where the configuration has an error in it, and says `said` of the runtime.

@@ -16,6 +16,7 @@ use crate::{
     config::{Config, ConfigError},
     gate::Gate,
     groups, spec, start_check,
+    static_gate::Runtime,
 };
 
 /// Verifies a container that is Strict, and leaves any other one alone.
@@ -54,7 +55,8 @@ fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) 
         spec::read_with_annotations(&json).map_err(|source| by_id(Fault::Spec { path: path(), source }))?;
 
     let Some(first) = view.gates.first() else {
-        if view.seen_as_merge {
+        // A container of containerd keeps the OCI runtime that it was created with, so `create` judged this one.
+        if view.seen_as_merge || Runtime::of(&annotations, &id.to_string_lossy()) == Runtime::Containerd {
             return Ok(());
         }
         // As `create` judges it, so that a container of before the wrapper is not started.

@@ -85,7 +85,7 @@ impl Case {
         let config = || Config::parse(self.config, Path::new("/etc/strict-groups/config.toml"));
         let sandbox = |id: &str| {
             assert_eq!(id, "another id");
-            self.sandbox.clone()
+            self.sandbox.clone().and_then(Sandbox::in_config)
         };
         self.gate.judge(&candidate, sandbox, config).map_err(|refusal| {
             let text = refusal.to_string();

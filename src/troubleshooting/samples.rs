@@ -16,10 +16,12 @@ use crate::{
     identity::IdentityError,
     plugin,
     policy::{Policy, PolicyError},
-    runtime::{Fault, RealError, RuntimeError, Subject},
+    record::RecordError,
+    runtime::{Fault, HandlerError, RealError, RuntimeError, Subject},
     spec::SpecError,
     start_check::StartError,
     static_gate::{StaticCause, StaticGateError, StaticRefusal},
+    text,
     trust::Untrusted,
 };
 
@@ -242,6 +244,10 @@ fn runtime() -> Vec<String> {
     let real = every!(RealError;
         RealError::None => RealError::None,
         RealError::Loop { .. } => RealError::Loop { path: file() },
+        RealError::HandlerLoop { .. } => RealError::HandlerLoop { path: file() },
+        RealError::NotInPath { .. } => {
+            RealError::NotInPath { name: "runc".into(), path_variable: "/PATH".to_owned() }
+        },
         RealError::Unclear { .. } => RealError::Unclear { config: "WHY".to_owned() },
         RealError::Run { .. } => RealError::Run { path: file(), source: why() },
     );
@@ -251,6 +257,8 @@ fn runtime() -> Vec<String> {
         Fault::Write { .. } => Fault::Write { path: file(), source: why() },
         Fault::Image { .. } => Fault::Image { file: "etc/group", source: why() },
         Fault::RootFs { .. } => Fault::RootFs { path: file(), source: why() },
+        Fault::Declared(_) => Fault::Declared(RecordError::NoSocket),
+        Fault::Pod(_) => Fault::Pod(RecordError::NoSocket),
         Fault::OwnPath(_) => Fault::OwnPath(why()),
         Fault::State(_) => Fault::State(why()),
         Fault::UnknownOption { .. } => Fault::UnknownOption { option: "--OPTION".into(), verb: "SUBCOMMAND" },
@@ -264,6 +272,17 @@ fn runtime() -> Vec<String> {
         StartError::NotAllowed { .. } => StartError::NotAllowed { groups: vec![50000] },
         StartError::Unreadable(_) => IdentityError::Gone { pid: 7 }.into(),
     );
+    let parse: toml::de::Error = toml::from_str::<toml::Table>("=").unwrap_err();
+    let inner = parse.message().to_owned();
+    let handlers = every!(HandlerError;
+        HandlerError::Read { .. } => HandlerError::Read { path: file(), source: why() },
+        HandlerError::Parse { .. } => HandlerError::Parse { path: file(), source: Box::new(parse) },
+    );
+    let records = every!(RecordError;
+        RecordError::NoSocket => RecordError::NoSocket,
+        RecordError::Failed(_) => RecordError::Failed("WHY".to_owned()),
+        RecordError::NotAsked { .. } => RecordError::NotAsked { socket: file(), source: why() },
+    );
     let subjects = every!(Subject;
         Subject::Id(_) => Subject::Id("ID".to_owned()),
         Subject::Named { .. } => Subject::Named { pod: POD.to_owned(), container: CONTAINER.to_owned() },
@@ -271,10 +290,17 @@ fn runtime() -> Vec<String> {
     let mut found: Vec<String> = texts(&real).collect();
     let gone = IdentityError::Gone { pid: 7 }.to_string();
     found.extend(texts(&starts).map(|text| text.replace(&gone, "WHY")));
-    found.extend(texts(&faults).map(|text| detail(&text, &SpecError::NoGate.to_string())));
+    found.extend(texts(&handlers).map(|text| text.replace(&text::one_line(&inner, 160), "WHY")));
+    // That of containerd, or of its record, alone is one of the other rows.
+    found.extend(texts(&records).filter(|text| text != "WHY"));
+    let no_socket = RecordError::NoSocket.to_string();
+    found.extend(
+        texts(&faults).map(|text| detail(&detail(&text, &SpecError::NoGate.to_string()), &no_socket)),
+    );
     for subject in subjects {
         let errors = every!(RuntimeError;
             RuntimeError::Real(_) => RealError::None.into(),
+            RuntimeError::Handler(_) => HandlerError::Read { path: file(), source: why() }.into(),
             RuntimeError::Refused(_) => refusal(Cause::NeverEnforced).into(),
             RuntimeError::Policy(_) => StaticRefusal::Gate(refusal(Cause::NeverEnforced)).into(),
             RuntimeError::NoPod { .. } => RuntimeError::NoPod { subject: subject.clone(), cause: StaticCause::NoPod },

@@ -42,7 +42,13 @@ pub(crate) fn start(machine: &Machine, run: &Arc<Run>, kind: Kind, options: Opti
 
 /// Lets the command write the files of a containerd of [`start`], and restarts that.
 pub(crate) fn configure(machine: &Machine, daemon: &Containerd) -> Result<()> {
+    configure_for(machine, daemon, &[])
+}
+
+/// The same with these options, such as `--wrapper`.
+pub(crate) fn configure_for(machine: &Machine, daemon: &Containerd, ways: &[&str]) -> Result<()> {
     let mut command = command(machine, daemon)?;
+    command.args(ways);
     command.arg("--config").arg(node_file(daemon)).arg("--write").arg(folder(daemon));
     let said = text(&command.output().context("starting strict-groups")?)?;
     ensure!(!said.contains("does not import") && !said.contains("takes it back"), "{said}");

@@ -1,7 +1,8 @@
-//! containerd 1.7 with the wrapper as its OCI runtime (`BinaryName`): without NRI, beside the plugin,
-//! and after the plugin was killed.
+//! containerd with the wrapper as the OCI runtime of its handlers, as `strict-groups config containerd --wrapper` sets it
+//! up: without NRI, beside the plugin, and after the plugin was killed.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -9,29 +10,49 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use crate::bundle::{ANNOTATION, gates};
-use crate::command::{Real, Wrapper};
+use crate::command::Real;
 use crate::start::widening;
-use crate::support::{ContainerSpec, Containerd, Handler, Identity, Image, Kind, Options, Plugin, Pod};
+use crate::support::{
+    ContainerSpec, Containerd, Handler, Identity, Image, Kind, Options, Plugin, Pod, node_config,
+};
 use crate::world::{World, trial};
 
 const STRICT: [u32; 2] = [3000, 4000];
 const MERGED: [u32; 3] = [3000, 4000, 50000];
 
+/// The handlers of [`start`] whose OCI runtimes are the real ones.
+const HANDLERS: [&str; 2] = ["runc", "crun"];
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("containerd::without_nri", without_nri),
+        trial("containerd::strict_without_nri_is_as_native", without_nri),
+        trial("containerd::group_of_image_that_is_declared_stays", declared),
+        trial("containerd::process_with_more_than_config_json_is_refused", wide),
+        trial("containerd::rule_by_label_is_decided_by_the_record", by_label),
+        trial("containerd::pod_of_before_the_set_up_keeps_its_runtime", older_pod),
+        trial("containerd::pod_without_a_source_is_decided_by_its_record", without_source),
+        trial("containerd::annotation_of_a_running_pod_changes_nothing", annotated_later),
         trial("containerd::beside_the_plugin_and_after_its_end", beside_the_plugin),
+        trial("containerd::strict_of_either_wins", either_wins),
+        trial("containerd::removal_waits_for_the_last_container", removal),
     ]
 }
 
-/// Like the drop-in of `strict-groups config containerd`, it passes our annotation on.
-fn start(world: &World, wrapper: &Wrapper, options: Options) -> Result<Containerd> {
-    let handler = Handler::new("runc", wrapper.script()?).settings(&format!(
-        "pod_annotations = [\"{ANNOTATION}*\", \"{ANNOTATION}*/*\", \"kubernetes.io/config.source\"]\n"
-    ));
-    let daemon =
-        Containerd::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, options.handler(handler))?;
+/// A containerd with a handler for each OCI runtime, and one whose runtime gives the process a group too many.
+fn start(world: &World, options: Options) -> Result<Containerd> {
+    let dir = world.folder()?;
+    let options = options
+        .handler(Handler::new("runc", world.machine.runc()))
+        .handler(Handler::new("crun", world.machine.crun()))
+        .handler(Handler::new("wide", widening(world, Real::Runc, &dir)?));
+    let daemon = node_config::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, options)?;
     daemon.import(&Image::announcement(&world.machine)?)?;
+    Ok(daemon)
+}
+
+fn configured(world: &World) -> Result<Containerd> {
+    let daemon = start(world, Options::default())?;
+    node_config::configure_for(&world.machine, &daemon, &["--wrapper"])?;
     Ok(daemon)
 }
 
@@ -42,23 +63,34 @@ fn app() -> ContainerSpec {
         .supplemental(&[4000])
 }
 
-/// Runs the pod; its first process and an exec have these groups. Gives its bundle's gates.
-fn runs(daemon: &Containerd, pod: &Pod, groups: &[u32]) -> Result<Vec<strict_groups::gate::Gate>> {
-    let wanted: BTreeSet<u32> = groups.iter().copied().collect();
-    let pod = daemon.cri().run_pod(pod)?;
-    let container = daemon.cri().launch(&pod, &app()).with_context(|| pod.name())?;
-    let first = Identity::of_process(daemon.cri().status(&container)?.pid)?;
-    ensure!(first.groups() == wanted, "{}: {first}, wanted {wanted:?}", pod.name());
-    let output = daemon.cri().exec(&container, &["cat", "/proc/self/status"])?;
-    let exec = Identity::from_status(&output.stdout).with_context(|| output.stderr.clone())?;
-    ensure!(exec.groups() == wanted, "{}: exec {exec}, wanted {wanted:?}", pod.name());
-    let gates = gates(&daemon.bundle(&container).join("config.json"))?;
-    daemon.cri().remove_pod(&pod.id)?;
-    Ok(gates)
-}
-
 fn strict(name: &str) -> Pod {
     Pod::new(name).annotation(ANNOTATION, "Strict")
+}
+
+/// Runs the container in the pod; its first process and an exec have these groups. Gives its bundle's gates.
+fn runs_in(
+    daemon: &Containerd,
+    pod: &crate::support::cri::RunningPod,
+    spec: &ContainerSpec,
+    groups: &[u32],
+) -> Result<Vec<strict_groups::gate::Gate>> {
+    let expected: BTreeSet<u32> = groups.iter().copied().collect();
+    let container = daemon.cri().launch(pod, spec).with_context(|| pod.name())?;
+    let first = Identity::of_process(daemon.cri().status(&container)?.pid)?;
+    ensure!(first.groups() == expected, "{}: {first}, expected {expected:?}", pod.name());
+    // As a probe does it.
+    let output = daemon.cri().exec(&container, &["cat", "/proc/self/status"])?;
+    let exec = Identity::from_status(&output.stdout).with_context(|| output.stderr.clone())?;
+    ensure!(exec.groups() == expected, "{}: exec {exec}, expected {expected:?}", pod.name());
+    gates(&daemon.bundle(&container).join("config.json"))
+}
+
+/// The same for the container of the KEP's example in a pod of its own.
+fn runs(daemon: &Containerd, pod: &Pod, groups: &[u32]) -> Result<Vec<strict_groups::gate::Gate>> {
+    let pod = daemon.cri().run_pod(pod)?;
+    let gates = runs_in(daemon, &pod, &app(), groups)?;
+    daemon.cri().remove_pod(&pod.id)?;
+    Ok(gates)
 }
 
 fn refused(daemon: &Containerd, pod: &Pod) -> Result<String> {
@@ -69,59 +101,162 @@ fn refused(daemon: &Containerd, pod: &Pod) -> Result<String> {
     Ok(error.to_string())
 }
 
+fn configure_node(daemon: &Containerd, text: &str) -> Result<()> {
+    Ok(fs::write(node_config::node_file(daemon), text)?)
+}
+
 fn without_nri(world: &World) -> Result<()> {
-    let wrapper = Wrapper::new(world, Real::Runc)?;
-    let daemon = start(world, &wrapper, Options::default())?;
-    let gates = runs(&daemon, &strict("strict"), &STRICT)?;
-    ensure!(gates.iter().all(|gate| gate.pod == "default/strict" && gate.container == "app"), "{gates:?}");
-    ensure!(gates.len() == 1, "{gates:?}");
-    ensure!(runs(&daemon, &Pod::new("plain"), &MERGED)?.is_empty(), "a gate");
-    let only = Pod::new("only").annotation(&format!("{ANNOTATION}/container.app"), "Strict");
-    runs(&daemon, &only, &STRICT)?;
-    let other = Pod::new("other").annotation(&format!("{ANNOTATION}/container.other"), "Strict");
-    runs(&daemon, &other, &MERGED)?;
-
-    // The created process has a group more than config.json.
-    let path = widening(world, Real::Runc, &wrapper.dir)?;
-    wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", path.display()))?;
-    let said = refused(&daemon, &strict("wide"))?;
-    ensure!(said.contains("strict-groups: pod default/wide, container app"), "{said}");
-    ensure!(said.contains("the created process holds groups") && said.contains("(50000)"), "{said}");
-    wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", Real::Runc.path(world).display()))?;
-
+    let daemon = configured(world)?;
+    for handler in HANDLERS {
+        let named = |pod: Pod| pod.handler(handler);
+        let gates = runs(&daemon, &named(strict("strict")), &STRICT).context(handler)?;
+        ensure!(
+            gates.iter().all(|gate| gate.pod == "default/strict" && gate.container == "app"),
+            "{gates:?}"
+        );
+        ensure!(gates.len() == 1, "{gates:?}");
+        ensure!(runs(&daemon, &named(Pod::new("plain")), &MERGED)?.is_empty(), "a gate");
+        let only = Pod::new("only").annotation(&format!("{ANNOTATION}/container.app"), "Strict");
+        runs(&daemon, &named(only), &STRICT)?;
+        let other = Pod::new("other").annotation(&format!("{ANNOTATION}/container.other"), "Strict");
+        runs(&daemon, &named(other), &MERGED)?;
+    }
     let said = refused(&daemon, &Pod::new("typo").annotation(ANNOTATION, "strict"))?;
     ensure!(said.contains("strict-groups: pod default/typo, container app"), "{said}");
     ensure!(said.contains("write Strict or Merge"), "{said}");
+    let said = refused(&daemon, &Pod::new("case").annotation(&ANNOTATION.to_uppercase(), "Strict"))?;
+    ensure!(said.contains("is not understood"), "{said}");
+    daemon.stop()
+}
+
+/// What the image gives the user and the pod declares as well is not taken away: the record says so, not the image.
+fn declared(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let pod = daemon.cri().run_pod(&strict("declared"))?;
+    runs_in(&daemon, &pod, &app().supplemental(&[4000, 50000]), &MERGED)?;
+    runs_in(&daemon, &pod, &app().name("none").supplemental(&[]), &[3000])?;
+    daemon.stop()
+}
+
+fn wide(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let said = refused(&daemon, &strict("wide").handler("wide"))?;
+    ensure!(said.contains("strict-groups: pod default/wide, container app"), "{said}");
+    ensure!(said.contains("the created process holds groups") && said.contains("(50000)"), "{said}");
+    daemon.stop()
+}
+
+fn by_label(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    configure_node(&daemon, "[[rule]]\nlabels = { app = \"web\" }\npolicy = \"Strict\"\n")?;
+    runs(&daemon, &Pod::new("web").label("app", "web"), &STRICT)?;
+    runs(&daemon, &Pod::new("db").label("app", "db"), &MERGED)?;
+    runs(&daemon, &Pod::new("none"), &MERGED)?;
+    // An annotation cannot stand for the labels, whatever it is called.
+    runs(&daemon, &Pod::new("forged").annotation("app", "db").label("app", "web"), &STRICT)?;
+    daemon.stop()
+}
+
+/// containerd takes the OCI runtime of a container from the record of its sandbox: the command says so.
+fn older_pod(world: &World) -> Result<()> {
+    let daemon = start(world, Options::default())?;
+    let pod = daemon.cri().run_pod(&strict("older"))?;
+    let mut command = node_config::command(&world.machine, &daemon)?;
+    command.arg("--wrapper").arg("--config").arg(node_config::node_file(&daemon));
+    let said = node_config::text(&command.arg("--write").arg(node_config::folder(&daemon)).output()?)?;
+    ensure!(said.contains("Pods that exist keep the OCI runtime"), "{said}");
+    daemon.restart(Signal::SIGTERM)?;
+    runs_in(&daemon, &pod, &app(), &MERGED)?;
+    daemon.cri().remove_pod(&pod.id)?;
+    runs(&daemon, &strict("older"), &STRICT)?;
+    daemon.stop()
+}
+
+/// As `crictl` makes pods: nothing in the bundle shows that the pod's annotations are there.
+fn without_source(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let by_hand = |pod: Pod| pod.without_annotation("kubernetes.io/config.source");
+    runs(&daemon, &by_hand(strict("strict")), &STRICT)?;
+    runs(&daemon, &by_hand(Pod::new("plain")), &MERGED)?;
+    daemon.stop()
+}
+
+fn annotated_later(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let pod = daemon.cri().run_pod(&strict("strict"))?;
+    runs_in(&daemon, &pod.annotated(ANNOTATION, "Merge"), &app(), &STRICT)?;
+    let pod = daemon.cri().run_pod(&Pod::new("plain"))?;
+    runs_in(&daemon, &pod.annotated(ANNOTATION, "Strict"), &app(), &MERGED)?;
     daemon.stop()
 }
 
 fn beside_the_plugin(world: &World) -> Result<()> {
-    let wrapper = Wrapper::new(world, Real::Runc)?;
-    let daemon = start(world, &wrapper, Options::default().nri())?;
+    let daemon = start(world, Options::default().nri())?;
+    node_config::configure_for(&world.machine, &daemon, &["--wrapper", "--nri"])?;
     let plugin = Plugin::start(&daemon, None, &[])?;
-    // Both resolve: the plugin with the declared list, so a group that is both stays.
     let gates = runs(&daemon, &strict("both"), &STRICT)?;
     ensure!(gates.len() == 1, "{gates:?}");
     runs(&daemon, &Pod::new("plain"), &MERGED)?;
-    let both = app().supplemental(&[4000, 50000]);
     let pod = daemon.cri().run_pod(&strict("declared"))?;
-    let container = daemon.cri().launch(&pod, &both)?;
-    let first = Identity::of_process(daemon.cri().status(&container)?.pid)?;
-    ensure!(first.groups() == MERGED.into(), "{first}");
+    runs_in(&daemon, &pod, &app().supplemental(&[4000, 50000]), &MERGED)?;
     daemon.cri().remove_pod(&pod.id)?;
 
     plugin.stop(Signal::SIGKILL)?;
     runs(&daemon, &strict("alone"), &STRICT)?;
     runs(&daemon, &Pod::new("plain-alone"), &MERGED)?;
-    wrapper.configure(&format!(
-        "[runtime]\npath = \"{}\"\nungated = \"refuse\"\n",
-        Real::Runc.path(world).display()
-    ))?;
+    configure_node(&daemon, "[runtime]\nungated = \"refuse\"\n")?;
     let said = refused(&daemon, &strict("refused"))?;
     ensure!(
         said.contains("pod default/refused, container app") && said.contains("did not process"),
         "{said}"
     );
     runs(&daemon, &Pod::new("plain-still"), &MERGED)?;
+    daemon.stop()
+}
+
+/// Plugin and wrapper have different configurations.
+fn either_wins(world: &World) -> Result<()> {
+    let daemon = start(world, Options::default().nri())?;
+    node_config::configure_for(&world.machine, &daemon, &["--wrapper", "--nri"])?;
+    let rule = |app: &str| format!("[[rule]]\nlabels = {{ app = \"{app}\" }}\npolicy = \"Strict\"\n");
+    let plugin = Plugin::start(&daemon, Some(&rule("plugin")), &[])?;
+    configure_node(&daemon, &rule("wrapper"))?;
+    runs(&daemon, &Pod::new("plugin").label("app", "plugin"), &STRICT)?;
+    runs(&daemon, &Pod::new("wrapper").label("app", "wrapper"), &STRICT)?;
+    runs(&daemon, &Pod::new("neither").label("app", "other"), &MERGED)?;
+    plugin.stop(Signal::SIGTERM)?;
+    daemon.stop()
+}
+
+/// The containers that were made by the wrapper are stopped and removed by it.
+fn removal(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let pod = daemon.cri().run_pod(&strict("old"))?;
+    let old = daemon.cri().launch(&pod, &app())?;
+    let file = node_config::folder(&daemon).join("strict-groups-runtime-runc");
+    ensure!(file.is_file(), "no {}", file.display());
+    let remove = || -> Result<(Option<i32>, String)> {
+        let mut command = node_config::command(&world.machine, &daemon)?;
+        let output = command.arg("--remove").arg(node_config::folder(&daemon)).output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let (code, said) = remove()?;
+    ensure!(code == Some(1) && said.contains(&format!("{} stays", file.display())), "{code:?} {said}");
+    // The container, and the pod's sandbox.
+    ensure!(said.contains("2 containers") && said.contains(&old) && said.contains(&pod.id), "{said}");
+    let left: Vec<_> =
+        fs::read_dir(node_config::folder(&daemon))?.flatten().map(|entry| entry.path()).collect();
+    ensure!(left == [file], "{left:?}");
+
+    daemon.restart(Signal::SIGTERM)?;
+    runs(&daemon, &strict("new"), &MERGED).context("containerd runs runc again")?;
+    let output = daemon.cri().exec(&old, &["cat", "/proc/self/status"])?;
+    let exec = Identity::from_status(&output.stdout).with_context(|| output.stderr.clone())?;
+    ensure!(exec.groups() == STRICT.into(), "exec after the removal: {exec}");
+    daemon.cri().stop(&old)?;
+    daemon.cri().remove_pod(&pod.id)?;
+    let (code, said) = remove()?;
+    ensure!(code == Some(0) && said.contains("removed "), "{code:?} {said}");
+    ensure!(fs::read_dir(node_config::folder(&daemon))?.next().is_none(), "something stays");
     daemon.stop()
 }

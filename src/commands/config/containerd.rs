@@ -13,12 +13,14 @@ use clap::Args;
 use super::{Target, diff, print, remove, say, wrote};
 use crate::{
     node_config::{
-        containerd::{self, BASE_SPEC, DROP_IN, Input, Plan},
+        containerd::{self, BASE_SPEC, DROP_IN, Input, Plan, Ways},
         folder::Folder,
         imports::{self, Main},
-        seal,
+        seal, wrapper,
     },
+    shim,
     static_gate::Runtime,
+    version,
 };
 
 /// Where containerd looks for its configuration.
@@ -30,6 +32,12 @@ const FOLDER: &str = "/etc/containerd/conf.d";
 pub(super) struct ContainerdArgs {
     #[command(flatten)]
     target: Target,
+    /// Make strict-groups-runtime the OCI runtime of the handlers, in the place of NRI and static gate
+    #[arg(long)]
+    wrapper: bool,
+    /// With --wrapper: have NRI and the static gate beside it
+    #[arg(long, requires = "wrapper")]
+    nri: bool,
     /// containerd's program; otherwise the one in PATH, /usr/local/bin or /usr/bin
     #[arg(long, value_name = "PATH")]
     containerd: Option<PathBuf>,
@@ -53,15 +61,31 @@ struct Containerd {
 pub(super) fn run(args: &ContainerdArgs) -> anyhow::Result<ExitCode> {
     let target = &args.target;
     if let Some(path) = &target.remove {
+        let path = absolute(path).context("the folder's path")?;
+        let folder = folder(&path);
+        let mut in_use = shim::containers(Path::new(shim::PROC)).context("cannot list processes")?;
+        let ours = folder.paths()?;
+        in_use.retain(|runtime, _| ours.contains(runtime));
         return remove(
-            &folder(path),
+            &folder,
+            &in_use,
             "Restart containerd; take the folder out of `imports` if nothing else is in it.",
         );
     }
     let path = target.write.as_deref().or(target.diff.as_deref()).unwrap_or(Path::new(FOLDER));
     let path = absolute(path).context("the folder's path")?;
     let containerd = Containerd::find(args)?;
-    let plan = containerd.plan(target, &path)?;
+    let ways = Ways { nri: args.nri || !args.wrapper, wrapper: args.wrapper };
+    let plan = containerd.plan(target, &path, ways)?;
+    if ways.nri {
+        containerd.warn_of_old_nri();
+    }
+    for (handler, kind) in &plan.unwrapped {
+        say(&format!(
+            "note: the shim of the runtime handler {handler} ({kind}) runs no OCI runtime of our choice; it is left as it \
+             is, and the wrapper does not see its containers"
+        ));
+    }
     for (handler, kind) in &plan.uncovered {
         say(&format!(
             "note: the runtime handler {handler} ({kind}) is not known to run OCI hooks in a way that the static gate can \
@@ -87,15 +111,22 @@ pub(super) fn run(args: &ContainerdArgs) -> anyhow::Result<ExitCode> {
         if !changed.is_empty() || !missing.is_empty() {
             say("Then restart containerd; running containers go on.");
         }
+        if ways.wrapper {
+            say(
+                "Pods that exist keep the OCI runtime that they were made with, also for containers to come: drain the \
+                 node, or delete those pods.",
+            );
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    say(&format!("note: --write {} writes this file and the base specs that it names", path.display()));
+    say(&format!("note: --write {} writes this file and those that it names", path.display()));
     print(plan.drop_in())
 }
 
 fn folder(path: &Path) -> Folder<'_> {
     let is_our_name = |name: &str| {
         name == DROP_IN
+            || wrapper::is_file_name(name)
             || (name.starts_with(BASE_SPEC) && Path::new(name).extension() == Some("json".as_ref()))
     };
     Folder { path, is_our_name }
@@ -123,16 +154,34 @@ impl Containerd {
         Ok(Self { program, ctr, config, text })
     }
 
-    fn plan(&self, target: &Target, path: &Path) -> anyhow::Result<Plan> {
+    fn plan(&self, target: &Target, path: &Path, ways: Ways) -> anyhow::Result<Plan> {
         let hook = target.hook(Runtime::Containerd)?;
         let Main { versions, without_ours } =
             imports::look(&self.config, self.text.as_deref().unwrap_or_default(), is_our_drop_in)?;
         let dump = self.dump(without_ours.as_deref())?;
-        let default_spec = output(Command::new(&self.ctr).args(["oci", "spec"]), None)?;
+        // Only a base spec begins with it.
+        let default_spec = if ways.nri {
+            output(Command::new(&self.ctr).args(["oci", "spec"]), None)?
+        } else {
+            String::new()
+        };
         let folder = path.to_str().context("the folder's path is not UTF-8")?;
-        let input =
-            Input { dump: &dump, versions: &versions, default_spec: &default_spec, hook: &hook, folder };
+        let (versions, default_spec) = (&versions, &default_spec);
+        let input = Input { dump: &dump, versions, default_spec, hook: &hook, folder, ways };
         Ok(containerd::plan(&input, |path| fs::read_to_string(path))?)
+    }
+
+    /// Says so if an NRI plugin can hang this containerd.
+    fn warn_of_old_nri(&self) {
+        // `containerd github.com/containerd/containerd v1.7.2 0cae528…`
+        let said = output(Command::new(&self.program).arg("--version"), None).unwrap_or_default();
+        let Some(version) = said.split_whitespace().nth(2) else { return };
+        if version::registration_can_deadlock(version) {
+            say(&format!(
+                "note: containerd {version} can hang for good when an NRI plugin registers (containerd pull request 10085), \
+                 so the plugin does not register with it; upgrade to containerd 1.7.16 or newer, or use --wrapper"
+            ));
+        }
     }
 
     /// The configuration as containerd understands it: of its own file, or of this text instead.

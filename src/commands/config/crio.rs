@@ -49,8 +49,8 @@ pub(super) fn run(args: &CrioArgs) -> anyhow::Result<ExitCode> {
     let hooks = Folder { path: &args.hooks_dir, is_our_name: |name| name == crio::HOOK_FILE };
     let folder = |path| Folder { path, is_our_name: |name| name == crio::DROP_IN };
     if let Some(path) = &target.remove {
-        let mut removed = folder(path).remove()?;
-        removed.extend(hooks.remove()?);
+        let mut removed = folder(path).remove(|_| false)?;
+        removed.extend(hooks.remove(|_| false)?);
         for path in &removed {
             say(&format!("removed {}", path.display()));
         }

@@ -25,9 +25,15 @@ fn own(path: &str) -> io::Result<String> {
     Err(io::ErrorKind::NotFound.into())
 }
 
+const NRI_ALONE: Ways = Ways { nri: true, wrapper: false };
+
 fn plan_of(dump: &str, spec: &str, versions: &[i64]) -> Result<Plan, PlanError> {
+    plan_for(NRI_ALONE, dump, spec, versions)
+}
+
+fn plan_for(ways: Ways, dump: &str, spec: &str, versions: &[i64]) -> Result<Plan, PlanError> {
     let folder = "/etc/containerd/conf.d/";
-    plan(&Input { dump, versions, default_spec: spec, hook: &hook(), folder }, own)
+    plan(&Input { dump, versions, default_spec: spec, hook: &hook(), folder, ways }, own)
 }
 
 fn table(text: &str) -> Table {
@@ -92,7 +98,10 @@ fn handlers_that_run_hooks_get_the_gate_and_others_are_named() {
         let plan = plan_of(&dump.to_string(), spec, &[version]).unwrap();
         assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["gvisor", "kata", "kata-qemu", "own", "runc"]);
         assert_eq!(plan.kata, ["kata", "kata-qemu"]);
-        assert_eq!(plan.covered["gvisor"], "/etc/containerd/conf.d/strict-groups-base-spec.json");
+        assert_eq!(
+            plan.covered["gvisor"].base_spec.as_deref(),
+            Some("/etc/containerd/conf.d/strict-groups-base-spec.json")
+        );
         let named: Vec<(&str, &str)> =
             plan.uncovered.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
         assert_eq!(
@@ -166,13 +175,108 @@ fn what_containerd_sees_is_compared_with_the_plan() {
     }
 }
 
+/// What of a handler's table `plan` set.
+fn binary(plan: &Plan, cri: &str, handler: &str) -> Option<String> {
+    let drop_in = table(plan.drop_in());
+    let table = &drop_in["plugins"][cri]["containerd"]["runtimes"][handler];
+    Some(table.get("options")?.get("BinaryName")?.as_str()?.to_owned())
+}
+
+#[test]
+fn wrapper_becomes_the_runtime_of_each_handler_of_runcs_shim() {
+    let ways = Ways { nri: false, wrapper: true };
+    for (dump, spec, version, cri) in both() {
+        let mut dump = table(dump);
+        let runtimes = dump["plugins"][cri]["containerd"]["runtimes"].as_table_mut().unwrap();
+        for (name, lines) in [
+            (
+                "crun",
+                "runtime_type = \"io.containerd.runc.v2\"\n[options]\nBinaryName = \"/usr/bin/crun\"\nRoot = \"/r\"",
+            ),
+            ("by-path", "runtime_type = \"/opt/bin/containerd-shim-runc-v2\""),
+            ("oldest", "runtime_type = \"io.containerd.runtime.v1.linux\""),
+            ("gvisor", "runtime_type = \"io.containerd.runsc.v1\""),
+            ("foreign", "runtime_type = \"io.containerd.runc.v2\"\nsandbox_mode = \"shim\""),
+        ] {
+            runtimes.insert(name.to_owned(), toml::from_str(lines).unwrap());
+        }
+        let plan = plan_for(ways, &dump.to_string(), spec, &[version]).unwrap();
+        assert_eq!(plan.covered.keys().collect::<Vec<_>>(), ["crun", "own", "runc"]);
+        assert_eq!(
+            plan.unwrapped.keys().collect::<Vec<_>>(),
+            ["by-path", "foreign", "gvisor", "kata", "oldest"]
+        );
+        assert!(plan.uncovered.is_empty() && plan.kata.is_empty());
+        for (handler, own) in [("crun", "/usr/bin/crun"), ("own", "runc"), ("runc", "runc")] {
+            let name = wrapper::file_name(handler);
+            assert_eq!(binary(&plan, cri, handler), Some(format!("/etc/containerd/conf.d/{name}")));
+            let file = plan.files.iter().find(|file| file.name == name).unwrap();
+            assert!(file.executable && file.content.contains(&format!("\npath = \"{own}\"\n")));
+        }
+        // All else stays: other options, the own base spec, NRI.
+        let mut drop_in = table(plan.drop_in());
+        let plugins = drop_in["plugins"].as_table_mut().unwrap();
+        assert_eq!(plugins.keys().collect::<Vec<_>>(), [cri]);
+        for handler in ["crun", "own", "runc"] {
+            let there = plugins[cri]["containerd"]["runtimes"][handler].as_table_mut().unwrap();
+            there["options"].as_table_mut().unwrap().remove("BinaryName");
+            let patterns = there.remove("pod_annotations").unwrap();
+            let old = dump["plugins"][cri]["containerd"]["runtimes"][handler].as_table_mut().unwrap();
+            let options = old.entry("options").or_insert_with(|| Value::Table(Table::new()));
+            options.as_table_mut().unwrap().remove("BinaryName");
+            old.remove("pod_annotations");
+            assert_eq!(there, old);
+            assert!(
+                annotation_patterns()
+                    .iter()
+                    .all(|ours| { patterns.as_array().unwrap().contains(&Value::from(ours.as_str())) })
+            );
+        }
+        assert_eq!(not_in_effect(plan.drop_in(), &plan).unwrap(), [""; 0]);
+        let other = plan.drop_in().replace("strict-groups-runtime-crun", "nvidia");
+        assert_eq!(not_in_effect(&other, &plan).unwrap(), ["crun"]);
+    }
+}
+
+#[test]
+fn both_ways_stand_side_by_side() {
+    for (dump, spec, version, cri) in both() {
+        let plan = plan_for(Ways { nri: true, wrapper: true }, dump, spec, &[version]).unwrap();
+        assert!(plan.covered["runc"].base_spec.is_some() && plan.covered["runc"].wrapper.is_some());
+        assert!(plan.covered["kata"].base_spec.is_some() && plan.covered["kata"].wrapper.is_none());
+        assert_eq!(plan.unwrapped.keys().collect::<Vec<_>>(), ["kata"]);
+        assert!(binary(&plan, cri, "runc").is_some());
+        assert_eq!(not_in_effect(plan.drop_in(), &plan).unwrap(), [""; 0]);
+    }
+}
+
+#[test]
+fn containerd_without_nri_has_the_wrapper_as_its_way() {
+    let mut dump = table(OLD);
+    dump["plugins"].as_table_mut().unwrap().remove(NRI);
+    let plan = |ways| plan_for(ways, &dump.to_string(), OLD_SPEC, &[2]);
+    assert!(matches!(plan(NRI_ALONE), Err(PlanError::NoNri)));
+    assert!(PlanError::NoNri.to_string().contains("--wrapper"));
+    assert!(plan(Ways { nri: false, wrapper: true }).is_ok());
+}
+
+#[test]
+fn handler_that_has_the_wrapper_already_is_an_error() {
+    let dump = OLD.replace(
+        "runtimes.runc.options]",
+        "runtimes.runc.options]\nBinaryName = \"/x/strict-groups-runtime\"",
+    );
+    let error = plan_for(Ways { nri: false, wrapper: true }, &dump, OLD_SPEC, &[2]).unwrap_err();
+    assert!(matches!(error, PlanError::Wrapper(WrapperError::Already { .. })), "{error}");
+}
+
 #[test]
 fn what_cannot_be_right_is_an_error() {
     let error = |dump: &str| plan_of(dump, NEW_SPEC, &[]).unwrap_err();
     assert!(matches!(error("="), PlanError::NotToml(_)));
     assert!(matches!(error(""), PlanError::Version { version } if version == "1"));
     assert!(matches!(error("version = 9"), PlanError::Version { version } if version == "9"));
-    assert!(matches!(error("version = 3"), PlanError::NoPlugin { plugin: NRI }));
+    assert!(matches!(error("version = 3"), PlanError::NoNri));
     let no_cri = format!("version = 3\n[plugins.\"{NRI}\"]\n");
     assert!(matches!(error(&no_cri), PlanError::NoPlugin { plugin: CRI_NEW }));
     let none = format!("{no_cri}[plugins.\"{CRI_NEW}\"]\n");
@@ -196,7 +300,14 @@ fn what_cannot_be_right_is_an_error() {
 #[test]
 fn an_own_base_spec_that_cannot_be_used_is_an_error() {
     let input = |read: fn(&str) -> io::Result<String>| {
-        let input = Input { dump: NEW, versions: &[], default_spec: NEW_SPEC, hook: &hook(), folder: "/d" };
+        let input = Input {
+            dump: NEW,
+            versions: &[],
+            default_spec: NEW_SPEC,
+            hook: &hook(),
+            folder: "/d",
+            ways: NRI_ALONE,
+        };
         match plan(&input, read) {
             Err(PlanError::OwnSpec { path, handler, source }) => {
                 assert_eq!((path.as_str(), handler.as_str()), ("/etc/containerd/own.json", "own"));

@@ -88,7 +88,7 @@ pub fn drop_in(input: &Input<'_>) -> Plan {
          # The handlers stand here whole: CRI-O takes a table from the last file that has it.\n\n{content}",
         seal::OPEN
     );
-    Plan { file: File { name: NAME.to_owned(), content: seal::seal(&content) }, wrapped, left, assumed }
+    Plan { file: File::new(NAME, seal::seal(&content)), wrapped, left, assumed }
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {

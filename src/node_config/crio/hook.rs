@@ -18,7 +18,7 @@ pub fn hook_file(hook: &Hook) -> File {
         "when": { "always": true },
         "stages": ["createRuntime"],
     });
-    File { name: FILE.to_owned(), content: seal::seal(&format!("{content:#}\n")) }
+    File::new(FILE, seal::seal(&format!("{content:#}\n")))
 }
 
 #[cfg(test)]

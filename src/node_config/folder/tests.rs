@@ -8,7 +8,7 @@ fn folder(path: &Path) -> Folder<'_> {
 }
 
 fn file(name: &str, content: &str) -> File {
-    File { name: name.to_owned(), content: seal::seal(&format!("# {}\n{content}\n", seal::OPEN)) }
+    File::new(name, seal::seal(&format!("# {}\n{content}\n", seal::OPEN)))
 }
 
 /// Names and contents of everything in a folder.
@@ -42,9 +42,9 @@ fn files_are_written_replaced_and_taken_away() {
     assert_eq!(contents(&path)["ours.toml"], new.content);
     assert_eq!(folder.write(&[spec, new]).unwrap(), [""; 0].map(PathBuf::from));
 
-    assert_eq!(folder.remove().unwrap(), [path.join("ours.toml"), path.join("ours.json")]);
+    assert_eq!(folder.remove(|_| false).unwrap(), [path.join("ours.toml"), path.join("ours.json")]);
     assert_eq!(contents(&path), BTreeMap::from([("other.toml".to_owned(), "theirs".to_owned())]));
-    assert_eq!(folder.remove().unwrap().len(), 0);
+    assert_eq!(folder.remove(|_| false).unwrap().len(), 0);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn what_is_not_ours_or_was_edited_stays_and_nothing_else_changes() {
         for result in [
             folder.write(&[other.clone(), drop_in.clone()]).map(|_| ()),
             folder.diff(&[other.clone(), drop_in.clone()]).map(|_| ()),
-            folder.remove().map(|_| ()),
+            folder.remove(|_| false).map(|_| ()),
         ] {
             let error = result.unwrap_err();
             assert!(error.to_string().contains("ours.toml"), "{error}");
