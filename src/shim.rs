@@ -14,35 +14,38 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{bundle, spec, static_gate::Runtime};
+
 /// How the programs of all shims begin.
 const SHIM: &[u8] = b"containerd-shim";
 
 /// Where the proc file system is.
 pub(crate) const PROC: &str = "/proc";
 
+/// containerd's namespace of all that came through the CRI.
+const NAMESPACE: &[u8] = b"k8s.io";
+
 /// The socket of the containerd whose shim is our parent. None: it is no shim, or does not say.
 pub(crate) fn parents_containerd() -> Option<PathBuf> {
     let parent = std::os::unix::process::parent_id();
-    socket(&fs::read(format!("{PROC}/{parent}/cmdline")).ok()?)
+    Shim::of(Path::new(PROC).join(parent.to_string()))?.socket()
 }
 
-/// The value of `-address` on a shim's command line, as `/proc/PID/cmdline` has it.
-fn socket(cmdline: &[u8]) -> Option<PathBuf> {
-    if !is_shim(cmdline) {
-        return None;
-    }
-    let mut args = cmdline.split(|&byte| byte == 0).skip(1);
-    // Go's flags have one dash or two.
-    let flag = |arg: &[u8]| matches!(arg, b"-address" | b"--address");
-    let socket = args.by_ref().find(|arg| flag(arg)).and_then(|_| args.next())?;
-    let socket = Path::new(OsStr::from_bytes(socket));
-    socket.is_absolute().then(|| socket.to_owned())
+/// A shim that runs.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    /// The process, in the proc file system.
+    process: PathBuf,
+    /// As `/proc/PID/cmdline` has it.
+    cmdline: Vec<u8>,
 }
 
-fn is_shim(cmdline: &[u8]) -> bool {
-    let program = cmdline.split(|byte| *byte == 0).next().unwrap_or_default();
-    let name = Path::new(OsStr::from_bytes(program)).file_name();
-    name.is_some_and(|name| name.as_bytes().starts_with(SHIM))
+/// All shims. `proc` is where the proc file system is.
+///
+/// # Errors
+/// The processes cannot be listed.
+pub(crate) fn all(proc: &Path) -> io::Result<Vec<Shim>> {
+    Ok(fs::read_dir(proc)?.flatten().filter_map(|process| Shim::of(process.path())).collect())
 }
 
 /// The ids of the containers and sandboxes that shims run, by their OCI runtime: its path, empty for the shim's default.
@@ -52,16 +55,11 @@ fn is_shim(cmdline: &[u8]) -> bool {
 /// The processes cannot be listed.
 pub(crate) fn containers(proc: &Path) -> io::Result<BTreeMap<PathBuf, Vec<String>>> {
     let mut found: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-    for process in fs::read_dir(proc)?.flatten() {
-        if !is_shim(&fs::read(process.path().join("cmdline")).unwrap_or_default()) {
-            continue;
-        }
-        // Through the link of the process: it may be in another mount namespace.
-        let Ok(bundles) = fs::read_dir(process.path().join("cwd/..")) else { continue };
+    for shim in all(proc)? {
+        let Ok(bundles) = fs::read_dir(shim.bundle().join("..")) else { continue };
         for bundle in bundles.flatten() {
-            let Ok(runtime) = fs::read(bundle.path().join("runtime")) else { continue };
-            let ids = found.entry(OsStr::from_bytes(&runtime).into()).or_default();
-            ids.push(bundle.file_name().to_string_lossy().into_owned());
+            let Some(runtime) = runtime(&bundle.path()) else { continue };
+            found.entry(runtime).or_default().push(bundle.file_name().to_string_lossy().into_owned());
         }
     }
     for ids in found.values_mut() {
@@ -69,6 +67,56 @@ pub(crate) fn containers(proc: &Path) -> io::Result<BTreeMap<PathBuf, Vec<String
         ids.dedup();
     }
     Ok(found)
+}
+
+/// The OCI runtime that made the container of a bundle.
+fn runtime(bundle: &Path) -> Option<PathBuf> {
+    fs::read(bundle.join("runtime")).ok().map(|path| OsStr::from_bytes(&path).into())
+}
+
+impl Shim {
+    /// None: the process is no shim, or has ended.
+    fn of(process: PathBuf) -> Option<Self> {
+        let cmdline = fs::read(process.join("cmdline")).ok()?;
+        let program = Path::new(OsStr::from_bytes(cmdline.split(|byte| *byte == 0).next()?));
+        let is_shim = program.file_name()?.as_bytes().starts_with(SHIM);
+        is_shim.then_some(Self { process, cmdline })
+    }
+
+    /// The bundle of its pod's sandbox, through the link of the process: it may be in another mount namespace.
+    fn bundle(&self) -> PathBuf {
+        self.process.join("cwd")
+    }
+
+    /// containerd's socket, which it names.
+    pub(crate) fn socket(&self) -> Option<PathBuf> {
+        let socket = Path::new(OsStr::from_bytes(self.flag(b"address")?));
+        socket.is_absolute().then(|| socket.to_owned())
+    }
+
+    /// The OCI runtime of its pod: a path, empty for the default one.
+    pub(crate) fn runtime(&self) -> Option<PathBuf> {
+        runtime(&self.bundle())
+    }
+
+    /// Its pod, as `namespace/name`. None: it has none, or the bundle does not say.
+    pub(crate) fn pod(&self) -> Option<String> {
+        if self.flag(b"namespace")? != NAMESPACE {
+            return None;
+        }
+        let json = bundle::read(&self.bundle(), Path::new(bundle::CONFIG)).ok()?;
+        Runtime::Containerd.pod(&spec::read_annotations(&json).ok()?)
+    }
+
+    /// The value of a flag on its command line. Go's flags have one dash or two.
+    fn flag(&self, name: &[u8]) -> Option<&[u8]> {
+        let mut args = self.cmdline.split(|&byte| byte == 0).skip(1);
+        let is_flag = |arg: &[u8]| {
+            let arg = arg.strip_prefix(b"-").unwrap_or_default();
+            arg.strip_prefix(b"-").unwrap_or(arg) == name
+        };
+        args.by_ref().find(|arg| is_flag(arg)).and_then(|_| args.next())
+    }
 }
 
 #[cfg(test)]
@@ -81,18 +129,36 @@ mod tests {
 
     #[test]
     fn shim_names_the_socket_of_its_containerd() {
-        let line = |words: &[&str]| socket(words.join("\0").as_bytes());
+        let dir = tempfile::tempdir().unwrap();
+        let socket = |words: &[&str]| {
+            fs::write(dir.path().join("cmdline"), words.join("\0")).unwrap();
+            Shim::of(dir.path().to_owned())?.socket()
+        };
         let address = ["-address", "/run/k3s/containerd/containerd.sock"];
         assert_eq!(
-            line(&[&[RUNC, "-namespace", "k8s.io", "-id", "x"][..], &address, &[""]].concat()),
+            socket(&[&[RUNC, "-namespace", "k8s.io", "-id", "x"][..], &address, &[""]].concat()),
             Some(address[1].into())
         );
-        assert_eq!(line(&["containerd-shim", "--address", "/s"]), Some("/s".into()));
-        assert_eq!(line(&[RUNC, "-namespace", "k8s.io"]), None);
-        assert_eq!(line(&[RUNC, "-address"]), None);
-        assert_eq!(line(&[RUNC, "-address", "relative.sock"]), None);
-        assert_eq!(line(&["/usr/bin/conmon", "-address", "/s"]), None);
-        assert_eq!(line(&[]), None);
+        assert_eq!(socket(&["containerd-shim", "--address", "/s"]), Some("/s".into()));
+        assert_eq!(socket(&[RUNC, "-namespace", "k8s.io"]), None);
+        assert_eq!(socket(&[RUNC, "-address"]), None);
+        assert_eq!(socket(&[RUNC, "-address", "relative.sock"]), None);
+        assert_eq!(socket(&["/usr/bin/conmon", "-address", "/s"]), None);
+        assert_eq!(socket(&[]), None);
+    }
+
+    #[test]
+    fn pod_is_that_of_the_sandboxs_bundle() {
+        let dir = tempfile::tempdir().unwrap();
+        process(dir.path(), "12", RUNC, "aa", "/d/wrapper");
+        let [shim] = <[Shim; 1]>::try_from(all(&dir.path().join("proc")).unwrap()).unwrap();
+        assert_eq!((shim.runtime(), shim.pod()), (Some("/d/wrapper".into()), None), "no config.json");
+        let config = r#"{"annotations":{"io.kubernetes.cri.sandbox-namespace":"default","io.kubernetes.cri.sandbox-name":"web"}}"#;
+        fs::write(dir.path().join("k8s.io/aa/config.json"), config).unwrap();
+        assert_eq!(shim.pod().as_deref(), Some("default/web"));
+        let other =
+            Shim { cmdline: b"/usr/bin/containerd-shim-runc-v2\0-namespace\0moby\0".to_vec(), ..shim };
+        assert_eq!(other.pod(), None, "of no pod");
     }
 
     /// A process with this program in a new bundle, whose file `runtime` says `runtime`.

@@ -224,6 +224,13 @@ impl Runtime {
         }
     }
 
+    /// The pod of a container or sandbox with these annotations, as `namespace/name`. None: they do not say.
+    pub(crate) fn pod(self, annotations: &Annotations) -> Option<String> {
+        let keys = self.keys();
+        let value = |key: &str| annotations.get(key).map(|name| text::one_line(name, gate::NAME_MAX));
+        Some(format!("{}/{}", value(keys.namespace)?, value(keys.pod)?))
+    }
+
     /// Whether the container is one of this runtime's. CRI-O shares its folder of hooks with podman,
     /// whose containers belong to no pod.
     fn made(self, annotations: &Annotations) -> bool {

@@ -13,13 +13,16 @@ use tokio::{net::UnixStream, time::timeout};
 
 use super::{
     containerd, crio,
-    facts::{Cgroups, Facts, Gate, Handler, Hook, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime},
+    facts::{
+        Cgroups, Facts, Gate, Handler, Hook, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime, Wrapper,
+    },
     program, started,
 };
 use crate::{
     config::{self, Config, Ungated},
     cri::{Cri, PROXY, has_strict},
     service::{Health, HealthError},
+    shim::{self, Shim},
     trust::{self, Kind, Untrusted},
 };
 
@@ -59,15 +62,18 @@ pub async fn collect(places: &Places) -> Facts {
     let handlers = match &said {
         Ok(Said { runtime, config: Some(config), .. }) if runtime.name == "containerd" => {
             let started = pid.and_then(started::at);
-            containerd::handlers(config, |path| {
-                let path = seen_by(pid, Path::new(path));
-                if started.is_some_and(|started| started::is_older_than(started, &path)) {
+            let read_now = |path: &str| crio::read(&seen_by(pid, Path::new(path)));
+            let read = |path: &str| {
+                if started
+                    .is_some_and(|started| started::is_older_than(started, &seen_by(pid, Path::new(path))))
+                {
                     return Err(io::Error::other(
                         "it was changed after containerd was started, which has the one before",
                     ));
                 }
-                crio::read(&path)
-            })
+                read_now(path)
+            };
+            containerd::handlers(config, read, read_now)
         }
         Ok(Said { runtime, .. }) if runtime.name == "containerd" => {
             Err("containerd's status has no configuration".to_owned())
@@ -82,6 +88,7 @@ pub async fn collect(places: &Places) -> Facts {
         hooks: hooks(config.as_ref().ok(), handlers.as_deref().unwrap_or_default(), pid),
         oci_runtimes: oci_runtimes(handlers.as_deref().unwrap_or_default(), pid),
         config: config.map(|config| node_config(&config, places.config.as_deref())),
+        unwrapped_pods: unwrapped_pods(&places.runtime, handlers.as_deref().unwrap_or_default()),
         kernel: kernel(),
         runtime: said.map(|said| said.runtime),
         handlers,
@@ -143,6 +150,30 @@ fn plugin(file: &Path) -> Plugin {
     }
 }
 
+/// The pods that containerd made before it had the wrapper. They keep their OCI runtime.
+fn unwrapped_pods(socket: &Path, handlers: &[Handler]) -> Vec<String> {
+    let wrappers: Vec<&Path> = handlers
+        .iter()
+        .filter_map(|handler| match &handler.wrapper {
+            Wrapper::Installed { path, .. } => Some(path.as_path()),
+            Wrapper::None | Wrapper::Unusable(_) => None,
+        })
+        .collect();
+    if wrappers.is_empty() {
+        return Vec::new();
+    }
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let socket = real(socket);
+    let shims = shim::all(Path::new(shim::PROC)).unwrap_or_default();
+    let of_pods = shims.iter().filter(|shim| shim.socket().is_some_and(|own| real(&own) == socket));
+    let mut pods: Vec<String> = of_pods
+        .filter(|shim| shim.runtime().is_some_and(|runtime| !wrappers.contains(&runtime.as_path())))
+        .filter_map(Shim::pod)
+        .collect();
+    pods.sort_unstable();
+    pods
+}
+
 /// The gates of the handlers, and the one that the plugin injects.
 fn hooks(config: Option<&Config>, handlers: &[Handler], pid: Option<i32>) -> Vec<Hook> {
     let own = config.and_then(Config::hook_path).map(Path::to_owned).or_else(|| std::env::current_exe().ok());
@@ -150,7 +181,11 @@ fn hooks(config: Option<&Config>, handlers: &[Handler], pid: Option<i32>) -> Vec
         Gate::Installed { hook, .. } => Some(hook.clone()),
         Gate::None | Gate::Unreadable(_) => None,
     });
-    let mut paths: Vec<PathBuf> = own.into_iter().chain(gates).collect();
+    let wrappers = handlers.iter().filter_map(|handler| match &handler.wrapper {
+        Wrapper::Installed { hook, .. } => hook.clone(),
+        Wrapper::None | Wrapper::Unusable(_) => None,
+    });
+    let mut paths: Vec<PathBuf> = own.into_iter().chain(gates).chain(wrappers).collect();
     paths.sort();
     paths.dedup();
     let version = |path: &PathBuf| {

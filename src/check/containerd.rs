@@ -1,16 +1,20 @@
 //! containerd's handlers, as the running containerd says it has them: what it was started with, not what its
 //! files say by now.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use serde::Deserialize;
 
 use super::{
-    facts::{Gate, Handler},
+    facts::{Gate, Handler, Wrapper},
     hooks,
 };
 use crate::{
-    node_config::containerd::{OWN_SANDBOXES, annotation_patterns},
+    node_config::{
+        containerd::{OWN_SANDBOXES, annotation_patterns},
+        wrapper,
+    },
+    runtime::{self, NAME},
     runtime_type::{self, RuntimeType},
     static_gate::Runtime,
 };
@@ -58,13 +62,15 @@ struct Table {
     sandboxer: String,
 }
 
-/// The handlers in `config`, JSON. `read` gives the text of a base spec.
+/// The handlers in `config`, JSON. `read` gives the text of a base spec, `read_now` that of a file that is read anew each
+/// time that it counts.
 ///
 /// # Errors
 /// The configuration is not understood; why.
 pub(super) fn handlers(
     config: &str,
     read: impl Fn(&str) -> io::Result<String>,
+    read_now: impl Fn(&str) -> io::Result<String>,
 ) -> Result<Vec<Handler>, String> {
     let Config { containerd } = serde_json::from_str(config)
         .map_err(|error| format!("the configuration in containerd's status is not understood: {error}"))?;
@@ -77,11 +83,17 @@ pub(super) fn handlers(
     // The last two are there also when nobody uses them.
     Ok(handlers
         .filter(|(_, table)| !table.runtime_type.is_empty())
-        .map(|(name, table)| handler(name == default_runtime_name, name, table, &read))
+        .map(|(name, table)| handler(name == default_runtime_name, name, table, &read, &read_now))
         .collect())
 }
 
-fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io::Result<String>) -> Handler {
+fn handler(
+    default: bool,
+    name: String,
+    table: Table,
+    read: impl Fn(&str) -> io::Result<String>,
+    read_now: impl Fn(&str) -> io::Result<String>,
+) -> Handler {
     let Table { runtime_type, runtime_path, annotations, base_runtime_spec: spec, options, sandboxer } =
         table;
     let gate = match spec.as_str() {
@@ -97,7 +109,13 @@ fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io:
     let annotations = annotations.unwrap_or_default();
     let kind = RuntimeType::of(&runtime_type);
     let option = |name| options.as_ref().and_then(|options| options.get(name)).and_then(|name| name.as_str());
-    let program = match (kind, option("BinaryName").filter(|name| !name.is_empty())) {
+    let binary = option("BinaryName").filter(|name| !name.is_empty());
+    let (wrapper, wrapped) = match binary.filter(|_| kind == RuntimeType::Runc) {
+        Some(path) => wrapper_at(path, read_now),
+        None => (Wrapper::None, None),
+    };
+    let program = match (kind, binary) {
+        _ if let Some(wrapped) = wrapped => wrapped,
         (RuntimeType::Runc | RuntimeType::Gvisor, Some(name)) => name.to_owned(),
         (RuntimeType::Runc | RuntimeType::Other, _) => RUNC.to_owned(),
         (RuntimeType::Gvisor, None) => RUNSC.to_owned(),
@@ -120,7 +138,30 @@ fn handler(default: bool, name: String, table: Table, read: impl Fn(&str) -> io:
             .filter(|pattern| !annotations.contains(pattern))
             .collect(),
         program,
-        wrapped: false,
+        wrapper,
+    }
+}
+
+/// The wrapper that a `BinaryName` is, and the OCI runtime behind it where the file names one.
+fn wrapper_at(binary: &str, read: impl Fn(&str) -> io::Result<String>) -> (Wrapper, Option<String>) {
+    let path = PathBuf::from(binary);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name == NAME {
+        return (Wrapper::Installed { path, hook: None, config: None }, None);
+    }
+    if !wrapper::is_file_name(&name) {
+        return (Wrapper::None, None);
+    }
+    let text = match read(binary) {
+        Ok(text) => text,
+        Err(error) => return (Wrapper::Unusable(format!("{binary}: {error}")), None),
+    };
+    match (wrapper::program(&text), runtime::Handler::parse(&text)) {
+        (Some(hook), Ok(handler)) => {
+            let (hook, config) = (Some(hook.to_owned()), handler.config().map(PathBuf::from));
+            (Wrapper::Installed { path, hook, config }, Some(handler.path().to_string_lossy().into_owned()))
+        }
+        _ => (Wrapper::Unusable(format!("{binary} was not written by strict-groups, or was edited")), None),
     }
 }
 
@@ -137,7 +178,12 @@ mod tests {
             "/other.json" => Ok("{}".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        handlers(&config.to_string(), read).unwrap()
+        let read_now = |path: &str| match path {
+            "/strict-groups-runtime-crun" => Ok("#!/sg handler\npath = \"/usr/bin/crun\"\n".to_owned()),
+            "/strict-groups-runtime-edited" => Ok("#!/sg handler\npath = 7\n".to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        handlers(&config.to_string(), read, read_now).unwrap()
     }
 
     #[test]
@@ -180,9 +226,28 @@ mod tests {
     }
 
     #[test]
+    fn wrapper_is_found_by_the_binary_name() {
+        let handler = |binary: &str| {
+            let table =
+                json!({ "runtimeType": "io.containerd.runc.v2", "options": { "BinaryName": binary } });
+            look(&json!({ "containerd": { "runtimes": { "x": table } } })).remove(0)
+        };
+        let crun = handler("/strict-groups-runtime-crun");
+        let path = "/strict-groups-runtime-crun".into();
+        assert_eq!(crun.wrapper, Wrapper::Installed { path, hook: Some("/sg".into()), config: None });
+        assert_eq!(crun.program, "/usr/bin/crun");
+        assert!(handler("/opt/strict-groups-runtime").wrapper.is_installed(), "by hand");
+        for broken in ["/strict-groups-runtime-edited", "/strict-groups-runtime-gone"] {
+            assert!(matches!(handler(broken).wrapper, Wrapper::Unusable(why) if why.contains(broken)));
+        }
+        assert_eq!(handler("/usr/bin/crun").wrapper, Wrapper::None);
+    }
+
+    #[test]
     fn what_is_not_understood_is_said() {
         for text in ["", "{}", "{\"containerd\": 7}"] {
-            assert!(handlers(text, |_| Ok(String::new())).unwrap_err().contains("not understood"), "{text}");
+            let empty = |_: &str| Ok(String::new());
+            assert!(handlers(text, empty, empty).unwrap_err().contains("not understood"), "{text}");
         }
         assert_eq!(look(&json!({ "containerd": { "runtimes": null } })), []);
     }

@@ -9,7 +9,7 @@ use std::{
 use toml::Value;
 
 use super::{
-    facts::{Gate, Handler},
+    facts::{Gate, Handler, Wrapper},
     hooks,
 };
 use crate::{node_config::crio::Settings, runtime, runtime_type::RuntimeType, static_gate::Runtime};
@@ -52,6 +52,15 @@ pub(super) fn handlers() -> Result<Vec<Handler>, String> {
     Ok(with_gate(&settings, &gate))
 }
 
+fn wrapper(program: &str) -> Wrapper {
+    let path = PathBuf::from(program);
+    if path.file_name().is_some_and(|name| name == runtime::NAME) {
+        Wrapper::Installed { path, hook: None, config: None }
+    } else {
+        Wrapper::None
+    }
+}
+
 /// The handlers of `settings`. All of them have the hooks of the folders.
 fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
     let mut handlers: Vec<Handler> = settings
@@ -70,7 +79,7 @@ fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
                 gate: gate.clone(),
                 missing_annotations: Vec::new(),
                 program: program.to_owned(),
-                wrapped: Path::new(program).file_name().is_some_and(|name| name == runtime::NAME),
+                wrapper: wrapper(program),
             }
         })
         .collect();
@@ -84,7 +93,7 @@ fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
             without_hooks: None,
             gate: gate.clone(),
             missing_annotations: Vec::new(),
-            wrapped: false,
+            wrapper: Wrapper::None,
         });
     }
     handlers
@@ -119,7 +128,9 @@ mod tests {
     fn look(text: &str) -> Vec<(String, bool, Option<String>)> {
         let settings = Settings::read([(Path::new("crio.conf"), text)]).unwrap();
         let handlers = with_gate(&settings, &Gate::None).into_iter();
-        handlers.map(|handler| (handler.program, handler.wrapped, handler.without_hooks)).collect()
+        handlers
+            .map(|handler| (handler.program, handler.wrapper.is_installed(), handler.without_hooks))
+            .collect()
     }
 
     #[test]

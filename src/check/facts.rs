@@ -21,6 +21,8 @@ pub struct Facts {
     pub oci_runtimes: Vec<OciRuntime>,
     /// The node's configuration; else what is wrong with it.
     pub config: Result<NodeConfig, String>,
+    /// The pods whose sandboxes were not made by the wrapper, where handlers have it: `namespace/name`.
+    pub unwrapped_pods: Vec<String>,
     /// The kernel.
     pub kernel: Kernel,
 }
@@ -79,8 +81,41 @@ pub struct Handler {
     pub missing_annotations: Vec<String>,
     /// The executable of the OCI runtime, as the runtime is told it; of Kata Containers its shim, which has none.
     pub program: String,
-    /// Whether that is our wrapper; only CRI-O needs it.
-    pub wrapped: bool,
+    /// The wrapper, which CRI-O needs, and which is one of the ways on containerd.
+    pub wrapper: Wrapper,
+}
+
+impl Handler {
+    /// Whether `strict-groups config containerd --wrapper` would give it the wrapper.
+    pub(super) fn can_be_wrapped(&self) -> bool {
+        self.kind == RuntimeType::Runc && self.without_hooks.is_none()
+    }
+}
+
+/// Whether the OCI runtime wrapper stands before the handler's own OCI runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrapper {
+    /// It does.
+    Installed {
+        /// The path by which the container runtime runs it.
+        path: PathBuf,
+        /// Our executable; None: that is the path itself.
+        hook: Option<PathBuf>,
+        /// The node's configuration that it reads; None: that at the default place.
+        config: Option<PathBuf>,
+    },
+    /// It does not.
+    None,
+    /// It should, and cannot be used.
+    Unusable(String),
+}
+
+impl Wrapper {
+    /// Whether it is there and can be used.
+    #[must_use]
+    pub fn is_installed(&self) -> bool {
+        matches!(self, Self::Installed { .. })
+    }
 }
 
 /// The static gate of a handler.

@@ -1,9 +1,9 @@
 //! What the facts mean. Pure.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::{
-    facts::{Cgroups, Facts, Gate, Handler, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime},
+    facts::{Cgroups, Facts, Gate, Handler, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime, Wrapper},
     program::RUNC_VERSION,
     report::{self, Finding, Report},
 };
@@ -25,17 +25,30 @@ const KATA_WITH_HOOKS: (u32, u32) = (3, 5);
 #[must_use]
 pub fn judge(facts: &Facts, own: &str) -> Report {
     let runtime = facts.runtime.as_ref().ok();
-    let mut findings = vec![runtime_found(&facts.runtime)];
+    let way = Way::of(facts);
+    let mut findings = vec![runtime_found(&facts.runtime, way)];
     if runtime.is_some_and(|runtime| runtime.native) {
         // Nothing of ours is needed; what is there is not in the way.
         findings.extend(facts.config.as_ref().err().map(|why| config_wrong(why)));
     } else {
-        let crio = runtime.is_some_and(is_crio);
         // Under CRI-O the wrapper decides where no plugin does, unless it is told not to.
-        let wrapper_decides = crio && facts.config.as_ref().is_ok_and(|config| config.wrapper_resolves);
-        findings.push(softened(nri(&facts.nri, crio), wrapper_decides));
-        findings.push(softened(plugin(&facts.plugin, runtime), wrapper_decides));
-        findings.extend(handlers(&facts.handlers, &facts.oci_runtimes, crio));
+        let decides = facts.config.as_ref().is_ok_and(|config| config.wrapper_resolves);
+        let instead = match way {
+            Way::CriO if decides => {
+                Some("; the wrapper decides by the annotations and the configuration alone")
+            }
+            Way::Wrapper | Way::Both if decides => Some("; the wrapper does its work"),
+            _ => None,
+        };
+        if way == Way::Wrapper && decides {
+            findings.push(Finding::ok("nri", "not needed: the wrapper decides, and enforces"));
+        } else {
+            findings.push(softened(nri(&facts.nri, way), instead));
+            findings.push(softened(plugin(&facts.plugin, runtime, way), instead));
+        }
+        findings.extend(way.finding());
+        findings.extend(handlers(&facts.handlers, &facts.oci_runtimes, way));
+        findings.extend(unwrapped_pods(&facts.unwrapped_pods, way));
         findings.extend(hooks(facts, own));
         findings.extend(facts.oci_runtimes.iter().map(|oci| oci_runtime(oci, facts.config.as_ref().ok())));
         findings.push(config(&facts.config, facts.handlers.as_deref().unwrap_or_default()));
@@ -50,28 +63,93 @@ fn is_crio(runtime: &Runtime) -> bool {
     runtime.name != "containerd"
 }
 
+/// By what Strict is to be enforced on the node (docs/containerd.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// containerd: the NRI plugin and the static gate. Also where nothing is set up yet.
+    Nri,
+    /// containerd: the wrapper as the OCI runtime of each handler of runc's shim.
+    Wrapper,
+    /// containerd: both.
+    Both,
+    /// CRI-O, which needs the wrapper, and goes by the plugin where there is one.
+    CriO,
+}
+
+impl Way {
+    fn of(facts: &Facts) -> Self {
+        if facts.runtime.as_ref().is_ok_and(is_crio) {
+            return Self::CriO;
+        }
+        let handlers = facts.handlers.as_deref().unwrap_or_default();
+        let mut runc = handlers.iter().filter(|handler| handler.can_be_wrapped()).peekable();
+        let has_wrapper = runc.peek().is_some() && runc.all(|handler| handler.wrapper.is_installed());
+        let has_gate = handlers.iter().any(|handler| matches!(handler.gate, Gate::Installed { .. }));
+        match (has_wrapper, has_gate) {
+            (true, false) => Self::Wrapper,
+            (true, true) => Self::Both,
+            (false, _) => Self::Nri,
+        }
+    }
+
+    /// What there is to choose on containerd, and what was chosen.
+    fn finding(self) -> Option<Finding> {
+        let way = match self {
+            Self::CriO => return None,
+            Self::Nri => "NRI plugin and static gate",
+            Self::Wrapper => "the OCI runtime wrapper, without NRI",
+            Self::Both => "NRI plugin, static gate and the OCI runtime wrapper",
+        };
+        Some(Finding::ok("way", format!("this node's way to enforce Strict: {way}")))
+    }
+
+    /// The command that writes the runtime's side of the configuration.
+    fn configure(self) -> &'static str {
+        match self {
+            Self::CriO => "strict-groups config crio --write /etc/crio/crio.conf.d && systemctl restart crio",
+            Self::Nri => {
+                "strict-groups config containerd --write /etc/containerd/conf.d && systemctl restart containerd"
+            }
+            Self::Wrapper => {
+                "strict-groups config containerd --wrapper --write /etc/containerd/conf.d && systemctl restart containerd"
+            }
+            Self::Both => {
+                "strict-groups config containerd --wrapper --nri --write /etc/containerd/conf.d && systemctl restart \
+                 containerd"
+            }
+        }
+    }
+}
+
 /// A thing that is missed, where something else does its work.
-fn softened(finding: Finding, soft: bool) -> Finding {
-    match finding {
-        Finding { state: report::State::Missing, text, .. } if soft => Finding {
-            state: report::State::Warning,
-            text: format!("{text}; the wrapper decides by the annotations and the configuration alone"),
-            ..finding
-        },
-        same => same,
+fn softened(finding: Finding, instead: Option<&str>) -> Finding {
+    match (finding, instead) {
+        (Finding { state: report::State::Missing, text, check, mend }, Some(instead)) => {
+            Finding { state: report::State::Warning, text: format!("{text}{instead}"), check, mend }
+        }
+        (same, _) => same,
     }
 }
 
-/// The command that writes the runtime's side of the configuration.
-fn configure(crio: bool) -> &'static str {
-    if crio {
-        "strict-groups config crio --write /etc/crio/crio.conf.d && systemctl restart crio"
-    } else {
-        "strict-groups config containerd --write /etc/containerd/conf.d && systemctl restart containerd"
+/// The most pods that are named.
+const PODS_SHOWN: usize = 5;
+
+/// Pods that are older than the wrapper: the plugin and the static gate see their containers, the wrapper does not.
+fn unwrapped_pods(pods: &[String], way: Way) -> Option<Finding> {
+    if pods.is_empty() || way != Way::Wrapper {
+        return None;
     }
+    let shown: Vec<&str> = pods.iter().map(String::as_str).take(PODS_SHOWN).collect();
+    let more = if pods.len() > shown.len() { ", …" } else { "" };
+    let text = format!(
+        "pods that were made without the wrapper, and keep their OCI runtime also for containers to come: {} ({}{more})",
+        pods.len(),
+        shown.join(", ")
+    );
+    Some(Finding::missing("wrapper", text, "delete them, or drain the node and restart it"))
 }
 
-fn runtime_found(runtime: &Result<Runtime, String>) -> Finding {
+fn runtime_found(runtime: &Result<Runtime, String>, way: Way) -> Finding {
     const CHECK: &str = "runtime";
     let Runtime { name, version, native } = match runtime {
         Ok(runtime) => runtime,
@@ -95,13 +173,19 @@ fn runtime_found(runtime: &Result<Runtime, String>) -> Finding {
             );
         }
     };
+    let oldest = if matches!(way, Way::Wrapper | Way::Both) { (1, 6) } else { oldest };
+    if version::of(version).is_some_and(|version| version < oldest) && name == "containerd" {
+        let mend = "upgrade to containerd 1.7.16 or newer; containerd 1.6 has the wrapper as its way: strict-groups config \
+                    containerd --wrapper";
+        return Finding::missing(CHECK, format!("{seen} has no NRI that the plugin knows"), mend);
+    }
     if version::of(version).is_some_and(|version| version < oldest) {
         return Finding::missing(CHECK, format!("{seen} is too old"), format!("upgrade to {what} or newer"));
     }
     Finding::ok(CHECK, format!("{seen} always merges groups, so it needs strict-groups"))
 }
 
-fn nri(nri: &Nri, crio: bool) -> Finding {
+fn nri(nri: &Nri, way: Way) -> Finding {
     const CHECK: &str = "nri";
     match nri {
         Nri::Reachable => Finding::ok(CHECK, "NRI is on, and its socket is root's alone"),
@@ -110,15 +194,25 @@ fn nri(nri: &Nri, crio: bool) -> Finding {
                 "there is no {}: NRI is off, or the runtime has its socket elsewhere",
                 path.display()
             );
-            Finding::missing(CHECK, text, configure(crio))
+            Finding::missing(CHECK, text, way.configure())
         }
-        Nri::Unusable(why) => Finding::missing(CHECK, why, configure(crio)),
+        Nri::Unusable(why) => Finding::missing(CHECK, why, way.configure()),
     }
 }
 
-fn plugin(plugin: &Plugin, runtime: Option<&Runtime>) -> Finding {
+fn plugin(plugin: &Plugin, runtime: Option<&Runtime>, way: Way) -> Finding {
     const CHECK: &str = "plugin";
     let log = "journalctl -u strict-groups";
+    let can_deadlock =
+        runtime.filter(|runtime| way != Way::CriO && version::registration_can_deadlock(&runtime.version));
+    if let Some(Runtime { version, .. }) = can_deadlock {
+        let danger = format!("containerd {version} can hang for good when an NRI plugin registers");
+        let mend = "upgrade to containerd 1.7.16 or newer, or strict-groups config containerd --wrapper";
+        return match plugin {
+            Plugin::Registered(_) => Finding::warning(CHECK, format!("registered, and {danger}"), mend),
+            _ => Finding::missing(CHECK, format!("not registered: {danger}"), mend),
+        };
+    }
     match plugin {
         Plugin::Registered(with) => match runtime {
             Some(Runtime { name, .. }) if with.split(' ').next() != Some(name) => {
@@ -148,21 +242,21 @@ fn plugin(plugin: &Plugin, runtime: Option<&Runtime>) -> Finding {
     }
 }
 
-fn handlers(
-    handlers: &Result<Vec<Handler>, String>,
-    oci_runtimes: &[OciRuntime],
-    crio: bool,
-) -> Vec<Finding> {
+fn handlers(handlers: &Result<Vec<Handler>, String>, oci_runtimes: &[OciRuntime], way: Way) -> Vec<Finding> {
     let handlers = match handlers {
         Ok(handlers) if handlers.is_empty() => {
-            return vec![Finding::missing(STATIC_GATE, "the runtime has no handler", configure(crio))];
+            return vec![Finding::missing(STATIC_GATE, "the runtime has no handler", way.configure())];
         }
         Ok(handlers) => handlers,
-        Err(why) => return vec![Finding::missing(STATIC_GATE, why, configure(crio))],
+        Err(why) => return vec![Finding::missing(STATIC_GATE, why, way.configure())],
     };
     let mut found = Vec::new();
     for handler in handlers {
         let name = &handler.name;
+        found.extend(wrapper(handler, way));
+        if way == Way::Wrapper {
+            continue;
+        }
         if let Some(kind) = &handler.without_hooks {
             found.push(without_gate(
                 handler,
@@ -174,31 +268,70 @@ fn handlers(
             continue;
         }
         found.push(match &handler.gate {
-            Gate::Installed { .. } if !handler.missing_annotations.is_empty() => outdated(handler, crio),
+            Gate::Installed { .. } if !handler.missing_annotations.is_empty() => outdated(handler, way),
             Gate::Installed { .. } => installed(handler, oci_runtimes),
             Gate::None => {
                 let text = format!(
                     "handler {name} has none: while the plugin is not running, Strict containers start merged"
                 );
-                Finding::missing(STATIC_GATE, text, configure(crio))
+                Finding::missing(STATIC_GATE, text, way.configure())
             }
             Gate::Unreadable(why) => {
-                Finding::missing(STATIC_GATE, format!("handler {name}: {why}"), configure(crio))
+                Finding::missing(STATIC_GATE, format!("handler {name}: {why}"), way.configure())
             }
         });
-        if crio {
-            found.push(if handler.wrapped {
-                Finding::ok("wrapper", format!("handler {name} runs {}", handler.program))
-            } else {
-                let text = format!(
-                    "handler {name} runs {} and not strict-groups-runtime: Strict containers are refused",
-                    handler.program
-                );
-                Finding::missing("wrapper", text, configure(crio))
-            });
-        }
     }
     found
+}
+
+/// What the wrapper is for a handler. None: nothing, on the way of this node.
+fn wrapper(handler: &Handler, way: Way) -> Option<Finding> {
+    const CHECK: &str = "wrapper";
+    let name = &handler.name;
+    let program = &handler.program;
+    let installed =
+        || Finding::ok(CHECK, format!("handler {name} runs strict-groups-runtime, which becomes {program}"));
+    Some(match (&handler.wrapper, way) {
+        (Wrapper::Unusable(why), _) => {
+            Finding::missing(CHECK, format!("handler {name}: {why}"), way.configure())
+        }
+        (Wrapper::Installed { .. }, Way::CriO) => {
+            Finding::ok(CHECK, format!("handler {name} runs {program}"))
+        }
+        (Wrapper::Installed { .. }, _) if !handler.missing_annotations.is_empty() => {
+            let text = format!(
+                "handler {name} runs strict-groups-runtime, which asks containerd about each pod: pod_annotations lacks {} \
+                 patterns (the drop-in is of an older strict-groups, or another file takes them back)",
+                handler.missing_annotations.len()
+            );
+            Finding::warning(CHECK, text, way.configure())
+        }
+        (Wrapper::Installed { .. }, _) => installed(),
+        (Wrapper::None, Way::CriO) if handler.without_hooks.is_none() => {
+            let text = format!(
+                "handler {name} runs {program} and not strict-groups-runtime: Strict containers are refused"
+            );
+            Finding::missing(CHECK, text, way.configure())
+        }
+        (Wrapper::None, Way::Wrapper) if handler.default => {
+            let text = format!(
+                "handler {name}, which pods without a RuntimeClass get, runs no OCI runtime of our choice: its containers \
+                 are not seen by the wrapper"
+            );
+            Finding::missing(CHECK, text, "make a handler of runc's shim the default")
+        }
+        (Wrapper::None, Way::Wrapper) => {
+            let text = format!(
+                "handler {name} runs no OCI runtime of our choice: its containers are not seen by the wrapper"
+            );
+            Finding::warning(
+                CHECK,
+                text,
+                format!("let no pod that has to be Strict use the RuntimeClass of {name}"),
+            )
+        }
+        (Wrapper::None, Way::CriO | Way::Nri | Way::Both) => return None,
+    })
 }
 
 /// A handler that has the gate and runs nothing of it.
@@ -211,7 +344,7 @@ fn without_gate(handler: &Handler, text: &str, mend_default: &str) -> Finding {
     Finding::warning(STATIC_GATE, text, mend)
 }
 
-fn outdated(handler: &Handler, crio: bool) -> Finding {
+fn outdated(handler: &Handler, way: Way) -> Finding {
     let text = format!(
         "handler {} has it, and it is outdated: pod_annotations lacks {} of the {} patterns that it needs (the drop-in \
          is of an older strict-groups, or another file takes them back)",
@@ -219,7 +352,7 @@ fn outdated(handler: &Handler, crio: bool) -> Finding {
         handler.missing_annotations.len(),
         annotation_patterns().len()
     );
-    Finding::missing(STATIC_GATE, text, configure(crio))
+    Finding::missing(STATIC_GATE, text, way.configure())
 }
 
 /// A handler that has the gate: whether it also runs it, and what is not known beside that.
@@ -323,15 +456,18 @@ fn config(config: &Result<NodeConfig, String>, handlers: &[Handler]) -> Finding 
         Ok(config) => config,
         Err(why) => return config_wrong(why),
     };
-    let default = Path::new(DEFAULT_PATH);
-    let other = handlers.iter().find_map(|handler| match &handler.gate {
-        Gate::Installed { config, .. } => {
-            Some(config.as_deref().unwrap_or(default)).filter(|read| read != path)
-        }
+    let read = |config: &Option<PathBuf>| config.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+    let by_gates = handlers.iter().filter_map(|handler| match &handler.gate {
+        Gate::Installed { config, .. } => Some(("static gate", read(config))),
         Gate::None | Gate::Unreadable(_) => None,
     });
-    if let Some(other) = other {
-        let text = format!("the static gate reads {}, and {} was looked at", other.display(), path.display());
+    let by_wrappers = handlers.iter().filter_map(|handler| match &handler.wrapper {
+        // Where it is run by its own name, it has the default one.
+        Wrapper::Installed { hook: Some(_), config, .. } => Some(("wrapper", read(config))),
+        Wrapper::Installed { .. } | Wrapper::None | Wrapper::Unusable(_) => None,
+    });
+    if let Some((who, other)) = by_gates.chain(by_wrappers).find(|(_, read)| read != path) {
+        let text = format!("the {who} reads {}, and {} was looked at", other.display(), path.display());
         return Finding::warning(
             CHECK,
             text,

@@ -135,6 +135,7 @@ async fn serve(
     if let Some(client) = client {
         plugin = plugin.with_kubernetes(Lookup::new(client));
     }
+    plugin.register_where_nri_can_deadlock(config.nri_that_can_deadlock());
     let plugin = Arc::new(plugin);
     let reload = Reload { path: args.config.as_deref(), plugin: Arc::clone(&plugin) };
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
@@ -195,6 +196,7 @@ impl Reload<'_> {
                     warn!("[kubernetes] counts when the plugin starts again; restart it");
                 }
                 self.plugin.reconfigure(node, hook_path);
+                self.plugin.register_where_nri_can_deadlock(config.nri_that_can_deadlock());
                 self.plugin.metrics().reloaded(Reloaded::Success);
                 config
             }

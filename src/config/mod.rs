@@ -6,6 +6,7 @@
 //! pods_may_override = false   # with "Strict": may a pod's annotation say "Merge"?
 //! hook_path = "/usr/bin/strict-groups"   # the gate, as the OCI runtime finds it
 //! old_runc_exec = "refuse"    # exec under runc before 1.3, where it can gain groups: or "allow"
+//! nri_that_can_deadlock = false  # register with a containerd before 1.7.16?
 //!
 //! [[rule]]                    # before the default; the first one for a pod wins
 //! namespaces = ["prod", "team-*"]
@@ -101,6 +102,7 @@ pub struct Config {
     rules: Vec<Rule>,
     hook_path: Option<Absolute>,
     old_runc_exec: OldRuncExec,
+    nri_that_can_deadlock: bool,
     exempt: Exempt,
     kubernetes: Kubernetes,
     runtime: RuntimeConfig,
@@ -158,6 +160,12 @@ impl Config {
         self.old_runc_exec
     }
 
+    /// Whether the plugin registers with a containerd that can hang for good when a plugin registers: one before 1.7.16.
+    #[must_use]
+    pub fn nri_that_can_deadlock(&self) -> bool {
+        self.nri_that_can_deadlock
+    }
+
     /// The top-level keys whose values are not the same in both.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
@@ -169,6 +177,7 @@ impl Config {
             rules,
             hook_path,
             old_runc_exec,
+            nri_that_can_deadlock,
             exempt,
             kubernetes,
             runtime,
@@ -180,6 +189,7 @@ impl Config {
             ("rule", *rules != other.rules),
             ("hook_path", *hook_path != other.hook_path),
             ("old_runc_exec", *old_runc_exec != other.old_runc_exec),
+            ("nri_that_can_deadlock", *nri_that_can_deadlock != other.nri_that_can_deadlock),
             ("exempt", *exempt != other.exempt),
             ("kubernetes", *kubernetes != other.kubernetes),
             ("runtime", *runtime != other.runtime),

@@ -65,7 +65,10 @@ fn the_packaged_example_is_legal_as_it_is_and_with_everything_on() {
 fn what_the_packaged_example_calls_a_default_is_one() {
     let defaults: Vec<&str> = commented_out().take_while(|line| !line.starts_with("hook_path")).collect();
     let keys: Vec<&str> = defaults.iter().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
-    assert_eq!(keys, ["mode", "default_policy", "pods_may_override", "old_runc_exec"]);
+    assert_eq!(
+        keys,
+        ["mode", "default_policy", "pods_may_override", "old_runc_exec", "nri_that_can_deadlock"]
+    );
     assert_eq!(parse(&defaults.join("\n")).unwrap(), Config::default());
 }
 
@@ -119,7 +122,7 @@ fn differences_are_told_by_key() {
     assert_eq!(one.differences(&one), Vec::<&str>::new());
     let two = parse(
         "mode = \"audit\"\ndefault_policy = \"Strict\"\npods_may_override = true\nhook_path = \"/x\"\n\
-         old_runc_exec = \"allow\"\n[[rule]]\nnamespaces = [\"a\"]\npolicy = \"Merge\"\n[exempt]\nnamespaces = [\"b\"]\n\
+         old_runc_exec = \"allow\"\nnri_that_can_deadlock = true\n[[rule]]\nnamespaces = [\"a\"]\npolicy = \"Merge\"\n[exempt]\nnamespaces = [\"b\"]\n\
          [runtime]\nungated = \"refuse\"\n[kubernetes]\nenabled = true\n",
     );
     assert_eq!(
@@ -131,6 +134,7 @@ fn differences_are_told_by_key() {
             "rule",
             "hook_path",
             "old_runc_exec",
+            "nri_that_can_deadlock",
             "exempt",
             "kubernetes",
             "runtime"

@@ -86,6 +86,13 @@ pub fn file(name: &str, own: &str, program: &Path, config: Option<&Path>) -> Res
     Ok(File::program(file_name(name), seal::seal(&content)))
 }
 
+/// Our executable in the first line of such a file. None: it is no such file.
+#[must_use]
+pub fn program(text: &str) -> Option<&Path> {
+    let line = text.lines().next()?.strip_prefix("#!")?;
+    line.strip_suffix(HANDLER)?.strip_suffix(' ').map(Path::new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +112,8 @@ mod tests {
             file.content
         );
         assert_eq!(seal::owner(&file.content), seal::Owner::Ours);
+        assert_eq!(program(&file.content), Some(Path::new("/opt/sg")));
+        assert_eq!(program("#!/bin/sh\n"), None);
         assert!(is_file_name(&file.name) && !is_file_name(NAME));
         assert!(content("", "/opt/sg").unwrap().ends_with("\npath = \"runc\"\n"));
     }

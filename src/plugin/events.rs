@@ -25,7 +25,7 @@ use crate::{
         api::{ContainerUpdate, CreateContainerResponse},
     },
     policy::{Policy, PolicyError},
-    text,
+    text, version,
 };
 
 /// How much of a runtime's name and version is told, in bytes.
@@ -54,6 +54,18 @@ pub(super) enum Refused {
     Start { subject: Subject, source: NotStarted },
 }
 
+/// Why the plugin takes its registration back.
+#[derive(Debug, Error)]
+#[error(
+    "containerd {version} can hang for good when an NRI plugin registers while pods start and stop (containerd pull request \
+     10085), so Strict is not enforced by the plugin; upgrade to containerd 1.7.16 or newer, or use the OCI runtime wrapper \
+     (`strict-groups config containerd --wrapper`), or set nri_that_can_deadlock = true in the node's configuration. It is \
+     tried again after pauses of up to 5 minutes"
+)]
+struct CanDeadlock {
+    version: String,
+}
+
 impl NotStarted {
     fn then_delete(&self) -> &'static str {
         match self {
@@ -73,6 +85,19 @@ impl Plugin for StrictGroups {
     }
 
     async fn configure(&self, runtime: &RuntimeInfo) -> Result<(), BoxError> {
+        // NRI asks before it takes the lock that can deadlock: an error here takes the registration back in time
+        // (pkg/adaptation/adaptation.go, acceptPluginConnections).
+        let can_deadlock = runtime.name == "containerd"
+            && version::registration_can_deadlock(&runtime.version)
+            && !self.nri_that_can_deadlock.load(Ordering::Relaxed);
+        let told = self.withdrawn.swap(can_deadlock, Ordering::Relaxed);
+        if can_deadlock {
+            let error = CanDeadlock { version: text::one_line(&runtime.version, RUNTIME_SHOWN) };
+            if !told {
+                error!("not registered: {error}");
+            }
+            return Err(error.into());
+        }
         self.containerd.store(runtime.name == "containerd", Ordering::Relaxed);
         // Two calls and an answer must fit into what the runtime waits.
         let wait = runtime.request_timeout.map_or(LONGEST_WAIT, |told| LONGEST_WAIT.min(told / 3));
@@ -241,6 +266,9 @@ impl Plugin for StrictGroups {
     }
 
     fn not_synchronized(&self, reason: &nri::Error) {
+        if self.withdrawn.load(Ordering::Relaxed) {
+            return;
+        }
         // The names and sizes of what runs are not known here: nothing of it arrived.
         error!(
             "the container runtime accepts this plugin and cannot tell it what runs ({}), so Strict is not enforced by it. \

@@ -74,6 +74,10 @@ pub struct StrictGroups {
     catching_up: Mutex<Option<AbortHandle>>,
     /// Whether the runtime is containerd, whose records can be changed.
     containerd: AtomicBool,
+    /// Whether to register with a containerd that can hang for good by it.
+    nri_that_can_deadlock: AtomicBool,
+    /// Whether the last registration was taken back, because the containerd can hang.
+    withdrawn: AtomicBool,
     /// Milliseconds that one call to containerd may take.
     wait: AtomicU64,
     registration: watch::Sender<Registration>,
@@ -102,6 +106,8 @@ impl StrictGroups {
             older: OlderPods::default(),
             catching_up: Mutex::default(),
             containerd: AtomicBool::new(true),
+            nri_that_can_deadlock: AtomicBool::new(false),
+            withdrawn: AtomicBool::new(false),
             wait: AtomicU64::new(u64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX)),
             registration: watch::Sender::default(),
         }
@@ -119,6 +125,11 @@ impl StrictGroups {
     pub fn with_requests(mut self, dir: PathBuf) -> Self {
         self.specs = std::mem::take(&mut self.specs).handed_on_in(dir);
         self
+    }
+
+    /// Whether to register with a containerd before 1.7.16, which can hang for good by it. It is not done unless told.
+    pub fn register_where_nri_can_deadlock(&self, register: bool) {
+        self.nri_that_can_deadlock.store(register, Ordering::Relaxed);
     }
 
     /// Which runtime the plugin is registered with, now and later.

@@ -68,9 +68,17 @@ impl Handler {
     pub fn load(file: &Path) -> Result<Self, HandlerError> {
         let text = fs::read_to_string(file)
             .map_err(|source| HandlerError::Read { path: file.to_owned(), source })?;
-        // To TOML, the first line is a comment.
-        toml::from_str(&text)
+        Self::parse(&text)
             .map_err(|source| HandlerError::Parse { path: file.to_owned(), source: Box::new(source) })
+    }
+
+    /// Understands the file's text.
+    ///
+    /// # Errors
+    /// It is not understood.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        // To TOML, the first line is a comment.
+        toml::from_str(text)
     }
 
     /// The handler's own OCI runtime: a path, or a name.

@@ -17,8 +17,20 @@ fn handler(name: &str) -> Handler {
         gate: Gate::Installed { hook: "/usr/bin/strict-groups".into(), config: None },
         missing_annotations: Vec::new(),
         program: "runc".to_owned(),
-        wrapped: false,
+        wrapper: Wrapper::None,
     }
+}
+
+/// The wrapper as CRI-O runs it.
+fn by_hand() -> Wrapper {
+    Wrapper::Installed { path: "/usr/bin/strict-groups-runtime".into(), hook: None, config: None }
+}
+
+/// The wrapper as `strict-groups config containerd --wrapper` has containerd run it, without a gate.
+fn wrapped(name: &str) -> Handler {
+    let path = format!("/etc/containerd/conf.d/strict-groups-runtime-{name}").into();
+    let wrapper = Wrapper::Installed { path, hook: Some("/usr/bin/strict-groups".into()), config: None };
+    Handler { wrapper, gate: Gate::None, ..handler(name) }
 }
 
 fn runtime(name: &str, version: &str, native: bool) -> Runtime {
@@ -47,13 +59,14 @@ fn good() -> Facts {
             old_runc_exec: OldRuncExec::Refuse,
             summary: "mode enforce".to_owned(),
         }),
+        unwrapped_pods: Vec::new(),
         kernel: Kernel { release: "6.1.0".to_owned(), openat2: true, cgroups: Cgroups::V2 },
     }
 }
 
 /// The same under CRI-O.
 fn crio() -> Facts {
-    let wrapped = Handler { wrapped: true, ..handler("runc") };
+    let wrapped = Handler { wrapper: by_hand(), ..handler("runc") };
     Facts {
         runtime: Ok(runtime("cri-o", "1.30.14", false)),
         plugin: Plugin::Registered("cri-o 1.30.14".to_owned()),
@@ -123,7 +136,7 @@ fn each_missing_thing_is_found() {
     for version in [Err("there is none".to_owned()), Ok("bash 5".to_owned())] {
         missing(&Facts { hooks: vec![Hook { path: "/x/y".into(), version }], ..good() }, "hook");
     }
-    missing(&Facts { runtime: Ok(runtime("containerd", "1.6.30", false)), ..good() }, "runtime");
+    missing(&Facts { runtime: Ok(runtime("cri-o", "1.25.1", false)), ..crio() }, "runtime");
     missing(&Facts { runtime: Err("no answer".to_owned()), ..good() }, "runtime");
 }
 
@@ -236,6 +249,85 @@ fn under_crio_the_wrapper_is_what_counts() {
     missing(&refuses, "plugin");
 }
 
+/// A containerd on the wrapper's way: no NRI, no plugin.
+fn on_the_wrappers_way() -> Facts {
+    Facts {
+        nri: Nri::Missing("/x".into()),
+        plugin: Plugin::Unknown("/x".into()),
+        handlers: Ok(vec![wrapped("runc"), wrapped("crun")]),
+        ..good()
+    }
+}
+
+#[test]
+fn wrapper_on_containerd_needs_no_plugin() {
+    let facts = on_the_wrappers_way();
+    assert_eq!(faults(&facts), (Verdict::Enforced, vec![]));
+    assert!(
+        judge(&facts, OWN).table().contains("way to enforce Strict: the OCI runtime wrapper, without NRI")
+    );
+    let old = Facts { runtime: Ok(runtime("containerd", "1.6.36", false)), ..on_the_wrappers_way() };
+    assert_eq!(faults(&old), (Verdict::Enforced, vec![]));
+    let mut refuses = on_the_wrappers_way();
+    if let Ok(config) = &mut refuses.config {
+        config.wrapper_resolves = false;
+    }
+    let found = [("nri", State::Missing), ("plugin", State::Missing)];
+    assert_eq!(faults(&refuses), (Verdict::NotEnforced, found.into()));
+}
+
+#[test]
+fn wrapper_of_each_handler_has_to_be_usable() {
+    let with = |handler| Facts { handlers: Ok(vec![wrapped("runc"), handler]), ..on_the_wrappers_way() };
+    // One that is not there is the NRI way, half set up.
+    let bare = with(Handler { wrapper: Wrapper::None, ..wrapped("crun") });
+    assert_eq!(faults(&bare).0, Verdict::NotEnforced);
+    let edited = with(Handler { wrapper: Wrapper::Unusable("edited".to_owned()), ..wrapped("crun") });
+    assert!(faults(&edited).1.contains(&("wrapper", State::Missing)));
+    let older = Handler { missing_annotations: vec!["x".to_owned()], ..wrapped("crun") };
+    warning(&with(older), "wrapper");
+    let gvisor =
+        |default| Handler { kind: RuntimeType::Gvisor, default, gate: Gate::None, ..handler("gvisor") };
+    warning(&with(gvisor(false)), "wrapper");
+    missing(&with(gvisor(true)), "wrapper");
+    let config = good().config.map(|config| NodeConfig { path: "/other.toml".into(), ..config });
+    warning(&Facts { config, ..on_the_wrappers_way() }, "configuration");
+}
+
+#[test]
+fn pods_of_before_the_wrapper_are_not_enforced() {
+    let pods: Vec<String> = (0..7).map(|number| format!("default/web-{number}")).collect();
+    let facts = Facts { unwrapped_pods: pods.clone(), ..on_the_wrappers_way() };
+    missing(&facts, "wrapper");
+    let table = judge(&facts, OWN).table();
+    assert!(table.contains("7 (default/web-0, ") && table.contains("web-4, …)"), "{table}");
+    // The plugin and the static gate see them.
+    let gate = handler("x").gate;
+    let both =
+        Facts { handlers: Ok(vec![Handler { gate, ..wrapped("runc") }]), unwrapped_pods: pods, ..good() };
+    assert_eq!(faults(&both), (Verdict::Enforced, vec![]));
+}
+
+#[test]
+fn beside_the_wrapper_the_plugin_may_be_missing() {
+    let gate = handler("x").gate;
+    let both = Facts { handlers: Ok(vec![Handler { gate, ..wrapped("runc") }]), ..good() };
+    assert!(judge(&both, OWN).table().contains("NRI plugin, static gate and the OCI runtime wrapper"));
+    warning(&Facts { plugin: Plugin::Waiting, ..both }, "plugin");
+}
+
+#[test]
+fn containerd_that_can_hang_has_no_plugin() {
+    let old = Facts { runtime: Ok(runtime("containerd", "1.7.2", false)), ..good() };
+    missing(&Facts { plugin: Plugin::Waiting, ..old.clone() }, "plugin");
+    warning(&old, "plugin");
+    assert!(judge(&old, OWN).table().contains("containerd 1.7.2 can hang for good"));
+    let oldest = Facts { runtime: Ok(runtime("containerd", "1.6.36", false)), ..good() };
+    let report = judge(&oldest, OWN);
+    let finding = report.findings.iter().find(|finding| finding.check == "runtime").unwrap();
+    assert!(finding.mend.as_deref().unwrap().contains("--wrapper"), "{finding:?}");
+}
+
 #[test]
 fn what_is_to_be_known_does_not_change_the_verdict() {
     let oci = |said: Result<&str, &str>| {
@@ -257,7 +349,7 @@ fn what_is_to_be_known_does_not_change_the_verdict() {
     warning(
         &Facts {
             runtime: Ok(runtime("frakti", "1.0", false)),
-            handlers: Ok(vec![Handler { wrapped: true, ..handler("x") }]),
+            handlers: Ok(vec![Handler { wrapper: by_hand(), ..handler("x") }]),
             plugin: Plugin::Registered("frakti 1.0".to_owned()),
             ..good()
         },
