@@ -20,6 +20,11 @@ for file in \
   grep -v '^[[:space:]]*#' "$file" 2>/dev/null | grep -q 'strict-groups' || continue
   found="$found $file"
 done
+# The OCI runtime wrapper: containers that were made by it are stopped and removed by it, whatever is configured since.
+# containerd's shim keeps the path of a container's OCI runtime in this file.
+made=$(grep -l 'strict-groups' /run/containerd/io.containerd.runtime.v2.task/*/*/runtime \
+  /run/k3s/containerd/io.containerd.runtime.v2.task/*/*/runtime 2>/dev/null | wc -l)
+[ "$made" -eq 0 ] || found="$found $made-containers(made-by-the-wrapper)"
 # As containerd starts a plugin itself.
 for file in /opt/nri/plugins/*-strict-groups; do
   [ -e "$file" ] && found="$found $file"
@@ -37,6 +42,7 @@ strict-groups is in use on this node, and without it no container would start an
 Take it out of the container runtime's configuration first, and restart the runtime:
   strict-groups config containerd --remove /etc/containerd/conf.d && systemctl restart containerd
   strict-groups config crio --remove /etc/crio/crio.conf.d && systemctl restart crio
+Containers that the wrapper made need it until they are removed: delete their pods, or drain and restart the node.
 Where the kubelet goes through the CRI proxy, point it at the runtime's own socket, restart it, and then
   systemctl disable --now strict-groups-cri-proxy.socket strict-groups-cri-proxy.service
 Take out by hand what else names it in these files. Then remove the package again.

@@ -83,7 +83,7 @@ impl Way {
         }
         let handlers = facts.handlers.as_deref().unwrap_or_default();
         let mut runc = handlers.iter().filter(|handler| handler.can_be_wrapped()).peekable();
-        let has_wrapper = runc.peek().is_some() && runc.all(|handler| handler.wrapper.is_installed());
+        let has_wrapper = runc.peek().is_some() && runc.all(|handler| handler.wrapper != Wrapper::None);
         let has_gate = handlers.iter().any(|handler| matches!(handler.gate, Gate::Installed { .. }));
         match (has_wrapper, has_gate) {
             (true, false) => Self::Wrapper,

@@ -9,12 +9,14 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Containerd, Kind, Options, Plugin, Proxy, node_config, plugin::binary, wait_for};
+use crate::steps::{ANNOTATION, app, fresh_image};
+use crate::support::{Containerd, Kind, Options, Plugin, Pod, Proxy, node_config, plugin::binary, wait_for};
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("check::containerd_1_7_from_nothing_to_enforced_and_back", steps),
+        trial("check::wrappers_way_without_nri_is_enforced", wrappers_way),
         trial("check::containerd_2_has_it_itself", native),
         trial("check::a_runtime_that_does_not_answer", no_answer),
     ]
@@ -176,6 +178,46 @@ fn steps(world: &World) -> Result<()> {
     Checked::at(&plain, &plain.dir().join("proxy.sock"))?.is("NotEnforced", 1, &["static-gate"])?;
     drop(proxy);
     plain.stop()?;
+    daemon.stop()
+}
+
+fn wrappers_way(world: &World) -> Result<()> {
+    let daemon = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default())?;
+    let older = daemon.cri().run_pod(&Pod::new("older"))?;
+    node_config::configure_for(&world.machine, &daemon, &["--wrapper"])?;
+    let checked = Checked::now(&daemon)?.is("NotEnforced", 1, &["wrapper"])?;
+    ensure!(checked.report.to_string().contains("default/older"), "{:#}", checked.report);
+    daemon.cri().remove_pod(&older.id)?;
+    let checked = Checked::now(&daemon)?.is("Enforced", 0, &[])?;
+    let found = checked.report.to_string();
+    ensure!(found.contains("the OCI runtime wrapper, without NRI"), "{found}");
+    // The handler's own OCI runtime, not the wrapper, is what reads groups.
+    ensure!(
+        found.contains("looks groups up by name") && checked.states().get("hook") == Some(&"Ok"),
+        "{found}"
+    );
+
+    // A container that the wrapper made Strict is one by its process; its record in containerd is as it was.
+    fresh_image(world, &daemon)?;
+    let pod = daemon.cri().run_pod(&Pod::new("strict").annotation(ANNOTATION, "Strict"))?;
+    daemon.cri().launch(&pod, &app())?;
+    let mut list = Command::new(binary(daemon.run())?);
+    list.args(["list", "--violations", "-o", "json", "--runtime-endpoint"]).arg(daemon.socket());
+    let output = list.arg("--config").arg(node_config::node_file(&daemon)).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+
+    let file = node_config::folder(&daemon).join("strict-groups-runtime-runc");
+    std::fs::write(&file, "#!/bin/sh\n")?;
+    let edited = Checked::now(&daemon)?.is("NotEnforced", 1, &["wrapper"])?.report.to_string();
+    ensure!(
+        edited.contains("was edited") && edited.contains("config containerd --wrapper --write"),
+        "{edited}"
+    );
+    std::fs::remove_file(&file)?;
+    let gone = Checked::now(&daemon)?.is("NotEnforced", 1, &["wrapper"])?.report.to_string();
+    ensure!(gone.contains("No such file"), "{gone}");
+    node_config::configure_for(&world.machine, &daemon, &["--wrapper"])?;
+    Checked::now(&daemon)?.is("Enforced", 0, &[])?;
     daemon.stop()
 }
 

@@ -23,6 +23,7 @@ mod handed_over;
 mod link_farms;
 mod membership;
 mod podman;
+mod record;
 mod start;
 mod unreadable;
 mod world;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         link_farms::trials(),
         membership::trials(),
         podman::trials(),
+        record::trials(),
         start::trials(),
         unreadable::trials(),
     ];
