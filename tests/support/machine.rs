@@ -46,10 +46,10 @@ impl Machine {
         self.built(&format!("runc-{version}/runc"))
     }
 
-    /// A program that scripts/get-oci-runtimes.sh built.
+    /// A program that scripts/build-go-modules.sh built.
     fn built(&self, program: &str) -> Result<PathBuf> {
-        let path = self.runtimes.with_file_name("oci-runtimes").join(program);
-        ensure!(path.is_file(), "no {}: run make oci-runtimes", path.display());
+        let path = self.runtimes.with_file_name("go-modules").join(program);
+        ensure!(path.is_file(), "no {}: run make go-modules", path.display());
         Ok(path)
     }
 

@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# Builds OCI runtimes that no Debian package has, from the Go modules that tests/go-modules names:
+# Builds programs that no Debian package has, or not of this version, from the Go modules that tests/go-modules names:
 #
-#   get-oci-runtimes.sh runc     target/oci-runtimes/runc-VERSION/runc, one folder for each version
-#   get-oci-runtimes.sh gvisor   target/oci-runtimes/gvisor/{runsc,containerd-shim-runsc-v1}
+#   build-go-modules.sh runc     target/go-modules/runc-VERSION/runc, one folder for each version
+#   build-go-modules.sh gvisor   target/go-modules/gvisor/{runsc,containerd-shim-runsc-v1}
 #
 # go.sum says what the modules' checksums are, and `go` compares. What is built already for the same go.mod and go.sum
 # is left alone, so a second run does nothing. Where the machine has no `go` that is new enough, Debian's is unpacked
-# below target/oci-runtimes; a C compiler and libseccomp's headers are installed.
+# below target/go-modules; a C compiler and libseccomp's headers are installed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 modules=$root/tests/go-modules
-dest=$(dirname "${STRICT_GROUPS_RUNTIMES:-$root/target/runtimes}")/oci-runtimes
+dest=$(dirname "${STRICT_GROUPS_RUNTIMES:-$root/target/runtimes}")/go-modules
 # Raise it when the way of building changes.
 recipe=1
 # Where Go comes from if the machine has none.
 go_suite=sid
 go_package=golang-1.26
 
-say() { printf 'oci-runtimes: %s\n' "$*"; }
+say() { printf 'go-modules: %s\n' "$*"; }
 die() {
-  printf 'oci-runtimes: error: %s\n' "$*" >&2
+  printf 'go-modules: error: %s\n' "$*" >&2
   exit 1
 }
 # shellcheck source=scripts/other-suites.sh
@@ -90,7 +90,7 @@ if ! new_enough go; then
   if ! new_enough "$go"; then
     command -v apt-get >/dev/null || die "this needs Go, or apt-get to get it"
     rm -rf "$dest/go"
-    printf 'oci-runtimes: fetching Go from Debian (%s) ... ' "$go_suite"
+    printf 'go-modules: fetching Go from Debian (%s) ... ' "$go_suite"
     open_suites "$dest/new/apt" "$go_suite" 9>&-
     for package in "$go_package-go" "$go_package-src"; do
       version=$(package_version "$go_suite" "$package")
