@@ -97,7 +97,7 @@ runtimes: root
 
 .PHONY: go-modules
 go-modules: root
-	@scripts/build-go-modules.sh runc
+	@scripts/build-go-modules.sh runc containerd
 
 .PHONY: gvisor
 gvisor: root

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Builds programs that no Debian package has, or not of this version, from the Go modules that tests/go-modules names:
 #
-#   build-go-modules.sh runc     target/go-modules/runc-VERSION/runc, one folder for each version
-#   build-go-modules.sh gvisor   target/go-modules/gvisor/{runsc,containerd-shim-runsc-v1}
+#   build-go-modules.sh runc         target/go-modules/runc-VERSION/runc, one folder for each version
+#   build-go-modules.sh containerd   target/go-modules/containerd-VERSION/{containerd,containerd-shim-runc-v2,ctr}
+#   build-go-modules.sh gvisor       target/go-modules/gvisor/{runsc,containerd-shim-runsc-v1}
 #
 # go.sum says what the modules' checksums are, and `go` compares. What is built already for the same go.mod and go.sum
 # is left alone, so a second run does nothing. Where the machine has no `go` that is new enough, Debian's is unpacked
-# below target/go-modules; a C compiler and libseccomp's headers are installed.
+# below target/go-modules. runc also needs a C compiler and libseccomp's headers: they are installed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -29,12 +30,12 @@ die() {
 wanted=()
 for kind; do
   case $kind in
-    runc) for folder in "$modules"/runc-*; do wanted+=("${folder##*/}"); done ;;
+    runc | containerd) for folder in "$modules/$kind"-*; do wanted+=("${folder##*/}"); done ;;
     gvisor) wanted+=(gvisor) ;;
     *) die "not known: $kind" ;;
   esac
 done
-((${#wanted[@]})) || die "usage: ${0##*/} runc|gvisor..."
+((${#wanted[@]})) || die "usage: ${0##*/} runc|containerd|gvisor..."
 
 # fingerprint NAME: of all that decides what is built.
 fingerprint() { cat "$modules/$1/go.mod" "$modules/$1/go.sum" <(printf '%s' "$recipe") | sha256sum; }
@@ -66,9 +67,11 @@ missing
 rm -rf "$dest"/new
 
 need=()
-command -v cc >/dev/null || need+=(gcc libc6-dev)
-command -v pkg-config >/dev/null || need+=(pkg-config)
-[[ -e /usr/include/seccomp.h ]] || need+=(libseccomp-dev)
+if [[ " ${names[*]}" == *" runc-"* ]]; then
+  command -v cc >/dev/null || need+=(gcc libc6-dev)
+  command -v pkg-config >/dev/null || need+=(pkg-config)
+  [[ -e /usr/include/seccomp.h ]] || need+=(libseccomp-dev)
+fi
 [[ -e /etc/ssl/certs/ca-certificates.crt ]] || need+=(ca-certificates)
 if ((${#need[@]})); then
   command -v apt-get >/dev/null || die "this needs: ${need[*]}"
@@ -126,6 +129,20 @@ for name in "${names[@]}"; do
       build "$name" github.com/opencontainers/runc runc "main.version=$version"
       [[ $("$dest/new/$name/runc" --version | head -n 1) == "runc version $version" ]] ||
         die "$name says another version: $("$dest/new/$name/runc" --version)"
+      ;;
+    containerd-*)
+      # Upstream's own builds have the v, too.
+      version=v${name#containerd-}
+      package=github.com/containerd/containerd
+      [[ $version == v1.* ]] || package+=/v2
+      # C would only add the btrfs snapshotter, which no test uses.
+      export CGO_ENABLED=0
+      tags=
+      for program in containerd containerd-shim-runc-v2 ctr; do
+        build "$name" "$package/cmd/$program" "$program" "$package/version.Version=$version"
+        said=$("$dest/new/$name/$program" -v)
+        grep -qwF -- "$version" <<<"$said" || die "$program of $name says another version: $said"
+      done
       ;;
     gvisor)
       version=$(cd "$modules/$name" && "$go" list -m -f '{{.Version}}' gvisor.dev/gvisor 9>&-)
