@@ -28,12 +28,21 @@ impl Machine {
     }
 
     /// The folder with containerd, its shim and ctr.
-    pub(crate) fn containerd(&self, kind: Kind) -> PathBuf {
-        let folder = match kind {
-            Kind::V1_7 => "containerd-1.7",
-            Kind::V2 => "containerd-2",
+    pub(crate) fn containerd(&self, kind: Kind) -> Result<PathBuf> {
+        let built = |folder: &str| {
+            let mut path = self.built(&format!("{folder}/containerd"))?;
+            path.pop();
+            Ok(path)
         };
-        self.runtimes.join(folder).join("usr/bin")
+        let packaged = |folder: &str| Ok(self.runtimes.join(folder).join("usr/bin"));
+        match kind {
+            Kind::V1_6 => built("containerd-1.6.36"),
+            Kind::V1_7_2 => built("containerd-1.7.2"),
+            Kind::V1_7 => packaged("containerd-1.7"),
+            Kind::V1_7_35 => built("containerd-1.7.35"),
+            Kind::V2 => packaged("containerd-2"),
+            Kind::V2_4 => built("containerd-2.4.2"),
+        }
     }
 
     /// runc of the machine's own Debian release.
