@@ -20,7 +20,7 @@ demo: root runtimes build ## the announcement's pod on a real containerd 1.7, be
 	@STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" target/debug/examples/demo
 
 .PHONY: test
-test: root runtimes oci-runtimes build ## all tests, on real runtimes
+test: root runtimes go-modules build ## all tests, on real runtimes
 	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test --no-fail-fast
 	@# What is only there with the feature; the binary is cargo's own.
 	cargo test --features kubernetes-api --lib --test kubernetes
@@ -95,13 +95,13 @@ clean: ## remove target/, the fetched runtimes too
 runtimes: root
 	@scripts/get-runtimes.sh
 
-.PHONY: oci-runtimes
-oci-runtimes: root
-	@scripts/get-oci-runtimes.sh runc
+.PHONY: go-modules
+go-modules: root
+	@scripts/build-go-modules.sh runc containerd
 
 .PHONY: gvisor
 gvisor: root
-	@scripts/get-oci-runtimes.sh gvisor
+	@scripts/build-go-modules.sh gvisor
 
 .PHONY: root
 root:

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 data=$1
-gvisor=$(dirname "${STRICT_GROUPS_RUNTIMES:-target/runtimes}")/oci-runtimes/gvisor
+gvisor=$(dirname "${STRICT_GROUPS_RUNTIMES:-target/runtimes}")/go-modules/gvisor
 
 rm -rf "$data"
 mkdir -p "$data"/{packages/upgrade,images,docs,gvisor}

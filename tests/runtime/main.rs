@@ -20,6 +20,7 @@ mod catch_up;
 mod check;
 mod company;
 mod compare;
+mod containerds;
 mod cri_proxy;
 mod crowd;
 mod differential;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         catch_up::trials(),
         check::trials(),
         company::trials(),
+        containerds::trials(),
         crowd::trials(),
         cri_proxy::trials(),
         differential::trials(),

@@ -67,7 +67,7 @@ impl<'w> Node<'w> {
 
     fn command(&self, action: &str) -> Result<Command> {
         let mut command = Command::new(plugin::built()?);
-        command.args(["config", "containerd", "--containerd"]).arg(self.containerd());
+        command.args(["config", "containerd", "--containerd"]).arg(self.containerd()?);
         command.arg("--containerd-config").arg(self.dir.path().join("config.toml"));
         command.arg(format!("--{action}")).arg(self.folder());
         Ok(command)
@@ -80,13 +80,13 @@ impl<'w> Node<'w> {
         Ok(said)
     }
 
-    fn containerd(&self) -> std::path::PathBuf {
-        self.world.machine.containerd(self.kind).join("containerd")
+    fn containerd(&self) -> Result<std::path::PathBuf> {
+        Ok(self.world.machine.containerd(self.kind)?.join("containerd"))
     }
 
     /// The configuration that containerd has.
     fn dump(&self) -> Result<toml::Table> {
-        let mut command = Command::new(self.containerd());
+        let mut command = Command::new(self.containerd()?);
         command.arg("--config").arg(self.dir.path().join("config.toml")).args(["config", "dump"]);
         let said = Said::of(&mut command)?;
         ensure!(said.code == Some(0), "{said:?}");
@@ -95,10 +95,7 @@ impl<'w> Node<'w> {
 
     /// A value of the CRI plugin's table.
     fn cri(&self, pointer: &str) -> Result<toml::Value> {
-        let plugin = match self.kind {
-            Kind::V1_7 => "io.containerd.grpc.v1.cri",
-            Kind::V2 => "io.containerd.cri.v1.runtime",
-        };
+        let plugin = self.kind.cri_plugin();
         let dump = self.dump()?;
         let mut value = dump.get("plugins").and_then(|all| all.get(plugin)).context("no CRI plugin")?;
         for key in pointer.split('/') {
@@ -144,21 +141,15 @@ fn state(path: &Path) -> Result<BTreeMap<String, (String, std::time::SystemTime)
 
 /// The table of a runtime handler, as a main file of this containerd has it.
 fn handler(kind: Kind, name: &str, lines: &str) -> String {
-    let plugin = match kind {
-        Kind::V1_7 => "io.containerd.grpc.v1.cri",
-        Kind::V2 => "io.containerd.cri.v1.runtime",
-    };
+    let plugin = kind.cri_plugin();
     format!(
         "[plugins.\"{plugin}\".containerd.runtimes.{name}]\nruntime_type = \"io.containerd.runc.v2\"\n{lines}\n"
     )
 }
 
 /// The first line of a main file of this containerd.
-fn version(kind: Kind) -> &'static str {
-    match kind {
-        Kind::V1_7 => "version = 2\n",
-        Kind::V2 => "version = 3\n",
-    }
+fn version(kind: Kind) -> String {
+    format!("version = {}\n", kind.config_version())
 }
 
 fn round(world: &World, kind: Kind) -> Result<()> {
@@ -217,7 +208,7 @@ fn later_changes(world: &World, kind: Kind) -> Result<()> {
 fn older_version(world: &World) -> Result<()> {
     let main = format!(
         "{}[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"localhost/mine:1\"\n{}",
-        version(Kind::V1_7),
+        &version(Kind::V1_7),
         handler(Kind::V1_7, "crun", "")
     );
     let node = Node::new(world, Kind::V2, &main)?;
@@ -234,7 +225,7 @@ fn older_version(world: &World) -> Result<()> {
 }
 
 fn not_ours(world: &World) -> Result<()> {
-    let node = Node::new(world, Kind::V1_7, version(Kind::V1_7))?;
+    let node = Node::new(world, Kind::V1_7, &version(Kind::V1_7))?;
     let drop_in = node.folder().join("strict-groups.toml");
     fs::write(&drop_in, version(Kind::V1_7))?;
     let before = state(&node.folder())?;
@@ -264,7 +255,7 @@ fn own_base_spec(world: &World) -> Result<()> {
     )?;
     let main = format!(
         "{}{}",
-        version(Kind::V1_7),
+        &version(Kind::V1_7),
         handler(Kind::V1_7, "mine", &format!("base_runtime_spec = \"{}\"", path.display()))
     );
     let node = Node::new(world, Kind::V1_7, &main)?;
@@ -274,7 +265,7 @@ fn own_base_spec(world: &World) -> Result<()> {
         let spec = fs::read_to_string(node.folder().join("strict-groups-base-spec-mine.json"))?;
         ensure!(spec.contains("RLIMIT_NOFILE") && spec.contains("--gate=static"), "{spec}");
     }
-    node.main(version(Kind::V1_7))?;
+    node.main(&version(Kind::V1_7))?;
     node.succeeds("write")?;
     ensure!(!node.folder().join("strict-groups-base-spec-mine.json").exists(), "the old one is still there");
     Ok(())
@@ -287,7 +278,7 @@ fn other_handlers(world: &World, kind: Kind) -> Result<()> {
             .replace("io.containerd.runc.v2", runtime_type)
     };
     let main = [
-        version(kind).to_owned(),
+        version(kind),
         handler(kind, "runc", ""),
         table("gvisor", "io.containerd.runsc.v1"),
         table("kata", "io.containerd.kata.v2"),
@@ -317,7 +308,7 @@ fn other_handlers(world: &World, kind: Kind) -> Result<()> {
 
 /// Wherever it lies: the gate then refuses without it, where it would take the default for granted otherwise.
 fn given_file(world: &World) -> Result<()> {
-    let node = Node::new(world, Kind::V1_7, version(Kind::V1_7))?;
+    let node = Node::new(world, Kind::V1_7, &version(Kind::V1_7))?;
     let file = node.dir.path().join("node.toml");
     let run = || {
         let mut command = node.command("write")?;

@@ -1,7 +1,7 @@
 //! The configuration file of a containerd that shares nothing with another one.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Display, Path};
 
 use super::containerd::{Kind, Options};
 use super::leftovers::network;
@@ -10,13 +10,21 @@ use super::{Machine, Run, forwarding};
 /// The name under which the sandbox image is imported.
 pub(crate) const SANDBOX_IMAGE: &str = "localhost/strict-groups/sandbox:1";
 
-/// config.toml: version 2 for containerd 1.7, version 3 for 2.x.
+/// config.toml, of the newest version that this containerd knows.
 pub(crate) fn config(kind: Kind, dir: &Path, snapshotter: &str, options: &Options) -> String {
     let dir = dir.display();
-    let (version, sandbox_image, runtime) = match kind {
-        Kind::V1_7 => (2, String::new(), "io.containerd.grpc.v1.cri"),
-        Kind::V2 => (3, images(snapshotter), "io.containerd.cri.v1.runtime"),
+    let (version, runtime) = (kind.config_version(), kind.cri_plugin());
+    // Version 2 has both settings of `images` in the CRI plugin's tables.
+    let one_plugin = version == 2;
+    let images = if one_plugin { String::new() } else { images(snapshotter) };
+    // Version 4 ignores the table `grpc`, and containerd 2.4 the key `bin_dir`. 1.x does not know `bin_dirs`.
+    let grpc = if version < 4 { "grpc" } else { "plugins.\"io.containerd.server.v1.grpc\"" };
+    let cni_programs = if one_plugin {
+        format!("bin_dir = \"{dir}/cni/bin\"")
+    } else {
+        format!("bin_dirs = [\"{dir}/cni/bin\"]")
     };
+    let nri = if kind.has_nri() { nri(&dir, options) } else { String::new() };
     // restrict_oom_score_adj: without CAP_SYS_RESOURCE no process can be given a
     // lower score than we have. netns_mounts_under_state_dir: so that the
     // network namespaces are found, and removed, with our folder.
@@ -25,35 +33,28 @@ pub(crate) fn config(kind: Kind, dir: &Path, snapshotter: &str, options: &Option
 root = "{dir}/root"
 state = "{dir}/state"
 
-[grpc]
+[{grpc}]
 address = "{dir}/containerd.sock"
 
 [plugins."io.containerd.internal.v1.opt"]
 path = "{dir}/opt"
 
-[plugins."io.containerd.nri.v1.nri"]
-disable = {nri_off}
-socket_path = "{dir}/nri.sock"
-plugin_path = "{dir}/nri-plugins"
-plugin_config_path = "{dir}/nri-conf.d"
-{nri_settings}
-{sandbox_image}
+{nri}
+{images}
 [plugins."{runtime}"]
 restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 disable_apparmor = true
-"#,
-        nri_off = !options.nri,
-        nri_settings = options.nri_settings,
+"#
     );
-    if kind == Kind::V1_7 {
+    if one_plugin {
         let _ = writeln!(text, "sandbox_image = \"{SANDBOX_IMAGE}\"");
     }
     let _ = write!(
         text,
         r#"
 [plugins."{runtime}".cni]
-bin_dir = "{dir}/cni/bin"
+{cni_programs}
 conf_dir = "{dir}/cni/net.d"
 
 [plugins."{runtime}".containerd]
@@ -61,7 +62,7 @@ default_runtime_name = "{default}"
 "#,
         default = options.handlers.first().map_or("runc", |handler| handler.name.as_str()),
     );
-    if kind == Kind::V1_7 {
+    if one_plugin {
         let _ = writeln!(text, "snapshotter = \"{snapshotter}\"");
     }
     for handler in &options.handlers {
@@ -83,6 +84,21 @@ Root = "{dir}/oci-{name}"
     text.push('\n');
     text.push_str(&options.extra);
     text
+}
+
+fn nri(dir: &Display<'_>, options: &Options) -> String {
+    format!(
+        r#"
+[plugins."io.containerd.nri.v1.nri"]
+disable = {off}
+socket_path = "{dir}/nri.sock"
+plugin_path = "{dir}/nri-plugins"
+plugin_config_path = "{dir}/nri-conf.d"
+{settings}
+"#,
+        off = !options.nri,
+        settings = options.nri_settings,
+    )
 }
 
 /// containerd 2.x keeps images and runtimes in two plugins.

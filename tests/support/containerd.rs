@@ -19,13 +19,47 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 static IMPORTS: AtomicU32 = AtomicU32::new(0);
 
-/// Which containerd.
+/// Which containerd. `V1_7` and `V2` are Debian's packages, the others are built from tests/go-modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// 1.6.36: its NRI is the old one, where no plugin can register.
+    V1_6,
+    /// 1.7.2: its NRI can deadlock when a plugin registers (containerd #10085, until 1.7.15).
+    V1_7_2,
     /// 1.7: knows no policy, always merges.
     V1_7,
+    /// 1.7.35: the newest 1.7.
+    V1_7_35,
     /// 2.1 or newer: has Strict itself.
     V2,
+    /// 2.4.2: its configuration has version 4.
+    V2_4,
+}
+
+impl Kind {
+    /// True when NRI plugins can register.
+    pub(crate) fn has_nri(self) -> bool {
+        self != Self::V1_6
+    }
+
+    /// True when it enforces the CRI field `supplemental_groups_policy` itself.
+    pub(crate) fn has_strict(self) -> bool {
+        matches!(self, Self::V2 | Self::V2_4)
+    }
+
+    /// The newest version of the configuration file that it knows.
+    pub(crate) fn config_version(self) -> u32 {
+        match self {
+            Self::V1_6 | Self::V1_7_2 | Self::V1_7 | Self::V1_7_35 => 2,
+            Self::V2 => 3,
+            Self::V2_4 => 4,
+        }
+    }
+
+    /// The plugin whose table has the runtime handlers: since version 3 not the one that serves the CRI.
+    pub(crate) fn cri_plugin(self) -> &'static str {
+        if self.config_version() == 2 { "io.containerd.grpc.v1.cri" } else { "io.containerd.cri.v1.runtime" }
+    }
 }
 
 /// A runtime handler, which a pod can choose by name.
@@ -105,6 +139,8 @@ pub(crate) struct Containerd {
 impl Containerd {
     /// Starts it and waits until the CRI answers; imports the sandbox image.
     pub(crate) fn start(machine: &Machine, run: &Arc<Run>, kind: Kind, mut options: Options) -> Result<Self> {
+        ensure!(kind.has_nri() || !options.nri, "{kind:?} has no NRI");
+        let programs = machine.containerd(kind)?;
         let dir = (0..1000)
             .map(|number| run.dir().join(format!("c{number}")))
             .find(|dir| fs::create_dir(dir).is_ok())
@@ -122,7 +158,6 @@ impl Containerd {
         fs::write(dir.join("config.toml"), config::config(kind, &dir, snapshotter, &options))?;
 
         let cri = Cri::new(&dir.join("containerd.sock"), run.name())?;
-        let programs = machine.containerd(kind);
         let daemon =
             Self { run: Arc::clone(run), kind, programs, dir, snapshotter, child: Mutex::new(None), cri };
         daemon.launch()?;

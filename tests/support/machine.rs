@@ -28,12 +28,21 @@ impl Machine {
     }
 
     /// The folder with containerd, its shim and ctr.
-    pub(crate) fn containerd(&self, kind: Kind) -> PathBuf {
-        let folder = match kind {
-            Kind::V1_7 => "containerd-1.7",
-            Kind::V2 => "containerd-2",
+    pub(crate) fn containerd(&self, kind: Kind) -> Result<PathBuf> {
+        let built = |folder: &str| {
+            let mut path = self.built(&format!("{folder}/containerd"))?;
+            path.pop();
+            Ok(path)
         };
-        self.runtimes.join(folder).join("usr/bin")
+        let packaged = |folder: &str| Ok(self.runtimes.join(folder).join("usr/bin"));
+        match kind {
+            Kind::V1_6 => built("containerd-1.6.36"),
+            Kind::V1_7_2 => built("containerd-1.7.2"),
+            Kind::V1_7 => packaged("containerd-1.7"),
+            Kind::V1_7_35 => built("containerd-1.7.35"),
+            Kind::V2 => packaged("containerd-2"),
+            Kind::V2_4 => built("containerd-2.4.2"),
+        }
     }
 
     /// runc of the machine's own Debian release.
@@ -46,10 +55,10 @@ impl Machine {
         self.built(&format!("runc-{version}/runc"))
     }
 
-    /// A program that scripts/get-oci-runtimes.sh built.
+    /// A program that scripts/build-go-modules.sh built.
     fn built(&self, program: &str) -> Result<PathBuf> {
-        let path = self.runtimes.with_file_name("oci-runtimes").join(program);
-        ensure!(path.is_file(), "no {}: run make oci-runtimes", path.display());
+        let path = self.runtimes.with_file_name("go-modules").join(program);
+        ensure!(path.is_file(), "no {}: run make go-modules", path.display());
         Ok(path)
     }
 

@@ -13,7 +13,7 @@ use super::{Containerd, Kind, Machine, Options, Run, plugin};
 pub(crate) fn command(machine: &Machine, daemon: &Containerd) -> Result<Command> {
     let mut command = Command::new(plugin::binary(daemon.run())?);
     command.args(["config", "containerd", "--containerd"]);
-    command.arg(machine.containerd(daemon.kind()).join("containerd"));
+    command.arg(machine.containerd(daemon.kind())?.join("containerd"));
     command.arg("--containerd-config").arg(daemon.dir().join("config.toml"));
     command.stdin(std::process::Stdio::null());
     Ok(command)

@@ -33,7 +33,7 @@ fn script(path: &Path, lines: &str) -> Result<()> {
 /// Handlers of other runtime types, whose shim is runc's in truth: it gives a container without an option to find the
 /// OCI runtime by, as the shims of gVisor and Kata Containers have none.
 fn handlers(world: &World, kind: Kind, dir: &Path) -> Result<String> {
-    let shim = world.machine.containerd(kind).join("containerd-shim-runc-v2");
+    let shim = world.machine.containerd(kind)?.join("containerd-shim-runc-v2");
     script(&dir.join("shim"), &format!("PATH={}:$PATH exec {} \"$@\"", dir.display(), shim.display()))?;
     // Its state stays in the trial's folder.
     let runc = format!(
@@ -42,10 +42,7 @@ fn handlers(world: &World, kind: Kind, dir: &Path) -> Result<String> {
         dir.display()
     );
     script(&dir.join("runc"), &runc)?;
-    let plugin = match kind {
-        Kind::V1_7 => "io.containerd.grpc.v1.cri",
-        Kind::V2 => "io.containerd.cri.v1.runtime",
-    };
+    let plugin = kind.cri_plugin();
     let table = |(name, runtime_type)| {
         format!(
             "\n[plugins.\"{plugin}\".containerd.runtimes.{name}]\nruntime_type = \"{runtime_type}\"\n\

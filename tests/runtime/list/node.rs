@@ -127,7 +127,7 @@ fn look(world: &World, daemon: &Containerd, kind: Kind) -> Result<String> {
     is("mixed/proxy", "/policy/annotation", json!(format!("{ANNOTATION}/container.proxy")))?;
     is("paused/app", "/state", json!("Paused"))?;
     is("waiting/app", "/user", Value::Null)?;
-    let native = if kind == Kind::V2 { "PodField" } else { "Default" };
+    let native = if kind.has_strict() { "PodField" } else { "Default" };
     is("own-field/app", "/policy/source", json!(native))?;
 
     let yaml: Value = serde_norway::from_str(&run(&["-o", "yaml"], 0)?)?;

@@ -1,26 +1,27 @@
 #!/usr/bin/env bash
-# Builds OCI runtimes that no Debian package has, from the Go modules that tests/go-modules names:
+# Builds programs that no Debian package has, or not of this version, from the Go modules that tests/go-modules names:
 #
-#   get-oci-runtimes.sh runc     target/oci-runtimes/runc-VERSION/runc, one folder for each version
-#   get-oci-runtimes.sh gvisor   target/oci-runtimes/gvisor/{runsc,containerd-shim-runsc-v1}
+#   build-go-modules.sh runc         target/go-modules/runc-VERSION/runc, one folder for each version
+#   build-go-modules.sh containerd   target/go-modules/containerd-VERSION/{containerd,containerd-shim-runc-v2,ctr}
+#   build-go-modules.sh gvisor       target/go-modules/gvisor/{runsc,containerd-shim-runsc-v1}
 #
 # go.sum says what the modules' checksums are, and `go` compares. What is built already for the same go.mod and go.sum
 # is left alone, so a second run does nothing. Where the machine has no `go` that is new enough, Debian's is unpacked
-# below target/oci-runtimes; a C compiler and libseccomp's headers are installed.
+# below target/go-modules. runc also needs a C compiler and libseccomp's headers: they are installed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 modules=$root/tests/go-modules
-dest=$(dirname "${STRICT_GROUPS_RUNTIMES:-$root/target/runtimes}")/oci-runtimes
+dest=$(dirname "${STRICT_GROUPS_RUNTIMES:-$root/target/runtimes}")/go-modules
 # Raise it when the way of building changes.
 recipe=1
 # Where Go comes from if the machine has none.
 go_suite=sid
 go_package=golang-1.26
 
-say() { printf 'oci-runtimes: %s\n' "$*"; }
+say() { printf 'go-modules: %s\n' "$*"; }
 die() {
-  printf 'oci-runtimes: error: %s\n' "$*" >&2
+  printf 'go-modules: error: %s\n' "$*" >&2
   exit 1
 }
 # shellcheck source=scripts/other-suites.sh
@@ -29,12 +30,12 @@ die() {
 wanted=()
 for kind; do
   case $kind in
-    runc) for folder in "$modules"/runc-*; do wanted+=("${folder##*/}"); done ;;
+    runc | containerd) for folder in "$modules/$kind"-*; do wanted+=("${folder##*/}"); done ;;
     gvisor) wanted+=(gvisor) ;;
     *) die "not known: $kind" ;;
   esac
 done
-((${#wanted[@]})) || die "usage: ${0##*/} runc|gvisor..."
+((${#wanted[@]})) || die "usage: ${0##*/} runc|containerd|gvisor..."
 
 # fingerprint NAME: of all that decides what is built.
 fingerprint() { cat "$modules/$1/go.mod" "$modules/$1/go.sum" <(printf '%s' "$recipe") | sha256sum; }
@@ -66,9 +67,11 @@ missing
 rm -rf "$dest"/new
 
 need=()
-command -v cc >/dev/null || need+=(gcc libc6-dev)
-command -v pkg-config >/dev/null || need+=(pkg-config)
-[[ -e /usr/include/seccomp.h ]] || need+=(libseccomp-dev)
+if [[ " ${names[*]}" == *" runc-"* ]]; then
+  command -v cc >/dev/null || need+=(gcc libc6-dev)
+  command -v pkg-config >/dev/null || need+=(pkg-config)
+  [[ -e /usr/include/seccomp.h ]] || need+=(libseccomp-dev)
+fi
 [[ -e /etc/ssl/certs/ca-certificates.crt ]] || need+=(ca-certificates)
 if ((${#need[@]})); then
   command -v apt-get >/dev/null || die "this needs: ${need[*]}"
@@ -90,7 +93,7 @@ if ! new_enough go; then
   if ! new_enough "$go"; then
     command -v apt-get >/dev/null || die "this needs Go, or apt-get to get it"
     rm -rf "$dest/go"
-    printf 'oci-runtimes: fetching Go from Debian (%s) ... ' "$go_suite"
+    printf 'go-modules: fetching Go from Debian (%s) ... ' "$go_suite"
     open_suites "$dest/new/apt" "$go_suite" 9>&-
     for package in "$go_package-go" "$go_package-src"; do
       version=$(package_version "$go_suite" "$package")
@@ -126,6 +129,20 @@ for name in "${names[@]}"; do
       build "$name" github.com/opencontainers/runc runc "main.version=$version"
       [[ $("$dest/new/$name/runc" --version | head -n 1) == "runc version $version" ]] ||
         die "$name says another version: $("$dest/new/$name/runc" --version)"
+      ;;
+    containerd-*)
+      # Upstream's own builds have the v, too.
+      version=v${name#containerd-}
+      package=github.com/containerd/containerd
+      [[ $version == v1.* ]] || package+=/v2
+      # C would only add the btrfs snapshotter, which no test uses.
+      export CGO_ENABLED=0
+      tags=
+      for program in containerd containerd-shim-runc-v2 ctr; do
+        build "$name" "$package/cmd/$program" "$program" "$package/version.Version=$version"
+        said=$("$dest/new/$name/$program" -v)
+        grep -qwF -- "$version" <<<"$said" || die "$program of $name says another version: $said"
+      done
       ;;
     gvisor)
       version=$(cd "$modules/$name" && "$go" list -m -f '{{.Version}}' gvisor.dev/gvisor 9>&-)
