@@ -67,7 +67,7 @@ mod tests {
         let timeout = Duration::from_secs(60);
         assert_eq!(shell("printf one; printf two; exit 3", timeout, 100).unwrap(), b"onetwo");
         assert_eq!(shell("printf 123456; exec sleep 1000", timeout, 4).unwrap(), b"1234");
-        assert_eq!(shell("exec cat /dev/zero", timeout, 100_000).unwrap(), [0; 100_000]);
+        assert_eq!(shell("exec cat /dev/zero", timeout, 100_000).unwrap(), vec![0; 100_000]);
         assert_eq!(shell("exit 0", timeout, 100).unwrap(), b"");
         assert!(printed(&mut Command::new("/nonexistent"), timeout, 1).is_err());
     }

@@ -110,12 +110,12 @@ fn handler(
     let kind = RuntimeType::of(&runtime_type);
     let option = |name| options.as_ref().and_then(|options| options.get(name)).and_then(|name| name.as_str());
     let binary = option("BinaryName").filter(|name| !name.is_empty());
-    let (wrapper, wrapped) = match binary.filter(|_| kind == RuntimeType::Runc) {
+    let (wrapper, behind) = match binary.filter(|_| kind == RuntimeType::Runc) {
         Some(path) => wrapper_at(path, read_now),
         None => (Wrapper::None, None),
     };
     let program = match (kind, binary) {
-        _ if let Some(wrapped) = wrapped => wrapped,
+        _ if let Some(own) = behind => own,
         (RuntimeType::Runc | RuntimeType::Gvisor, Some(name)) => name.to_owned(),
         (RuntimeType::Runc | RuntimeType::Other, _) => RUNC.to_owned(),
         (RuntimeType::Gvisor, None) => RUNSC.to_owned(),

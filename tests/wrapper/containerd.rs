@@ -25,7 +25,11 @@ const HANDLERS: [&str; 2] = ["runc", "crun"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("containerd::strict_without_nri_is_as_native", without_nri),
+        trial("containerd::strict_without_nri_on_1_6_36", |world| without_nri(world, Kind::V1_6)),
+        trial("containerd::strict_without_nri_on_1_7_2", |world| without_nri(world, Kind::V1_7_2)),
+        trial("containerd::strict_without_nri_on_1_7_24", |world| without_nri(world, Kind::V1_7)),
+        trial("containerd::strict_without_nri_on_1_7_35", |world| without_nri(world, Kind::V1_7_35)),
+        trial("containerd::strict_without_nri_on_2_4_2", |world| without_nri(world, Kind::V2_4)),
         trial("containerd::group_of_image_that_is_declared_stays", declared),
         trial("containerd::process_with_more_than_config_json_is_refused", wide),
         trial("containerd::rule_by_label_is_decided_by_the_record", by_label),
@@ -39,19 +43,23 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A containerd with a handler for each OCI runtime, and one whose runtime gives the process a group too many.
-fn start(world: &World, options: Options) -> Result<Containerd> {
+fn start(world: &World, kind: Kind, options: Options) -> Result<Containerd> {
     let dir = world.folder()?;
     let options = options
         .handler(Handler::new("runc", world.machine.runc()))
         .handler(Handler::new("crun", world.machine.crun()))
         .handler(Handler::new("wide", widening(world, Real::Runc, &dir)?));
-    let daemon = node_config::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, options)?;
+    let daemon = node_config::start(&world.machine, &Arc::clone(&world.run), kind, options)?;
     daemon.import(&Image::announcement(&world.machine)?)?;
     Ok(daemon)
 }
 
 fn configured(world: &World) -> Result<Containerd> {
-    let daemon = start(world, Options::default())?;
+    configured_as(world, Kind::V1_7)
+}
+
+fn configured_as(world: &World, kind: Kind) -> Result<Containerd> {
+    let daemon = start(world, kind, Options::default())?;
     node_config::configure_for(&world.machine, &daemon, &["--wrapper"])?;
     Ok(daemon)
 }
@@ -105,8 +113,8 @@ fn configure_node(daemon: &Containerd, text: &str) -> Result<()> {
     Ok(fs::write(node_config::node_file(daemon), text)?)
 }
 
-fn without_nri(world: &World) -> Result<()> {
-    let daemon = configured(world)?;
+fn without_nri(world: &World, kind: Kind) -> Result<()> {
+    let daemon = configured_as(world, kind)?;
     for handler in HANDLERS {
         let named = |pod: Pod| pod.handler(handler);
         let gates = runs(&daemon, &named(strict("strict")), &STRICT).context(handler)?;
@@ -159,7 +167,7 @@ fn by_label(world: &World) -> Result<()> {
 
 /// containerd takes the OCI runtime of a container from the record of its sandbox: the command says so.
 fn older_pod(world: &World) -> Result<()> {
-    let daemon = start(world, Options::default())?;
+    let daemon = start(world, Kind::V1_7, Options::default())?;
     let pod = daemon.cri().run_pod(&strict("older"))?;
     let mut command = node_config::command(&world.machine, &daemon)?;
     command.arg("--wrapper").arg("--config").arg(node_config::node_file(&daemon));
@@ -191,7 +199,7 @@ fn annotated_later(world: &World) -> Result<()> {
 }
 
 fn beside_the_plugin(world: &World) -> Result<()> {
-    let daemon = start(world, Options::default().nri())?;
+    let daemon = start(world, Kind::V1_7, Options::default().nri())?;
     node_config::configure_for(&world.machine, &daemon, &["--wrapper", "--nri"])?;
     let plugin = Plugin::start(&daemon, None, &[])?;
     let gates = runs(&daemon, &strict("both"), &STRICT)?;
@@ -216,7 +224,7 @@ fn beside_the_plugin(world: &World) -> Result<()> {
 
 /// Plugin and wrapper have different configurations.
 fn either_wins(world: &World) -> Result<()> {
-    let daemon = start(world, Options::default().nri())?;
+    let daemon = start(world, Kind::V1_7, Options::default().nri())?;
     node_config::configure_for(&world.machine, &daemon, &["--wrapper", "--nri"])?;
     let rule = |app: &str| format!("[[rule]]\nlabels = {{ app = \"{app}\" }}\npolicy = \"Strict\"\n");
     let plugin = Plugin::start(&daemon, Some(&rule("plugin")), &[])?;
