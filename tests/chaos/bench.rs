@@ -21,9 +21,14 @@ static BENCH: Mutex<Option<Arc<Bench>>> = Mutex::new(None);
 impl Bench {
     /// containerd 1.7 as `strict-groups config containerd` sets it up: NRI on, static gate.
     pub(crate) fn gated(&self) -> Result<Containerd> {
-        let daemon = node_config::start(&self.machine, &self.run, Kind::V1_7, Options::default())?;
+        self.configured(Kind::V1_7, &[])
+    }
+
+    /// The same for any containerd, and with these options, such as `--wrapper`.
+    pub(crate) fn configured(&self, kind: Kind, ways: &[&str]) -> Result<Containerd> {
+        let daemon = node_config::start(&self.machine, &self.run, kind, Options::default())?;
         daemon.import(&Image::announcement(&self.machine)?)?;
-        node_config::configure(&self.machine, &daemon)?;
+        node_config::configure_for(&self.machine, &daemon, ways)?;
         Ok(daemon)
     }
 

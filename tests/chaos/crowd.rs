@@ -68,6 +68,7 @@ impl<'a> Crowd<'a> {
 
     fn work(&self, worker: usize, tally: &Tally) {
         let (mut strict, mut merge) = (None, None);
+        let mut left = Vec::new();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.containers + self.lost.load(Ordering::Relaxed) {
@@ -76,15 +77,20 @@ impl<'a> Crowd<'a> {
             let policy = Self::policy(number);
             let pod = if policy == Policy::Strict { &mut strict } else { &mut merge };
             let fine = match self.pod(policy, worker, pod) {
-                Ok(pod) => self.container(&pod, policy, number, tally),
+                Ok(pod) => self.container(&pod, policy, number, tally).map(|id| left.extend(id)),
                 Err(error) => Err(error),
             };
             if let Err(error) = fine {
                 tally.broken(format!("container c{number}: {error:#}"));
             }
         }
-        for pod in [strict, merge].into_iter().flatten() {
-            let _ = self.daemon.cri().remove_pod(&pod.id);
+        // A pod is removed after its containers, as a kubelet does it: containerd 1.7.16 to 2.4 at least hang for good
+        // when one is removed that still has containers, while a plugin registers. RemovePodSandbox and RemoveContainer
+        // within it both hold the lock that a registration waits for.
+        if left.iter().all(|id| self.daemon.cri().remove(id).is_ok()) {
+            for pod in [strict, merge].into_iter().flatten() {
+                let _ = self.daemon.cri().remove_pod(&pod.id);
+            }
         }
     }
 
@@ -103,7 +109,14 @@ impl<'a> Crowd<'a> {
         Ok(pod)
     }
 
-    fn container(&self, pod: &RunningPod, policy: Policy, number: usize, tally: &Tally) -> Result<()> {
+    /// Gives the container's id where it cannot be removed.
+    fn container(
+        &self,
+        pod: &RunningPod,
+        policy: Policy,
+        number: usize,
+        tally: &Tally,
+    ) -> Result<Option<String>> {
         let cri = self.daemon.cri();
         let name = format!("c{number}");
         // Half of them end at once.
@@ -120,7 +133,7 @@ impl<'a> Crowd<'a> {
                 if tally.refused(policy, &name, &error.message) {
                     self.wait_for_runtime()?;
                 }
-                return Ok(());
+                return Ok(None);
             }
         };
         match cri.start(&id) {
@@ -142,10 +155,8 @@ impl<'a> Crowd<'a> {
                 }
             }
         }
-        // What cannot be removed now goes with its pod.
         let _ = cri.stop(&id);
-        let _ = cri.remove(&id);
-        Ok(())
+        Ok(cri.remove(&id).is_err().then_some(id))
     }
 
     fn wait_for_runtime(&self) -> Result<()> {

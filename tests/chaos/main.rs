@@ -35,12 +35,14 @@ mod load;
 mod nri_socket;
 mod plugin_killed;
 mod process;
+mod registrations;
 mod runtime_killed;
 mod saboteur;
 mod steps;
 mod synchronize;
 mod tally;
 mod valve;
+mod wrapper;
 
 use std::process::ExitCode;
 
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
     let trials = [
         plugin_killed::trials(),
         runtime_killed::trials(),
+        wrapper::trials(),
+        registrations::trials(),
         load::trials(),
         api_hangs::trials(),
         nri_socket::trials(),
