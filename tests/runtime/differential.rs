@@ -1,6 +1,7 @@
 //! Random images and security contexts: what the plugin makes of them on
 //! containerd 1.7 is what containerd 2.x, which knows Strict itself, makes. Also
-//! when the pods ask by the field, through the CRI proxy: the same requests then.
+//! when the pods ask by the field, through the CRI proxy: the same requests then. And
+//! on a containerd 1.7 without NRI, whose OCI runtime is the wrapper.
 //!
 //! The cases follow from a seed, the same one unless `STRICT_GROUPS_SEED` says
 //! another; `STRICT_GROUPS_CASES` says how many.
@@ -19,7 +20,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::support::cri::{RunningPod, v1};
-use crate::support::{ContainerSpec, Containerd, Cri, Identity, Pod, Proxy};
+use crate::support::{ContainerSpec, Containerd, Cri, Identity, Kind, Options, Pod, Proxy, node_config};
 use crate::world::{World, trial};
 use generate::{CASES_PER_IMAGE, ImageCase, Security};
 
@@ -64,16 +65,23 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
         .map(|(image, number)| (image, Security::new(seed, number, image)))
         .collect();
 
+    let wrapper = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default())?;
+    node_config::configure_for(&world.machine, &wrapper, &["--wrapper"])?;
     let proxy = Proxy::start(&world.old, &world.old_health(), &world.old.dir().join("differential.sock"))?;
     let strict = |name| Pod::new(name).annotation(ANNOTATION, "Strict");
     let field = |name| Pod::new(name).strict_field();
     let ours = Side { cri: world.old.cri(), pod: strict("differential-ours"), by_field: false };
     let through = Side { cri: &proxy.cri, pod: field("differential-field"), by_field: true };
+    let wrapped = Side { cri: wrapper.cri(), pod: strict("differential-wrapped"), by_field: false };
     let native = Side { cri: world.new.cri(), pod: field("differential-native"), by_field: true };
     let both = Side { cri: world.new.cri(), pod: strict("differential-both"), by_field: false };
     let every: Vec<_> = cases.iter().collect();
     let sample: Vec<_> = cases.iter().step_by(SAMPLE).collect();
-    let (ours, through, merged, native, both) = std::thread::scope(|scope| {
+    let (ours, through, wrapped, merged, native, both) = std::thread::scope(|scope| {
+        let without_nri = scope.spawn(|| -> Result<_> {
+            import(world, &wrapper, &images)?;
+            run_all(&wrapped, &every)
+        });
         let old = scope.spawn(|| -> Result<_> {
             import(world, &world.old, &images)?;
             Ok((run_all(&ours, &every)?, run_all(&through, &every)?, merge_all(&world.old, &cases)?))
@@ -86,14 +94,16 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
         });
         let (ours, through, merged) = joined(old.join())?;
         let (native, both) = joined(new.join())?;
-        anyhow::Ok((ours, through, merged, native, both))
+        anyhow::Ok((ours, through, joined(without_nri.join())?, merged, native, both))
     })?;
+    wrapper.stop()?;
 
     let mut shares = Shares::default();
     let mut wrong = Vec::new();
     for (number, (image, security)) in cases.iter().enumerate() {
         let (ours, through, merged, native) =
             (&ours[number], &through[number], &merged[number], &native[number]);
+        let wrapped = &wrapped[number];
         let both = (number % SAMPLE == 0).then(|| &both[number / SAMPLE]);
         let mut problems = Vec::new();
         if !ours.same(native) {
@@ -101,6 +111,9 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
         }
         if !through.same(native) {
             problems.push("the field through the proxy on 1.7 differs from native Strict");
+        }
+        if !wrapped.same(native) {
+            problems.push("the wrapper on 1.7 without NRI differs from native Strict");
         }
         if both.is_some_and(|both| !both.same(native)) {
             problems.push("the plugin on 2.x differs from native Strict");
@@ -111,7 +124,7 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
         if !problems.is_empty() {
             wrong.push(format!(
                 "case {number} of seed {seed}: {}\n{}\n{security:?}\n1.7 with the plugin: {ours}\n\
-                 1.7 through the proxy: {through}\n2.x native: {native}\n2.x with the plugin: {}\n1.7 Merge: {merged:?}\n",
+                 1.7 through the proxy: {through}\n1.7 with the wrapper: {wrapped}\n2.x native: {native}\n2.x with the plugin: {}\n1.7 Merge: {merged:?}\n",
                 problems.join(", "),
                 image.describe(),
                 both.map_or_else(|| "(not run)".to_owned(), ToString::to_string),
