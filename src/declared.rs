@@ -13,7 +13,6 @@
 //! is left out from there on. What later sources add or drop (`ImageDigest`, `Mode`) lies beside
 //! the path to the groups.
 
-use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::json::{self, Ambiguous, Object};
@@ -115,9 +114,14 @@ pub fn pod_of_sandbox(type_url: &str, value: &[u8]) -> Result<(Labels, Annotatio
 }
 
 /// A map from texts to texts; none is an empty one.
-fn map<T: DeserializeOwned + Default>(config: &Object<'_>, name: &'static str) -> Result<T, DeclaredError> {
-    let raw = member(config, name)?.map(serde_json::from_str).transpose();
-    Ok(raw.map_err(|_| DeclaredError::BadValue { field: name })?.unwrap_or_default())
+fn map<T: FromIterator<(String, String)>>(
+    config: &Object<'_>,
+    name: &'static str,
+) -> Result<T, DeclaredError> {
+    let map = optional(config, name, name)?;
+    let entries = map.iter().flat_map(Object::members);
+    let entries = entries.map(|(key, value)| Ok((key.to_owned(), serde_json::from_str::<String>(value)?)));
+    entries.collect::<serde_json::Result<T>>().map_err(|_| DeclaredError::BadValue { field: name })
 }
 
 fn read_groups(raw: &str) -> Result<Vec<u32>, DeclaredError> {

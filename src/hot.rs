@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn question_to_containerd() {
-        let line = line("strict-groups containerd-record /run/x.sock pod abc");
-        let asked = Asked { socket: Path::new("/run/x.sock"), question: record::Question::Pod, id: "abc" };
+        let line = line("strict-groups containerd-record /run/x.sock abc io.x");
+        let asked = Asked { socket: Path::new("/run/x.sock"), id: "abc", extension: "io.x" };
         assert_eq!(hot(&line), Some(Hot::Record(asked)));
     }
 

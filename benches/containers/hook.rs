@@ -20,18 +20,21 @@ pub(crate) struct Times {
     pub(crate) config: usize,
 }
 
-/// Runs the first gate of `container`, which is running, on its own bundle, just as the OCI runtime did. The OCI runtime is
+/// Runs the gate of `container`, which is running, whose arguments have `gate`, on its own bundle, just as the OCI runtime did. The OCI runtime is
 /// this program, which is none that the gate knows: it counts as one that looks groups up by name.
 pub(crate) fn measure(
     machine: &Machine,
     daemon: &Containerd,
     container: &str,
+    gate: &str,
     times: usize,
 ) -> Result<Times> {
     let bundle = daemon.bundle(container);
     let config = fs::read(bundle.join("config.json")).context("reading the bundle's config.json")?;
     let spec: Value = serde_json::from_slice(&config)?;
-    let hook = spec.pointer("/hooks/createRuntime/0").context("no gate in config.json")?;
+    let hooks = spec.pointer("/hooks/createRuntime").and_then(Value::as_array).context("no hooks")?;
+    let is_gate = |hook: &&Value| hook["args"].as_array().is_some_and(|args| args.contains(&json!(gate)));
+    let hook = hooks.iter().find(is_gate).with_context(|| format!("no {gate} in config.json"))?;
     let path = PathBuf::from(hook["path"].as_str().context("the gate has no path")?);
     let args: Vec<&str> = hook["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
 

@@ -32,7 +32,9 @@ use common::setting;
 use common::statistics::{Sample, differences};
 use common::table::Table;
 use load::{Arm, User};
-use support::{Containerd, Image, Kind, Machine, Options, Plugin, Pod, Run, node_config, plugin, run};
+use support::{
+    Containerd, Image, Kind, Machine, Options, Plugin, Pod, Run, RunningPod, node_config, plugin, run,
+};
 
 const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 
@@ -46,18 +48,25 @@ fn bench() -> Result<()> {
     let machine = Machine::check()?;
     run::clean_up_on_signals()?;
     let run = Arc::new(Run::start()?);
-    let start = || -> Result<Containerd> {
-        let daemon = Containerd::start(&machine, &run, Kind::V1_7, Options::default().nri())?;
+    let start = |ways: Option<&[&str]>| -> Result<Containerd> {
+        let daemon = node_config::start(&machine, &run, Kind::V1_7, Options::default())?;
         daemon.import(&Image::announcement(&machine)?)?;
+        if let Some(ways) = ways {
+            node_config::configure_for(&machine, &daemon, ways)?;
+        }
         Ok(daemon)
     };
-    let (daemon, plain) = (start()?, start()?);
+    // As `strict-groups config containerd` sets a node up for each of the ways, and as it was before.
+    let (daemon, wrapper, plain) = (start(Some(&[]))?, start(Some(&["--wrapper"]))?, start(None)?);
     let plugin = Plugin::start(&daemon, None, &[])?;
 
-    let cri = daemon.cri();
-    let strict = cri.run_pod(&Pod::new("strict").annotation(ANNOTATION, "Strict"))?;
-    let merge = cri.run_pod(&Pod::new("merge"))?;
+    let pods = |daemon: &Containerd| -> Result<[RunningPod; 2]> {
+        let strict = daemon.cri().run_pod(&Pod::new("strict").annotation(ANNOTATION, "Strict"))?;
+        Ok([strict, daemon.cri().run_pod(&Pod::new("merge"))?])
+    };
+    let ([strict, merge], [wrapped_strict, wrapped_merge]) = (pods(&daemon)?, pods(&wrapper)?);
     let without = plain.cri().run_pod(&Pod::new("without"))?;
+    let (cri, cri_of_wrapper) = (daemon.cri(), wrapper.cri());
 
     let mut table = Table::new();
     eprintln!("{rounds} rounds of create and start, each way");
@@ -67,6 +76,9 @@ fn bench() -> Result<()> {
         Arm { cri, pod: &strict, user: unknown },
         Arm { cri, pod: &merge, user: in_group },
         Arm { cri, pod: &merge, user: in_group },
+        Arm { cri: cri_of_wrapper, pod: &wrapped_strict, user: in_group },
+        Arm { cri: cri_of_wrapper, pod: &wrapped_strict, user: unknown },
+        Arm { cri: cri_of_wrapper, pod: &wrapped_merge, user: in_group },
         Arm { cri: plain.cri(), pod: &without, user: in_group },
     ];
     report_times(&mut table, &load::rounds(&arms, rounds)?);
@@ -109,7 +121,7 @@ fn bench() -> Result<()> {
 
     eprintln!("{hooks} runs of the hook");
     let container = cri.launch(&strict, &load::spec("hook", in_group))?;
-    let times = hook::measure(&machine, &daemon, &container, hooks)?;
+    let times = hook::measure(&machine, &daemon, &container, "--gate=resolved", hooks)?;
     let (hook, floor) = (times.hook.median() / 1e3, times.floor.median() / 1e3);
     table.budget(
         &format!("hook, start to exit, config.json of {} bytes", times.config),
@@ -118,25 +130,9 @@ fn bench() -> Result<()> {
         "1.5 ms",
         hook < 1.5,
     );
-    static_gate(&mut table, &machine, &run, hooks)?;
-    let size = std::fs::metadata(plugin::binary(daemon.run())?)?.len() as f64 / 1_048_576.0;
-    table.budget("binary", format!("{size:.2} MiB"), String::new(), "4 MiB", size < 4.0);
-    table.print();
-
-    drop(plugin);
-    daemon.stop()?;
-    plain.stop()
-}
-
-/// What the static gate costs a Merge container: it reads the container's config.json and that of its sandbox.
-fn static_gate(table: &mut Table, machine: &Machine, run: &Arc<Run>, times: usize) -> Result<()> {
-    eprintln!("{times} runs of the static gate");
-    let daemon = node_config::start(machine, run, Kind::V1_7, Options::default())?;
-    daemon.import(&Image::announcement(machine)?)?;
-    node_config::configure(machine, &daemon)?;
-    let pod = daemon.cri().run_pod(&Pod::new("merge"))?;
-    let container = daemon.cri().launch(&pod, &load::spec("hook", User::InGroupOfImage))?;
-    let times = hook::measure(machine, &daemon, &container, times)?;
+    // It reads the container's config.json and that of its sandbox.
+    let container = cri.launch(&merge, &load::spec("hook", in_group))?;
+    let times = hook::measure(&machine, &daemon, &container, "--gate=static", hooks)?;
     let (hook, floor) = (times.hook.median() / 1e3, times.floor.median() / 1e3);
     table.budget(
         "static gate on a Merge container, start to exit",
@@ -145,26 +141,48 @@ fn static_gate(table: &mut Table, machine: &Machine, run: &Arc<Run>, times: usiz
         "1.0 times",
         hook <= floor,
     );
-    daemon.stop()
+    let size = std::fs::metadata(plugin::binary(daemon.run())?)?.len() as f64 / 1_048_576.0;
+    table.budget("binary", format!("{size:.2} MiB"), String::new(), "4 MiB", size < 4.0);
+    table.print();
+
+    drop(plugin);
+    daemon.stop()?;
+    wrapper.stop()?;
+    plain.stop()
 }
 
-/// `[strict, strict with nothing to remove, merge, merge again, no plugin]`, in milliseconds.
-fn report_times(table: &mut Table, [strict, unchanged, merge, again, without]: &[Vec<f64>; 5]) {
+/// Milliseconds of each arm, in the order of the arms.
+fn report_times(
+    table: &mut Table,
+    [strict, unchanged, merge, again, wrapped, wrapped_unchanged, wrapped_merge, without]: &[Vec<f64>; 8],
+) {
     let median = |times: &[f64]| Sample::new(times.to_vec()).median();
-    let merged = median(merge);
     let interval = |sample: &Sample| {
         let (low, high) = sample.median_interval();
         format!("{:+.2} ms (95 %: {low:+.2} to {high:+.2})", sample.median())
     };
     let noise = || format!("Merge minus Merge {}", interval(&differences(again, merge)));
-    table.row("create+start, no plugin", format!("{:.1} ms", median(without)), String::new());
-    table.row("create+start, Merge", format!("{merged:.1} ms"), String::new());
-    table.row("create+start, Strict", format!("{:.1} ms", median(strict)), String::new());
+    for (what, times) in [
+        ("nothing set up", without),
+        ("plugin and static gate, Merge", merge),
+        ("plugin and static gate, Strict", strict),
+        ("wrapper, Merge", wrapped_merge),
+        ("wrapper, Strict", wrapped),
+    ] {
+        table.row(&format!("create+start, {what}"), format!("{:.1} ms", median(times)), String::new());
+    }
     for (what, times, most) in [("", strict, 3.0), (", nothing to remove", unchanged, 1.0)] {
         let extra = differences(times, merge);
-        let measured = format!("{}, {:+.1} %", interval(&extra), extra.median() * 100.0 / merged);
         let within = extra.median() <= most;
-        table.budget(&format!("Strict minus Merge{what}"), measured, noise(), &format!("{most} ms"), within);
+        let most = format!("{most} ms");
+        table.budget(&format!("plugin: Strict minus Merge{what}"), interval(&extra), noise(), &most, within);
     }
-    table.row("Merge minus no plugin", interval(&differences(merge, without)), String::new());
+    for (what, more, less) in [
+        ("plugin: Merge minus nothing set up", merge, without),
+        ("wrapper: Strict minus Merge", wrapped, wrapped_merge),
+        ("wrapper: Strict minus Merge, nothing to remove", wrapped_unchanged, wrapped_merge),
+        ("wrapper: Merge minus nothing set up", wrapped_merge, without),
+    ] {
+        table.row(what, interval(&differences(more, less)), String::new());
+    }
 }

@@ -157,7 +157,7 @@ fn wrapper_at(binary: &str, read: impl Fn(&str) -> io::Result<String>) -> (Wrapp
         Err(error) => return (Wrapper::Unusable(format!("{binary}: {error}")), None),
     };
     match (wrapper::program(&text), runtime::Handler::parse(&text)) {
-        (Some(hook), Ok(handler)) => {
+        (Some(hook), Some(handler)) => {
             let (hook, config) = (Some(hook.to_owned()), handler.config().map(PathBuf::from));
             (Wrapper::Installed { path, hook, config }, Some(handler.path().to_string_lossy().into_owned()))
         }

@@ -91,10 +91,7 @@ fn check_node(args: &NodeArgs) -> anyhow::Result<ExitCode> {
         health: args.health_file.clone(),
         config: args.node_config.clone(),
     };
-    let event_loop = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    let event_loop = super::event_loop()?;
     let (answer, answers) = mpsc::channel();
     // Left behind when it hangs.
     thread::spawn(move || {

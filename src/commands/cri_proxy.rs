@@ -41,11 +41,7 @@ pub fn run(args: &CriProxyArgs) -> anyhow::Result<()> {
         health_file: args.health_file.clone(),
         requests_dir: args.requests_dir.clone(),
     };
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?
-        .block_on(serve(&options))
+    super::event_loop()?.block_on(serve(&options))
 }
 
 async fn serve(options: &Options) -> anyhow::Result<()> {

@@ -62,11 +62,7 @@ pub fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "list looks at other users' processes: run it as root");
     let node = Config::load(args.config.as_deref())?.node_policy();
     let filter = Filter { namespace: args.namespace.clone(), pod: args.pod.clone() };
-    let mut report = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?
-        .block_on(list::list(&socket, &filter, &node))?;
+    let mut report = super::event_loop()?.block_on(list::list(&socket, &filter, &node))?;
     if args.violations {
         report.retain(Verdict::Violated);
     }

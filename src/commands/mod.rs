@@ -10,3 +10,12 @@ pub mod plugin;
 pub mod probe;
 pub mod record;
 pub mod runtime;
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+
+/// An event loop of one thread: nothing here keeps two busy.
+#[inline(never)]
+fn event_loop() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
+}

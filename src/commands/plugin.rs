@@ -98,10 +98,7 @@ pub fn run(args: &PluginArgs) -> anyhow::Result<()> {
     let client = config.kubernetes().enabled.then(|| Client::new(config.kubernetes())).transpose()?;
     enough_descriptors().context("too few files may be open at once (RLIMIT_NOFILE)")?;
     // One thread: the runtime calls one at a time, and so do we.
-    let event_loop = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    let event_loop = super::event_loop()?;
     // As a task, which the loop can run again at once. To wake what `block_on` is given, tokio writes to a
     // descriptor and has epoll tell it of that.
     let served = event_loop.spawn(serve(args.clone(), config, hook_path, client));

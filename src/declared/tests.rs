@@ -35,6 +35,28 @@ fn sandbox_extension_has_what_the_pod_declares() {
 }
 
 #[test]
+fn sandbox_extension_has_labels_and_annotations_of_the_pod() {
+    let sandbox = include_bytes!("../../tests/fixtures/containerd-1.7.24/sandbox-metadata-extension.json");
+    let (_, annotations) = pod_of_sandbox(SANDBOX_TYPE_URL, sandbox).unwrap();
+    assert!(annotations.contains_key("supplemental-groups-policy.noderesource.dev"), "{annotations:?}");
+    let pod = |config: &str| {
+        let json = format!(r#"{{"Version":"v1","Metadata":{{"Config":{config}}}}}"#);
+        pod_of_sandbox(SANDBOX_TYPE_URL, json.as_bytes())
+    };
+    let (labels, annotations) =
+        pod(r#"{"labels":{"app":"web","x":""},"annotations":{"a\u0062":"\u00e4"}}"#).unwrap();
+    assert_eq!(labels, [("app".to_owned(), "web".to_owned()), ("x".to_owned(), String::new())].into());
+    assert_eq!(annotations, [("ab".to_owned(), "ä".to_owned())].into());
+    assert_eq!(pod("{}"), Ok(Default::default()), "Go leaves out what is empty");
+    for wrong in
+        [r#"{"labels":7}"#, r#"{"labels":{"a":7}}"#, r#"{"Labels":{"a":"b"}}"#, r#"{"annotations":[]}"#]
+    {
+        assert!(pod(wrong).is_err(), "{wrong}");
+    }
+    assert!(pod_of_sandbox(TYPE_URL, sandbox).is_err());
+}
+
+#[test]
 fn the_pods_own_field_is_seen() {
     let asks = |context: &str| {
         let json = format!(

@@ -30,6 +30,12 @@ pub enum WrapperError {
         /// Our executable.
         path: PathBuf,
     },
+    /// The node's configuration cannot be named.
+    #[error("the path {} of the node's configuration is not UTF-8", path.display())]
+    Config {
+        /// The path.
+        path: PathBuf,
+    },
     /// The handler has the wrapper already, from somebody else's hand.
     #[error(
         "the runtime handler {} has strict-groups as its BinaryName already ({}), and which OCI runtime is its own is not \
@@ -63,10 +69,10 @@ pub fn is_file_name(name: &str) -> bool {
 /// # Errors
 /// See [`WrapperError`].
 pub fn file(name: &str, own: &str, program: &Path, config: Option<&Path>) -> Result<File, WrapperError> {
-    let own = Path::new(if own.is_empty() { DEFAULT_RUNTIME } else { own });
+    let own = if own.is_empty() { DEFAULT_RUNTIME } else { own };
     let is_ours = |file: &str| is_file_name(file) || file == NAME || file == "strict-groups";
-    if own.file_name().and_then(|file| file.to_str()).is_some_and(is_ours) {
-        return Err(WrapperError::Already { handler: name.to_owned(), path: own.to_owned() });
+    if Path::new(own).file_name().and_then(|file| file.to_str()).is_some_and(is_ours) {
+        return Err(WrapperError::Already { handler: name.to_owned(), path: own.into() });
     }
     let wrong = || WrapperError::Path { path: program.to_owned() };
     let shown = program.to_str().ok_or_else(wrong)?;
@@ -74,14 +80,15 @@ pub fn file(name: &str, own: &str, program: &Path, config: Option<&Path>) -> Res
     if line.len() > LONGEST_LINE || shown.contains(char::is_whitespace) {
         return Err(wrong());
     }
-    let handler = Handler::new(own.to_owned(), config.map(Path::to_owned));
+    let config =
+        config.map(|path| path.to_str().ok_or(WrapperError::Config { path: path.to_owned() })).transpose()?;
     let content = format!(
         "{line}\n\
          # By strict-groups config containerd --wrapper; do not edit, write it again. {}\n\
          # The OCI runtime of a runtime handler: makes Strict containers so, then becomes the one that it names.\n\
          {}",
         seal::OPEN,
-        toml::to_string(&handler).map_err(|_| wrong())?
+        Handler::new(own, config).to_toml()
     );
     Ok(File::program(file_name(name), seal::seal(&content)))
 }
@@ -107,7 +114,7 @@ mod tests {
         assert_eq!((file.name.as_str(), file.executable), ("strict-groups-runtime-crun", true));
         assert!(file.content.starts_with("#!/opt/sg handler\n"), "{}", file.content);
         assert!(
-            file.content.ends_with("\npath = \"/usr/bin/crun\"\nconfig = \"/c.toml\"\n"),
+            file.content.ends_with("\nconfig = \"/c.toml\"\npath = \"/usr/bin/crun\"\n"),
             "{}",
             file.content
         );

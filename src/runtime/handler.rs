@@ -3,8 +3,8 @@
 //! ```text
 //! #!/usr/bin/strict-groups handler
 //! # ...
-//! path = "/usr/bin/crun"                      # the handler's own OCI runtime; without a slash: in the PATH
 //! config = "/etc/strict-groups/config.toml"   # the node's configuration, if not at its default place
+//! path = "/usr/bin/crun"                      # the handler's own OCI runtime; without a slash: in the PATH
 //! ```
 //!
 //! containerd gives an OCI runtime no argument that says which handler it is called for. It runs this file, and the
@@ -15,16 +15,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use toml::{Table, Value};
+
+const PATH: &str = "path";
+const CONFIG: &str = "config";
 
 /// What the file says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handler {
-    path: PathBuf,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    config: Option<PathBuf>,
+    path: String,
+    config: Option<String>,
 }
 
 /// Why a handler's OCI runtime is not known.
@@ -40,16 +41,12 @@ pub enum HandlerError {
     },
     /// The file says something else.
     #[error(
-        "{} does not name the handler's OCI runtime ({}); write it again with `strict-groups config containerd \
-         --wrapper`",
-        path.display(),
-        crate::text::one_line(.source.message(), 160)
+        "{} does not name the handler's OCI runtime; write it again with `strict-groups config containerd --wrapper`",
+        path.display()
     )]
-    Parse {
+    NotUnderstood {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: Box<toml::de::Error>,
     },
 }
 
@@ -57,8 +54,8 @@ impl Handler {
     /// A handler with the OCI runtime `path`, a name if it is to be looked for in the PATH, and the node's configuration
     /// `config` (None: at its default place).
     #[must_use]
-    pub fn new(path: PathBuf, config: Option<PathBuf>) -> Self {
-        Self { path, config }
+    pub fn new(path: &str, config: Option<&str>) -> Self {
+        Self { path: path.to_owned(), config: config.map(str::to_owned) }
     }
 
     /// Reads the file.
@@ -68,29 +65,44 @@ impl Handler {
     pub fn load(file: &Path) -> Result<Self, HandlerError> {
         let text = fs::read_to_string(file)
             .map_err(|source| HandlerError::Read { path: file.to_owned(), source })?;
-        Self::parse(&text)
-            .map_err(|source| HandlerError::Parse { path: file.to_owned(), source: Box::new(source) })
+        Self::parse(&text).ok_or_else(|| HandlerError::NotUnderstood { path: file.to_owned() })
     }
 
-    /// Understands the file's text.
-    ///
-    /// # Errors
-    /// It is not understood.
-    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+    /// Understands the file's text. None: it says something else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         // To TOML, the first line is a comment.
-        toml::from_str(text)
+        let mut table: Table = toml::from_str(text).ok()?;
+        let mut take = |key| match table.remove(key) {
+            Some(Value::String(path)) => Some(Some(path)),
+            Some(_) => None,
+            None => Some(None),
+        };
+        let handler = Self { path: take(PATH)??, config: take(CONFIG)? };
+        table.is_empty().then_some(handler)
+    }
+
+    /// The file's text but for its comments, in TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut table = Table::new();
+        table.insert(PATH.to_owned(), self.path.as_str().into());
+        if let Some(config) = &self.config {
+            table.insert(CONFIG.to_owned(), config.as_str().into());
+        }
+        table.to_string()
     }
 
     /// The handler's own OCI runtime: a path, or a name.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        Path::new(&self.path)
     }
 
     /// The node's configuration; None: at its default place.
     #[must_use]
     pub fn config(&self) -> Option<&Path> {
-        self.config.as_deref()
+        self.config.as_ref().map(Path::new)
     }
 }
 
@@ -108,9 +120,11 @@ mod tests {
         };
         let first = "#!/usr/bin/strict-groups handler\n# by config\n";
         let found = load(&format!("{first}path = \"/usr/bin/crun\"\nconfig = \"/c.toml\"\n")).unwrap();
-        assert_eq!(found, Handler::new("/usr/bin/crun".into(), Some("/c.toml".into())));
-        assert_eq!(load(&format!("{first}path = \"runc\"\n")).unwrap(), Handler::new("runc".into(), None));
-        for wrong in ["", "path = 7", "path = \"a\"\npth = \"b\"", "path"] {
+        assert_eq!(found, Handler::new("/usr/bin/crun", Some("/c.toml")));
+        assert_eq!(load(&format!("{first}path = \"runc\"\n")).unwrap(), Handler::new("runc", None));
+        let odd = Handler::new("/a \"b\"\n", Some("\\"));
+        assert_eq!(Handler::parse(&odd.to_toml()), Some(odd));
+        for wrong in ["", "path = 7", "path = \"a\"\npth = \"b\"", "path", "path = \"a\"\nconfig = 7"] {
             let text = load(wrong).unwrap_err().to_string();
             assert!(text.contains("write it again") && !text.contains('\n'), "{text}");
         }

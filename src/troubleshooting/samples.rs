@@ -21,7 +21,6 @@ use crate::{
     spec::SpecError,
     start_check::StartError,
     static_gate::{StaticCause, StaticGateError, StaticRefusal},
-    text,
     trust::Untrusted,
 };
 
@@ -272,15 +271,14 @@ fn runtime() -> Vec<String> {
         StartError::NotAllowed { .. } => StartError::NotAllowed { groups: vec![50000] },
         StartError::Unreadable(_) => IdentityError::Gone { pid: 7 }.into(),
     );
-    let parse: toml::de::Error = toml::from_str::<toml::Table>("=").unwrap_err();
-    let inner = parse.message().to_owned();
     let handlers = every!(HandlerError;
         HandlerError::Read { .. } => HandlerError::Read { path: file(), source: why() },
-        HandlerError::Parse { .. } => HandlerError::Parse { path: file(), source: Box::new(parse) },
+        HandlerError::NotUnderstood { .. } => HandlerError::NotUnderstood { path: file() },
     );
     let records = every!(RecordError;
         RecordError::NoSocket => RecordError::NoSocket,
         RecordError::Failed(_) => RecordError::Failed("WHY".to_owned()),
+        RecordError::Declared(_) => DeclaredError::NotJson.into(),
         RecordError::NotAsked { .. } => RecordError::NotAsked { socket: file(), source: why() },
     );
     let subjects = every!(Subject;
@@ -290,9 +288,10 @@ fn runtime() -> Vec<String> {
     let mut found: Vec<String> = texts(&real).collect();
     let gone = IdentityError::Gone { pid: 7 }.to_string();
     found.extend(texts(&starts).map(|text| text.replace(&gone, "WHY")));
-    found.extend(texts(&handlers).map(|text| text.replace(&text::one_line(&inner, 160), "WHY")));
+    found.extend(texts(&handlers));
     // That of containerd, or of its record, alone is one of the other rows.
-    found.extend(texts(&records).filter(|text| text != "WHY"));
+    let not_json = DeclaredError::NotJson.to_string();
+    found.extend(texts(&records).filter(|text| text != "WHY").map(|text| detail(&text, &not_json)));
     let no_socket = RecordError::NoSocket.to_string();
     found.extend(
         texts(&faults).map(|text| detail(&detail(&text, &SpecError::NoGate.to_string()), &no_socket)),

@@ -65,21 +65,21 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
         .map(|(image, number)| (image, Security::new(seed, number, image)))
         .collect();
 
-    let wrapper = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default())?;
-    node_config::configure_for(&world.machine, &wrapper, &["--wrapper"])?;
+    let without_nri = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default())?;
+    node_config::configure_for(&world.machine, &without_nri, &["--wrapper"])?;
     let proxy = Proxy::start(&world.old, &world.old_health(), &world.old.dir().join("differential.sock"))?;
     let strict = |name| Pod::new(name).annotation(ANNOTATION, "Strict");
     let field = |name| Pod::new(name).strict_field();
     let ours = Side { cri: world.old.cri(), pod: strict("differential-ours"), by_field: false };
     let through = Side { cri: &proxy.cri, pod: field("differential-field"), by_field: true };
-    let wrapped = Side { cri: wrapper.cri(), pod: strict("differential-wrapped"), by_field: false };
+    let wrapped = Side { cri: without_nri.cri(), pod: strict("differential-wrapped"), by_field: false };
     let native = Side { cri: world.new.cri(), pod: field("differential-native"), by_field: true };
     let both = Side { cri: world.new.cri(), pod: strict("differential-both"), by_field: false };
     let every: Vec<_> = cases.iter().collect();
     let sample: Vec<_> = cases.iter().step_by(SAMPLE).collect();
     let (ours, through, wrapped, merged, native, both) = std::thread::scope(|scope| {
-        let without_nri = scope.spawn(|| -> Result<_> {
-            import(world, &wrapper, &images)?;
+        let third = scope.spawn(|| -> Result<_> {
+            import(world, &without_nri, &images)?;
             run_all(&wrapped, &every)
         });
         let old = scope.spawn(|| -> Result<_> {
@@ -94,9 +94,9 @@ fn run(world: &World, seed: u64, cases: usize) -> Result<()> {
         });
         let (ours, through, merged) = joined(old.join())?;
         let (native, both) = joined(new.join())?;
-        anyhow::Ok((ours, through, joined(without_nri.join())?, merged, native, both))
+        anyhow::Ok((ours, through, joined(third.join())?, merged, native, both))
     })?;
-    wrapper.stop()?;
+    without_nri.stop()?;
 
     let mut shares = Shares::default();
     let mut wrong = Vec::new();
