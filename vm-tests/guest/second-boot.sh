@@ -2,7 +2,7 @@
 # The scenarios after the reboot, in their order.
 
 # shellcheck disable=SC2034 # used by who reads this
-SECOND_BOOT=(rebooted ordering upgrade in_use removed purged daemonset)
+SECOND_BOOT=(rebooted ordering upgrade wrappers_way in_use removed purged daemonset)
 
 rebooted() {
   [[ $(journalctl --list-boots --quiet | wc -l) -ge 2 ]]
@@ -40,6 +40,29 @@ upgrade() {
   strict upgrade-strict
   merged upgrade-merge
   cri clear
+}
+
+# The wrapper in the place of NRI and plugin, and back. What was made by it keeps it until it is gone.
+wrappers_way() {
+  local id
+  documented wrapper
+  strict wrapper-strict
+  strict wrapper-crun --handler crun
+  merged wrapper-merge
+  merged wrapper-merge-crun --handler crun
+  id=$(cri keep wrapper-keep --policy Strict | tail -n 1)
+  if strict-groups config containerd --remove /etc/containerd/conf.d; then die 'all was removed'; fi
+  if dpkg --remove strict-groups 2>/tmp/made-by; then die 'it was removed'; fi
+  grep -F 'containers(made-by-the-wrapper)' /tmp/made-by
+  systemctl restart containerd
+  [[ $(cri exec "$id") == "$STRICT" ]]
+  cri clear
+  strict-groups config containerd --remove /etc/containerd/conf.d
+  strict-groups config containerd --write /etc/containerd/conf.d
+  systemctl restart containerd
+  systemctl enable --now strict-groups
+  within 60 registered
+  strict wrapper-back
 }
 
 # It does not go while containerd is told to run it, nor while the CRI proxy runs.
