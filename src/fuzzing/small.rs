@@ -112,7 +112,7 @@ pub(super) fn config(data: &[u8]) {
     }
 }
 
-/// Groups that are found are those that Go finds, and no other type of value is understood.
+/// Groups, labels and annotations that are found are those that Go finds, and no other type of value is understood.
 pub(super) fn declared(data: &[u8]) {
     match declared::from_extension(declared::TYPE_URL, data) {
         Ok(found) => {
@@ -124,6 +124,16 @@ pub(super) fn declared(data: &[u8]) {
         Err(error) => presentable(&error),
     }
     presentable(&declared::from_extension("another", data).unwrap_err());
+    match declared::pod_of_sandbox(declared::SANDBOX_TYPE_URL, data) {
+        Ok((labels, annotations)) => {
+            let text = std::str::from_utf8(data).unwrap();
+            for (name, found) in [("labels", labels), ("annotations", annotations.into_iter().collect())] {
+                let seen = readers::go(text, &["Metadata", "Config", name]);
+                assert_eq!(found, seen.map_or_else(Labels::new, |raw| serde_json::from_str(raw).unwrap()));
+            }
+        }
+        Err(error) => presentable(&error),
+    }
 }
 
 /// Groups that are found in the API server's pod are those that any other reader of JSON finds, each once.
