@@ -24,7 +24,7 @@ test: root runtimes go-modules build ## all tests, on real runtimes
 	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test --no-fail-fast
 	@# What is only there with the feature; the binary is cargo's own.
 	cargo test --features kubernetes-api --lib --test kubernetes
-	cargo test --features kubernetes-api --test runtime -- pod_spec
+	cargo test --features kubernetes-api --test containerd -- pod_spec
 	@$(MAKE) --no-print-directory vm-test
 
 .PHONY: vm-test

@@ -19,7 +19,7 @@ use nix::{
     unistd::{Gid, Uid},
 };
 
-use crate::place;
+use crate::atomic_write;
 
 /// The spec of the bundle's container.
 pub(crate) const CONFIG: &str = "config.json";
@@ -85,7 +85,7 @@ fn read_into(mut bytes: Vec<u8>, from: impl Read) -> io::Result<Vec<u8>> {
 pub(crate) fn replace(directory: &Path, name: &Path, content: &[u8]) -> io::Result<()> {
     let path = directory.join(name);
     let old = fs::symlink_metadata(&path)?;
-    place::replace(&path, content, |new| {
+    atomic_write::replace(&path, content, |new| {
         nix::unistd::fchown(new, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
         new.set_permissions(fs::Permissions::from_mode(old.mode()))
     })

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{check, config, cri_proxy, install, list, plugin, probe, runtime};
+use crate::commands::{check, config, cri_proxy, install, list, plugin, probe, wrapper};
 
 /// The command line. Others script against it.
 #[derive(Debug, Parser)]
@@ -24,23 +24,23 @@ pub struct Cli {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Enforce Strict on this node: run as an NRI plugin until told to stop
+    /// Run the NRI plugin that enforces Strict on this node
     Plugin(plugin::PluginArgs),
-    /// Tell whether Strict is enforced on this node, and what is missing; or whether a configuration can be used
+    /// Check whether Strict is enforced on this node and what is missing, or whether a configuration is valid
     Check(check::CheckArgs),
-    /// Print or write the container runtime's configuration: NRI on, and the static gate
+    /// Print or write the container runtime's configuration: NRI and the static gate, or the OCI runtime wrapper
     Config(config::ConfigArgs),
-    /// Show who the containers of this node really are, and who they should be
+    /// List each container's effective UID, GID and groups
     List(list::ListArgs),
-    /// Be an OCI runtime: make Strict containers so, then become the real runtime
-    Runtime(runtime::RuntimeArgs),
-    /// Give an old node the field itself: a proxy between the kubelet and the container runtime
+    /// Run as an OCI runtime wrapper (CRI-O, Podman)
+    Runtime(wrapper::RuntimeArgs),
+    /// Run a CRI proxy that adds supplementalGroupsPolicy to an old container runtime
     CriProxy(cri_proxy::CriProxyArgs),
-    /// Copy this binary to where the container runtime finds it; for an image's init container
+    /// Copy this binary to a directory of the node (for an init container)
     Install(install::InstallArgs),
-    /// Say by exit code whether the plugin lives; for the probes of a pod
+    /// Report by exit code whether the plugin is alive (for a pod's probes)
     Probe(probe::ProbeArgs),
-    /// Let a container start or refuse it; run by the OCI runtime, not by people
+    /// Verify a container before it starts (run by the OCI runtime, not by people)
     Hook {
         /// The gate's arguments, as the plugin made them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]

@@ -125,7 +125,7 @@ impl From<api::Container> for Record {
 
 /// A client of the containers API. The connection is made at the first call
 /// and again whenever it is lost, each time only if the socket is root's
-/// alone (see [`crate::trust`]). Cheap to clone.
+/// alone (see [`crate::ownership`]). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Containers {
     client: Client,

@@ -14,9 +14,9 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::engine::Engine;
 use crate::groups::{self, Alias};
 use crate::spec::{ProcessUser, View};
-use crate::static_gate::Runtime;
 use crate::text;
 
 pub(crate) mod args;
@@ -30,9 +30,6 @@ pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// The longest reason that a gate carries, in bytes.
 const REASON_MAX: usize = 1024;
-/// The longest pod and container name that is shown or carried, in bytes. A namespace has at most
-/// 63, a pod's name 253, a container's 63.
-pub(crate) const NAME_MAX: usize = 320;
 /// The decision that one container is Strict, and how far it got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
@@ -116,8 +113,8 @@ pub enum GateError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "strict-groups: pod {}, container {}: {cause}",
-    text::one_line(.pod, NAME_MAX),
-    text::one_line(.container, NAME_MAX)
+    text::one_line(.pod, text::NAME_MAX),
+    text::one_line(.container, text::NAME_MAX)
 )]
 pub struct Refusal {
     /// The pod, as `namespace/name`.
@@ -231,9 +228,9 @@ impl fmt::Display for Cause {
 impl Refusal {
     /// The same in the words of the container runtime that made the container.
     #[must_use]
-    pub fn under(self, runtime: Runtime) -> Self {
+    pub fn under(self, runtime: Engine) -> Self {
         match self.cause {
-            Cause::NeverEnforced if runtime == Runtime::CriO => Self { cause: Cause::NoWrapper, ..self },
+            Cause::NeverEnforced if runtime == Engine::CriO => Self { cause: Cause::NoWrapper, ..self },
             _ => self,
         }
     }

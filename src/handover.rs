@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    place, text,
-    trust::{self, Kind, Untrusted},
+    atomic_write,
+    ownership::{self, Kind, Untrusted},
+    text,
 };
 
 /// Where the files are unless the command lines say otherwise.
@@ -115,7 +116,7 @@ impl Requests {
         let name = file_name(&request.sandbox, &request.container)?;
         let path = self.dir.join(&name);
         let mut calls = self.calls();
-        match trust::check(&path, Kind::File) {
+        match ownership::check(&path, Kind::File) {
             Err(Untrusted::Missing { path: missing }) if missing == path => {}
             // Somebody removed it while we ran.
             Err(Untrusted::Missing { .. }) => self.make()?,
@@ -123,7 +124,7 @@ impl Requests {
         }
         let write = |source| HandoverError::Write { path: path.clone(), source };
         let content = serde_json::to_vec(request).map_err(|error| write(error.into()))?;
-        place::replace(&path, &content, |_| Ok(())).map_err(write)?;
+        atomic_write::replace(&path, &content, |_| Ok(())).map_err(write)?;
         calls.count += 1;
         let number = calls.count;
         calls.last.insert(name.clone(), number);
@@ -153,7 +154,7 @@ impl Requests {
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(read(error)),
         };
-        match trust::check(&path, Kind::File) {
+        match ownership::check(&path, Kind::File) {
             Ok(()) => {}
             // The call has ended.
             Err(Untrusted::Missing { .. }) => return Ok(None),
@@ -181,7 +182,7 @@ impl Requests {
             _ => {}
         }
         // Whatever it is called: what counts is who can change the entries.
-        match trust::check(&self.dir.join("entry"), Kind::File) {
+        match ownership::check(&self.dir.join("entry"), Kind::File) {
             Ok(()) | Err(Untrusted::Missing { .. }) => {}
             Err(untrusted) => return Err(untrusted.into()),
         }

@@ -4,6 +4,7 @@
 //! [`policy`], [`groups`], [`gate`], [`spec`] and [`declared`] are pure: bytes
 //! in, decision out. [`nri`] is an NRI plugin stub that knows nothing of groups.
 
+pub mod atomic_write;
 mod bundle;
 pub mod check;
 pub mod cli;
@@ -13,7 +14,9 @@ pub mod containerd;
 mod cri;
 pub mod cri_proxy;
 pub mod declared;
+mod engine;
 pub mod exempt;
+pub mod fast_path;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gate;
@@ -21,26 +24,24 @@ mod group_file;
 pub mod groups;
 pub mod grpc;
 mod handover;
-pub mod hot;
 pub mod identity;
 mod json;
 pub mod kubernetes;
 pub mod list;
 pub mod logging;
-pub mod mark;
 pub mod membership;
+pub mod merge_marker;
 pub mod metrics;
 pub mod node_config;
 pub mod nri;
 pub mod oci_runtime;
-pub mod place;
+pub mod ownership;
 pub mod plugin;
 pub mod policy;
 pub mod privilege;
 mod program;
 mod record;
 mod rootfs;
-pub mod runtime;
 pub mod runtime_type;
 pub mod service;
 mod shim;
@@ -50,6 +51,6 @@ pub mod static_gate;
 mod text;
 #[cfg(test)]
 mod troubleshooting;
-pub mod trust;
 mod unix_stream;
 mod version;
+pub mod wrapper;

@@ -5,8 +5,8 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::Parser;
 use strict_groups::{
     cli::{Cli, Command},
-    commands::{check, config, cri_proxy, hook, install, list, plugin, probe, record, runtime},
-    hot::{self, Hot},
+    commands::{check, config, cri_proxy, hook, install, list, plugin, probe, record, wrapper},
+    fast_path::{self, FastPath},
     logging, nri,
 };
 
@@ -17,11 +17,11 @@ static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    match hot::hot(&args) {
-        Some(Hot::Runtime { config, args }) => runtime::run(args, config),
-        Some(Hot::Handler { file, args }) => runtime::run_handler(args, file),
-        Some(Hot::Gate(gate)) => refuse_or_exit(gate),
-        Some(Hot::Record(asked)) => record::run(&asked),
+    match fast_path::read(&args) {
+        Some(FastPath::Runtime { config, args }) => wrapper::run(args, config),
+        Some(FastPath::Handler { file, args }) => wrapper::run_handler(args, file),
+        Some(FastPath::Gate(gate)) => refuse_or_exit(gate),
+        Some(FastPath::Record(asked)) => record::run(&asked),
         None => command(args),
     }
 }
@@ -48,7 +48,7 @@ fn command(args: Vec<OsString>) -> ExitCode {
         }
         Cli { command: Command::Install(args), .. } => report(install::run(&args)),
         Cli { command: Command::Probe(args), .. } => report(probe::run(&args)),
-        Cli { command: Command::Runtime(args), .. } => runtime::run(&args.args, args.config.as_deref()),
+        Cli { command: Command::Runtime(args), .. } => wrapper::run(&args.args, args.config.as_deref()),
     }
 }
 

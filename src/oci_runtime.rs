@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{place, program, trust};
+use crate::{atomic_write, ownership, program};
 
 /// How the groups of `process.user.additionalGids` are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn name(binary: &Metadata) -> PathBuf {
 
 /// The first line of an answer that was kept; None where there is none, or others than root could have written it.
 fn remembered(file: &Path) -> Option<String> {
-    trust::check(file, trust::Kind::File).ok()?;
+    ownership::check(file, ownership::Kind::File).ok()?;
     let mut text = String::new();
     File::open(file).ok()?.take(LARGEST as u64).read_to_string(&mut text).ok()?;
     Some(text)
@@ -92,7 +92,9 @@ fn remembered(file: &Path) -> Option<String> {
 
 fn remember(known: &Path, file: &Path, version: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(known)?;
-    place::replace(file, version.as_bytes(), |new| new.set_permissions(fs::Permissions::from_mode(0o644)))
+    atomic_write::replace(file, version.as_bytes(), |new| {
+        new.set_permissions(fs::Permissions::from_mode(0o644))
+    })
 }
 
 /// The first line that the program prints with `--version`.

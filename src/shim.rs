@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{bundle, spec, static_gate::Runtime};
+use crate::{bundle, engine::Engine, spec};
 
 /// How the programs of all shims begin.
 const SHIM: &[u8] = b"containerd-shim";
@@ -105,7 +105,7 @@ impl Shim {
             return None;
         }
         let json = bundle::read(&self.bundle(), Path::new(bundle::CONFIG)).ok()?;
-        Runtime::Containerd.pod(&spec::read_annotations(&json).ok()?)
+        Engine::Containerd.pod(&spec::read_annotations(&json).ok()?)
     }
 
     /// The value of a flag on its command line. Go's flags have one dash or two.

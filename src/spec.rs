@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::gate::{Gate, GateError, State};
 use crate::groups;
 use crate::json::{self, Ambiguous, Object};
-use crate::mark;
+use crate::merge_marker;
 use crate::static_gate::StaticGate;
 use crate::text;
 
@@ -151,7 +151,7 @@ fn view(root: &Object<'_>) -> Result<View, SpecError> {
     Ok(View {
         user: User::read(&process)?.values,
         gates: hooks.gates().cloned().collect(),
-        seen_as_merge: hooks.has_mark(),
+        seen_as_merge: hooks.has_marker(),
         keeps_original_groups: annotations::keeps_original_groups(root)?,
         root_path: root_path(root)?,
     })
@@ -283,7 +283,7 @@ pub fn shut(json: &[u8], path: &str, gate: &Gate) -> Result<Option<Vec<u8>>, Spe
     Ok(Some(root.with(&[(HOOKS, &hooks.with_one_more(path, &gate.args()))]).into_bytes()))
 }
 
-/// Gives a spec the plugin's mark ([`crate::mark`]) at the end of its createRuntime hooks, which runs
+/// Gives a spec the Merge marker ([`crate::merge_marker`]) at the end of its createRuntime hooks, which runs
 /// `path` (absolute). None: it has it.
 ///
 /// # Errors
@@ -292,10 +292,10 @@ pub fn mark(json: &[u8], path: &str) -> Result<Option<Vec<u8>>, SpecError> {
     let root = root(json)?;
     root.distinct()?;
     let hooks = Hooks::read(&root)?;
-    if hooks.has_mark() {
+    if hooks.has_marker() {
         return Ok(None);
     }
-    Ok(Some(root.with(&[(HOOKS, &hooks.with_one_more(path, &mark::args()))]).into_bytes()))
+    Ok(Some(root.with(&[(HOOKS, &hooks.with_one_more(path, &merge_marker::args()))]).into_bytes()))
 }
 
 /// Turns the pending gates of a spec into refused ones that say why. None: there is no pending one.

@@ -18,23 +18,21 @@
 //! was configured: its policy is not known.
 //!
 //! No container runtime writes the pod's labels there. Where the policy depends on them, or is not known, a container
-//! that carries the plugin's Merge marker ([`crate::mark`]) starts, any other is refused unless it has nothing to lose.
+//! that carries the plugin's Merge marker ([`crate::merge_marker`]) starts, any other is refused unless it has nothing to lose.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
-use crate::gate::{self, PROGRAM, Refusal, args::STATIC};
+use crate::engine::Engine;
+use crate::gate::{PROGRAM, Refusal, args::STATIC};
 use crate::policy::{ANNOTATION, Facts, Labels, Policy, PolicyError};
 use crate::spec::{Annotations, View};
 use crate::text;
 
 const RUNTIME: &str = "--runtime=";
 const CONFIG: &str = "--config=";
-
-/// CRI-O's own id of the container.
-const CRI_O_CONTAINER: &str = "io.kubernetes.cri-o.ContainerID";
 
 /// By it the kubelet says where it has a pod from. It sets it itself, for every pod.
 pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
@@ -46,20 +44,9 @@ const CONFIG_SHOWN: usize = 512;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticGate {
     /// Who wrote the config.json.
-    pub runtime: Runtime,
+    pub runtime: Engine,
     /// The node's configuration, where it is not at its default place.
     pub config: Option<PathBuf>,
-}
-
-/// The container runtime that makes the config.json.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Runtime {
-    /// containerd.
-    Containerd,
-    /// CRI-O.
-    CriO,
-    /// Neither: podman and others, whose containers belong to no pod. The hook is never told this one.
-    Other,
 }
 
 /// Arguments that say static gate and something that is not understood.
@@ -173,74 +160,6 @@ pub enum StaticCause {
     },
 }
 
-/// The annotations that only the runtime itself can write, or that it writes last.
-struct Keys {
-    sandbox: &'static str,
-    namespace: &'static str,
-    pod: &'static str,
-    container: &'static str,
-}
-
-impl Runtime {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Containerd => "containerd",
-            Self::CriO => "cri-o",
-            Self::Other => "other",
-        }
-    }
-
-    fn keys(self) -> Keys {
-        match self {
-            // Put in after the pod's annotations that `pod_annotations` lets through.
-            Self::Containerd => Keys {
-                sandbox: "io.kubernetes.cri.sandbox-id",
-                namespace: "io.kubernetes.cri.sandbox-namespace",
-                pod: "io.kubernetes.cri.sandbox-name",
-                container: "io.kubernetes.cri.container-name",
-            },
-            // All annotations of the pod come first, CRI-O's own next, the kubelet's labels last.
-            Self::CriO => Keys {
-                sandbox: "io.kubernetes.cri-o.SandboxID",
-                namespace: "io.kubernetes.pod.namespace",
-                pod: "io.kubernetes.pod.name",
-                container: "io.kubernetes.container.name",
-            },
-            // Nobody else's annotations say who a container is: these are nobody's.
-            Self::Other => Keys { sandbox: "", namespace: "", pod: "", container: "" },
-        }
-    }
-
-    /// The runtime that made a config.json for the container `id`, by annotations that it alone can have
-    /// written: the id is made up after the pod.
-    #[must_use]
-    pub fn of(annotations: &Annotations, id: &str) -> Self {
-        if annotations.get(CRI_O_CONTAINER).is_some_and(|container| container == id) {
-            Self::CriO
-        } else if annotations.contains_key(Self::Containerd.keys().sandbox) {
-            Self::Containerd
-        } else {
-            Self::Other
-        }
-    }
-
-    /// The pod of a container or sandbox with these annotations, as `namespace/name`. None: they do not say.
-    pub(crate) fn pod(self, annotations: &Annotations) -> Option<String> {
-        let keys = self.keys();
-        let value = |key: &str| annotations.get(key).map(|name| text::one_line(name, gate::NAME_MAX));
-        Some(format!("{}/{}", value(keys.namespace)?, value(keys.pod)?))
-    }
-
-    /// Whether the container is one of this runtime's. CRI-O shares its folder of hooks with podman,
-    /// whose containers belong to no pod.
-    fn made(self, annotations: &Annotations) -> bool {
-        match self {
-            Self::Containerd | Self::Other => true,
-            Self::CriO => annotations.contains_key(CRI_O_CONTAINER),
-        }
-    }
-}
-
 impl StaticGate {
     /// The hook's `args`, the program's name (`args[0]`) included.
     #[must_use]
@@ -266,7 +185,7 @@ impl StaticGate {
             let unknown = || StaticGateError::Unknown { arg: arg.to_owned() };
             if let Some(name) = arg.strip_prefix(RUNTIME) {
                 let known =
-                    [Runtime::Containerd, Runtime::CriO].into_iter().find(|known| known.as_str() == name);
+                    [Engine::Containerd, Engine::CriO].into_iter().find(|known| known.as_str() == name);
                 if runtime.replace(known.ok_or_else(unknown)?).is_some() {
                     return Err(unknown());
                 }
@@ -302,7 +221,7 @@ impl StaticGate {
                 .iter()
                 .try_for_each(|gate| gate.verify_spec(view))
                 .map(|()| None)
-                .map_err(|refusal| StaticRefusal::Gate(refusal.under(Runtime::of(annotations, id))));
+                .map_err(|refusal| StaticRefusal::Gate(refusal.under(Engine::of(annotations, id))));
         }
         // An empty list is none to keep to: a runtime may not call setgroups then, see [`crate::groups::strict`].
         let made = &view.user.additional_gids;
@@ -340,7 +259,7 @@ impl StaticGate {
         let keys = self.runtime.keys();
         let value = |key: &str| annotations.get(key).map(String::as_str);
         let (namespace, pod, name) = (value(keys.namespace), value(keys.pod), value(keys.container));
-        let shown = |name: Option<&str>| text::one_line(name.unwrap_or("(unknown)"), gate::NAME_MAX);
+        let shown = |name: Option<&str>| text::one_line(name.unwrap_or("(unknown)"), text::NAME_MAX);
         let (full_name, container) = (format!("{}/{}", shown(namespace), shown(pod)), shown(name));
         let refused = |cause| {
             let (pod, container) = (full_name.clone(), container.clone());
@@ -356,9 +275,9 @@ impl StaticGate {
         // Of other container runtimes no labels are known; who belongs to no pod has none, and no rule is for it.
         let unlabelled = Labels::new();
         let (annotations, namespace, labels) = match self.runtime {
-            Runtime::CriO => (annotations, namespace, None),
-            Runtime::Other => (annotations, Some(""), Some(&unlabelled)),
-            Runtime::Containerd => match value(keys.sandbox).and_then(sandbox) {
+            Engine::CriO => (annotations, namespace, None),
+            Engine::Other => (annotations, Some(""), Some(&unlabelled)),
+            Engine::Containerd => match value(keys.sandbox).and_then(sandbox) {
                 Some(found) => {
                     of_sandbox = found;
                     (&of_sandbox.annotations, namespace, of_sandbox.labels.as_ref())
@@ -369,8 +288,8 @@ impl StaticGate {
         };
         if name.is_none() && annotations.keys().any(|key| speaks_for_a_container(key)) {
             return Err(refused(match self.runtime {
-                Runtime::Other => StaticCause::NoPod,
-                Runtime::Containerd | Runtime::CriO => StaticCause::Nameless { key: keys.container },
+                Engine::Other => StaticCause::NoPod,
+                Engine::Containerd | Engine::CriO => StaticCause::Nameless { key: keys.container },
             }));
         }
         let facts =

@@ -3,6 +3,10 @@
 //! Annotation values, names in an image's files and pod names are written by others. Shown raw, a
 //! line break in one of them forges a log line and an escape sequence takes over a terminal.
 
+/// The longest pod and container name that is shown or carried, in bytes. A namespace has at most
+/// 63, a pod's name 253, a container's 63.
+pub(crate) const NAME_MAX: usize = 320;
+
 use std::fmt::Write as _;
 
 /// What stands where text was cut off.

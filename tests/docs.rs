@@ -44,7 +44,7 @@ fn every_way_of_failing_names_its_test() {
 fn a_test_that_does_not_exist_is_found_out() {
     assert!(has_test("tests/hook.rs", "a_pending_gate_refuses"));
     assert!(has_test(
-        "tests/runtime/start_check.rs",
+        "tests/containerd/start_check.rs",
         "process_with_too_many_groups_is_refused_on_containerd_1_7"
     ));
     assert!(!has_test("tests/hook.rs", "a_pending_gate"));

@@ -506,7 +506,7 @@ fn exec_that_could_gain_groups_is_allowed_by_the_nodes_configuration() {
 
 #[test]
 fn the_mark_of_a_merge_container_stops_nothing() {
-    let args: Vec<String> = strict_groups::mark::args().split_off(1);
+    let args: Vec<String> = strict_groups::merge_marker::args().split_off(1);
     for stdin in [&state(Path::new("/nonexistent"))[..], b"", b"{"] {
         let output = run(&args, stdin);
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");

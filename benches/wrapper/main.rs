@@ -1,4 +1,4 @@
-//! What the OCI runtime wrapper adds to a call of the real runtime: a table beside the budgets.
+//! What the OCI runtime wrapper adds to a call of the underlying OCI runtime: a table beside the budgets.
 //! Measurements, not tests: it fails only when it cannot measure.
 //!
 //! `cargo bench --bench wrapper`, as root. `STRICT_GROUPS_BIN` names the release binary.
@@ -55,7 +55,7 @@ fn bench() -> Result<()> {
 
     let wrapper = Wrapper::new(&world, Real::Runc)?;
     let real = Real::Runc.path(&world);
-    // What the real runtime gets is the same: the wrapper makes the one of the other.
+    // What the underlying OCI runtime gets is the same: the wrapper makes the one of the other.
     let pending = Bundle::new(&world)?.by_crio()?.pending(&world)?;
     let resolved = State::Resolved { groups: STRICT.to_vec(), removed: vec![50000] };
     let resolved = Bundle::new(&world)?.by_crio()?.groups(&STRICT)?.gated(&world, resolved)?;
@@ -117,7 +117,7 @@ fn bench() -> Result<()> {
         let times = pairs(calls, || start(id, wrapper.bare()), || start(id, Command::new(&link)))?;
         report(&mut table, &format!("busybox true, as start of {policy}"), &times, 1.0);
     }
-    // Only the real runtime ends them.
+    // Only the underlying OCI runtime ends them.
     wrapper.configure(&format!("[runtime]\npath = \"{}\"\n", real.display()))?;
     drop(waiting);
     table.print();

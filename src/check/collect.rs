@@ -14,16 +14,17 @@ use tokio::{net::UnixStream, time::timeout};
 use super::{
     containerd, crio,
     facts::{
-        Cgroups, Facts, Gate, Handler, Hook, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime, Wrapper,
+        Cgroups, ContainerRuntime, Facts, Gate, Handler, Hook, Kernel, NodeConfig, Nri, OciRuntime, Plugin,
+        Wrapper,
     },
     program, started,
 };
 use crate::{
     config::{self, Config, Ungated},
     cri::{Cri, PROXY, has_strict},
+    ownership::{self, Kind, Untrusted},
     service::{Health, HealthError},
     shim::{self, Shim},
-    trust::{self, Kind, Untrusted},
 };
 
 /// How long one question to a socket may take.
@@ -48,7 +49,7 @@ pub struct Places {
 
 /// What the runtime says.
 struct Said {
-    runtime: Runtime,
+    runtime: ContainerRuntime,
     /// The configuration in its status, if there is one.
     config: Option<String>,
     /// Its process.
@@ -96,12 +97,12 @@ pub async fn collect(places: &Places) -> Facts {
 }
 
 async fn ask(socket: &Path) -> Result<Said, String> {
-    trust::check(socket, Kind::Socket).map_err(|untrusted| untrusted.to_string())?;
+    ownership::check(socket, Kind::Socket).map_err(|untrusted| untrusted.to_string())?;
     let connected = timeout(LIMIT, UnixStream::connect(socket)).await;
     let stream = connected
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|error| format!("{}: {error}", socket.display()))?;
-    trust::check_peer(socket, &stream).map_err(|untrusted| untrusted.to_string())?;
+    ownership::check_peer(socket, &stream).map_err(|untrusted| untrusted.to_string())?;
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let cri = Cri::new(socket, LIMIT);
     let answers = tokio::try_join!(cri.version(), cri.status(true));
@@ -109,18 +110,18 @@ async fn ask(socket: &Path) -> Result<Said, String> {
     // The feature is our own then, and the process another one.
     let proxied = status.info.contains_key(PROXY);
     let native = has_strict(&status) && !proxied;
-    let runtime = Runtime { name: version.runtime_name, version: version.runtime_version, native };
+    let runtime = ContainerRuntime { name: version.runtime_name, version: version.runtime_version, native };
     Ok(Said { runtime, config: status.info.remove("config"), pid: pid.filter(|_| !proxied) })
 }
 
 async fn nri(socket: &Path) -> Nri {
-    match trust::check(socket, Kind::Socket) {
+    match ownership::check(socket, Kind::Socket) {
         Ok(()) => {}
         Err(Untrusted::Missing { .. }) => return Nri::Missing(socket.to_owned()),
         Err(untrusted) => return Nri::Unusable(untrusted.to_string()),
     }
     match timeout(LIMIT, UnixStream::connect(socket)).await {
-        Ok(Ok(stream)) => match trust::check_peer(socket, &stream) {
+        Ok(Ok(stream)) => match ownership::check_peer(socket, &stream) {
             Ok(()) => Nri::Reachable,
             Err(untrusted) => Nri::Unusable(untrusted.to_string()),
         },
@@ -130,7 +131,7 @@ async fn nri(socket: &Path) -> Nri {
 }
 
 fn plugin(file: &Path) -> Plugin {
-    match trust::check(file, Kind::File) {
+    match ownership::check(file, Kind::File) {
         Ok(()) => {}
         Err(Untrusted::Missing { .. }) => return Plugin::Unknown(file.to_owned()),
         Err(untrusted) => return Plugin::Unusable(untrusted.to_string()),
@@ -351,7 +352,7 @@ mod tests {
         assert_eq!(program::version(&script).unwrap(), "runc version 1.1.15");
         fs::write(
             &script,
-            "#!/bin/sh\necho NVIDIA Container Runtime version 1.14\necho runc version 1.1.9\n",
+            "#!/bin/sh\necho NVIDIA Container ContainerRuntime version 1.14\necho runc version 1.1.9\n",
         )
         .unwrap();
         assert_eq!(program::version(&script).unwrap(), "runc version 1.1.9");

@@ -10,13 +10,13 @@ use super::{
     hooks,
 };
 use crate::{
+    engine::Engine,
     node_config::{
         containerd::{OWN_SANDBOXES, annotation_patterns},
         wrapper,
     },
-    runtime::{self, NAME},
     runtime_type::{self, RuntimeType},
-    static_gate::Runtime,
+    wrapper::{Handler as WrapperFile, NAME},
 };
 
 /// What the shims run for a handler that names no program.
@@ -99,7 +99,7 @@ fn handler(
     let gate = match spec.as_str() {
         "" => Gate::None,
         path => match read(path) {
-            Ok(text) => match hooks::in_spec(&text, Runtime::Containerd) {
+            Ok(text) => match hooks::in_spec(&text, Engine::Containerd) {
                 Gate::Unreadable(why) => Gate::Unreadable(format!("{path}: {why}")),
                 known => known,
             },
@@ -156,7 +156,7 @@ fn wrapper_at(binary: &str, read: impl Fn(&str) -> io::Result<String>) -> (Wrapp
         Ok(text) => text,
         Err(error) => return (Wrapper::Unusable(format!("{binary}: {error}")), None),
     };
-    match (wrapper::program(&text), runtime::Handler::parse(&text)) {
+    match (wrapper::program(&text), WrapperFile::parse(&text)) {
         (Some(hook), Some(handler)) => {
             let (hook, config) = (Some(hook.to_owned()), handler.config().map(PathBuf::from));
             (Wrapper::Installed { path, hook, config }, Some(handler.path().to_string_lossy().into_owned()))

@@ -12,7 +12,7 @@ use super::{
     facts::{Gate, Handler, Wrapper},
     hooks,
 };
-use crate::{node_config::crio::Settings, runtime, runtime_type::RuntimeType, static_gate::Runtime};
+use crate::{engine::Engine, node_config::crio::Settings, runtime_type::RuntimeType, wrapper};
 
 /// CRI-O's main file and its folder of drop-ins.
 const MAIN: &str = "/etc/crio/crio.conf";
@@ -44,7 +44,7 @@ pub(super) fn handlers() -> Result<Vec<Handler>, String> {
             .into_iter()
             .filter(|path| path.extension().is_some_and(|end| end == "json"))
         {
-            if let Some(found) = read(&path).ok().and_then(|text| hooks::in_hook_file(&text, Runtime::CriO)) {
+            if let Some(found) = read(&path).ok().and_then(|text| hooks::in_hook_file(&text, Engine::CriO)) {
                 gate = found;
             }
         }
@@ -54,7 +54,7 @@ pub(super) fn handlers() -> Result<Vec<Handler>, String> {
 
 fn wrapper(program: &str) -> Wrapper {
     let path = PathBuf::from(program);
-    if path.file_name().is_some_and(|name| name == runtime::NAME) {
+    if path.file_name().is_some_and(|name| name == wrapper::NAME) {
         Wrapper::Installed { path, hook: None, config: None }
     } else {
         Wrapper::None

@@ -8,7 +8,7 @@ use crate::{config::OldRuncExec, runtime_type::RuntimeType};
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The container runtime; else why it did not answer.
-    pub runtime: Result<Runtime, String>,
+    pub runtime: Result<ContainerRuntime, String>,
     /// The NRI socket.
     pub nri: Nri,
     /// The plugin's sign of life.
@@ -29,7 +29,7 @@ pub struct Facts {
 
 /// The container runtime, as it names itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runtime {
+pub struct ContainerRuntime {
     /// Such as `containerd`.
     pub name: String,
     /// Such as `1.7.24`.

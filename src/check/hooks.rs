@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::facts::Gate;
-use crate::static_gate::{Runtime, StaticGate};
+use crate::engine::Engine;
+use crate::static_gate::StaticGate;
 
 /// The static gate for `runtime` among the createRuntime hooks of a spec.
-pub(super) fn in_spec(spec: &str, runtime: Runtime) -> Gate {
+pub(super) fn in_spec(spec: &str, runtime: Engine) -> Gate {
     let Ok(spec) = serde_json::from_str::<Value>(spec) else {
         return Gate::Unreadable("it is no JSON".to_owned());
     };
@@ -16,14 +17,14 @@ pub(super) fn in_spec(spec: &str, runtime: Runtime) -> Gate {
 }
 
 /// The static gate for `runtime` in a file of a `hooks_dir`; None: another hook.
-pub(super) fn in_hook_file(file: &str, runtime: Runtime) -> Option<Gate> {
+pub(super) fn in_hook_file(file: &str, runtime: Engine) -> Option<Gate> {
     let file: Value = serde_json::from_str(file).ok()?;
     let stage = file.get("stages")?.as_array()?.iter().any(|stage| stage == "createRuntime");
     let always = file.pointer("/when/always")?.as_bool()?;
     (stage && always).then(|| gate(file.get("hook")?, runtime)).flatten()
 }
 
-fn gate(hook: &Value, runtime: Runtime) -> Option<Gate> {
+fn gate(hook: &Value, runtime: Engine) -> Option<Gate> {
     let args = hook.get("args")?.as_array()?;
     let args: Vec<&str> = args.iter().map(Value::as_str).collect::<Option<_>>()?;
     let gate = StaticGate::parse(&args).ok()??;
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
     use crate::node_config::{Hook, crio};
 
-    fn hook(runtime: Runtime) -> Hook {
+    fn hook(runtime: Engine) -> Hook {
         let gate = StaticGate { runtime, config: Some("/etc/sg.toml".into()) };
         Hook { path: "/usr/bin/strict-groups".into(), gate }
     }
@@ -51,18 +52,18 @@ mod tests {
             let own = serde_json::json!({ "path": "/bin/true" });
             serde_json::json!({ "hooks": { "createRuntime": [own, hook(runtime).to_json()] } }).to_string()
         };
-        assert_eq!(in_spec(&spec(Runtime::Containerd), Runtime::Containerd), installed());
-        assert_eq!(in_spec(&spec(Runtime::CriO), Runtime::Containerd), Gate::None);
-        assert_eq!(in_spec("{}", Runtime::Containerd), Gate::None);
-        assert!(matches!(in_spec("{", Runtime::Containerd), Gate::Unreadable(_)));
+        assert_eq!(in_spec(&spec(Engine::Containerd), Engine::Containerd), installed());
+        assert_eq!(in_spec(&spec(Engine::CriO), Engine::Containerd), Gate::None);
+        assert_eq!(in_spec("{}", Engine::Containerd), Gate::None);
+        assert!(matches!(in_spec("{", Engine::Containerd), Gate::Unreadable(_)));
     }
 
     #[test]
     fn the_file_that_we_write_has_it() {
-        let file = crio::hook_file(&hook(Runtime::CriO)).content;
-        assert_eq!(in_hook_file(&file, Runtime::CriO), Some(installed()));
-        assert_eq!(in_hook_file(&file.replace("true", "false"), Runtime::CriO), None);
-        assert_eq!(in_hook_file(&file.replace("\"createRuntime\"", "\"poststop\""), Runtime::CriO), None);
-        assert_eq!(in_hook_file("", Runtime::CriO), None);
+        let file = crio::hook_file(&hook(Engine::CriO)).content;
+        assert_eq!(in_hook_file(&file, Engine::CriO), Some(installed()));
+        assert_eq!(in_hook_file(&file.replace("true", "false"), Engine::CriO), None);
+        assert_eq!(in_hook_file(&file.replace("\"createRuntime\"", "\"poststop\""), Engine::CriO), None);
+        assert_eq!(in_hook_file("", Engine::CriO), None);
     }
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::{
-    facts::{Cgroups, Facts, Gate, Handler, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Runtime, Wrapper},
+    facts::{
+        Cgroups, ContainerRuntime, Facts, Gate, Handler, Kernel, NodeConfig, Nri, OciRuntime, Plugin, Wrapper,
+    },
     program::RUNC_VERSION,
     report::{self, Finding, Report},
 };
@@ -54,12 +56,13 @@ pub fn judge(facts: &Facts, own: &str) -> Report {
         findings.push(config(&facts.config, facts.handlers.as_deref().unwrap_or_default()));
         findings.extend(kernel(&facts.kernel));
     }
-    let runtime =
-        runtime.cloned().map(|Runtime { name, version, native }| report::Runtime { name, version, native });
+    let runtime = runtime
+        .cloned()
+        .map(|ContainerRuntime { name, version, native }| report::ContainerRuntime { name, version, native });
     Report::new(runtime, findings)
 }
 
-fn is_crio(runtime: &Runtime) -> bool {
+fn is_crio(runtime: &ContainerRuntime) -> bool {
     runtime.name != "containerd"
 }
 
@@ -149,9 +152,9 @@ fn unwrapped_pods(pods: &[String], way: Way) -> Option<Finding> {
     Some(Finding::missing("wrapper", text, "delete them, or drain the node and restart it"))
 }
 
-fn runtime_found(runtime: &Result<Runtime, String>, way: Way) -> Finding {
+fn runtime_found(runtime: &Result<ContainerRuntime, String>, way: Way) -> Finding {
     const CHECK: &str = "runtime";
-    let Runtime { name, version, native } = match runtime {
+    let ContainerRuntime { name, version, native } = match runtime {
         Ok(runtime) => runtime,
         Err(why) => {
             let mend = "systemctl status containerd crio; where it listens elsewhere: strict-groups check --runtime-endpoint PATH";
@@ -200,12 +203,12 @@ fn nri(nri: &Nri, way: Way) -> Finding {
     }
 }
 
-fn plugin(plugin: &Plugin, runtime: Option<&Runtime>, way: Way) -> Finding {
+fn plugin(plugin: &Plugin, runtime: Option<&ContainerRuntime>, way: Way) -> Finding {
     const CHECK: &str = "plugin";
     let log = "journalctl -u strict-groups";
     let can_deadlock =
         runtime.filter(|runtime| way != Way::CriO && version::registration_can_deadlock(&runtime.version));
-    if let Some(Runtime { version, .. }) = can_deadlock {
+    if let Some(ContainerRuntime { version, .. }) = can_deadlock {
         let danger = format!("containerd {version} can hang for good when an NRI plugin registers");
         let mend = "upgrade to containerd 1.7.16 or newer, or strict-groups config containerd --wrapper";
         return match plugin {
@@ -215,7 +218,7 @@ fn plugin(plugin: &Plugin, runtime: Option<&Runtime>, way: Way) -> Finding {
     }
     match plugin {
         Plugin::Registered(with) => match runtime {
-            Some(Runtime { name, .. }) if with.split(' ').next() != Some(name) => {
+            Some(ContainerRuntime { name, .. }) if with.split(' ').next() != Some(name) => {
                 let text = format!("the plugin is registered with {with}, not with {name}");
                 Finding::missing(CHECK, text, "start strict-groups plugin with --nri-socket of this runtime")
             }

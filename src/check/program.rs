@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::trust;
+use crate::ownership;
 
 /// How long a program may take to say its version.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const LARGEST: u64 = 4096;
 /// # Errors
 /// As there, and what is wrong with its place.
 pub(super) fn trusted_version(path: &Path) -> Result<String, String> {
-    trust::check(path, trust::Kind::File).map_err(|untrusted| untrusted.to_string())?;
+    ownership::check(path, ownership::Kind::File).map_err(|untrusted| untrusted.to_string())?;
     version(path)
 }
 

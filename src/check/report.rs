@@ -18,14 +18,14 @@ pub struct Report {
     /// Whether Strict holds on this node.
     pub verdict: Verdict,
     /// The runtime; None where it does not answer.
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<ContainerRuntime>,
     /// What was looked at.
     pub findings: Vec<Finding>,
 }
 
 /// The container runtime, as it names itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Runtime {
+pub struct ContainerRuntime {
     /// Such as `containerd`.
     pub name: String,
     /// Such as `1.7.24`.
@@ -97,7 +97,7 @@ impl Finding {
 impl Report {
     /// A report of these findings; the verdict follows from them.
     #[must_use]
-    pub fn new(runtime: Option<Runtime>, findings: Vec<Finding>) -> Self {
+    pub fn new(runtime: Option<ContainerRuntime>, findings: Vec<Finding>) -> Self {
         let verdict = if runtime.as_ref().is_some_and(|runtime| runtime.native) {
             Verdict::Native
         } else if findings.iter().any(|finding| finding.state == State::Missing) {

@@ -16,9 +16,9 @@ use crate::{
     check::{self, Places, judge::judge, report::Verdict},
     config::{Config, ConfigError},
     list::endpoint,
-    nri,
+    nri, ownership,
     policy::NodePolicy,
-    service, trust,
+    service,
 };
 
 /// How long the whole look may take, also where a file system hangs.
@@ -123,7 +123,7 @@ fn check_config(path: &Path) -> anyhow::Result<()> {
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let NodePolicy { mode, rules, default } = Config::parse(&text, path)?.node_policy();
     let absolute = std::path::absolute(path).context("the path of --config")?;
-    if let Err(untrusted) = trust::check(&absolute, trust::Kind::File) {
+    if let Err(untrusted) = ownership::check(&absolute, ownership::Kind::File) {
         eprintln!("strict-groups: note: the plugin does not take the file from where it is: {untrusted}");
     }
     println!(

@@ -15,9 +15,10 @@ use clap::{Args, Subcommand};
 
 use crate::{
     config::Config,
+    engine::Engine,
     node_config::{File, Hook, folder::Folder},
-    static_gate::{Runtime, StaticGate},
-    trust,
+    ownership,
+    static_gate::StaticGate,
 };
 
 mod containerd;
@@ -71,7 +72,7 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 
 impl Target {
     /// The static gate for this runtime.
-    fn hook(&self, runtime: Runtime) -> anyhow::Result<Hook> {
+    fn hook(&self, runtime: Engine) -> anyhow::Result<Hook> {
         let config = self.config.as_deref().map(absolute).transpose().context("the path of --config")?;
         let node = Config::load(config.as_deref())?;
         let path = if let Some(path) = node.hook_path() {
@@ -85,7 +86,7 @@ impl Target {
             std::fs::metadata(&path).with_context(|| format!("the hook's executable {}", path.display()))?;
         anyhow::ensure!(file.is_file(), "the hook's executable {} is not a file", path.display());
         // root runs it for every container, also while no plugin is there to look.
-        trust::check(&path, trust::Kind::File).context("the hook's executable")?;
+        ownership::check(&path, ownership::Kind::File).context("the hook's executable")?;
         Ok(Hook { path, gate: StaticGate { runtime, config } })
     }
 }

@@ -3,7 +3,7 @@
 //! prints one line, which ends up in `kubectl describe pod`.
 //!
 //! It runs at every start of a Strict container, and as the static gate at every start of any container, so it does
-//! little: no async runtime, no logging. A Merge container costs it two `config.json` files, its own and its sandbox's,
+//! little: no async wrapper, no logging. A Merge container costs it two `config.json` files, its own and its sandbox's,
 //! and the node's configuration. Files of the container are read for Strict ones only, and only under an OCI runtime
 //! that reads them too ([`crate::oci_runtime`]).
 
@@ -21,14 +21,15 @@ use thiserror::Error;
 use crate::{
     bundle,
     config::{Config, ConfigError, OldRuncExec},
-    gate::{Cause, Gate, GateError, NAME_MAX, Refusal},
+    engine::Engine,
+    gate::{Cause, Gate, GateError, Refusal},
     group_file::{self, GroupFile, GroupFileError},
-    groups, mark,
+    groups, merge_marker,
     oci_runtime::{self, GroupLookup},
-    rootfs, runtime,
+    rootfs,
     spec::{self, SpecError},
-    static_gate::{Candidate, Runtime, Sandbox, StaticGate, StaticGateError, StaticRefusal},
-    text,
+    static_gate::{Candidate, Sandbox, StaticGate, StaticGateError, StaticRefusal},
+    text, wrapper,
 };
 
 mod limits;
@@ -65,8 +66,8 @@ pub enum HookError {
     /// Something that must be read could not be.
     #[error(
         "strict-groups: pod {}, container {}: refused: {source}",
-        text::one_line(.pod, NAME_MAX),
-        text::one_line(.container, NAME_MAX)
+        text::one_line(.pod, text::NAME_MAX),
+        text::one_line(.container, text::NAME_MAX)
     )]
     Unreadable {
         /// `namespace/name`
@@ -238,7 +239,7 @@ impl Node for Machine {
 
 /// [`verify`] on this `node`.
 pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> Result<(), HookError> {
-    if mark::is_mark(args) {
+    if merge_marker::is_marker(args) {
         // The marker needs no check. Drain stdin, because some OCI runtimes block on it.
         let _ = bundle::read_limited(state);
         return Ok(());
@@ -254,7 +255,7 @@ pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> 
     gate.verify_spec(&view).map_err(|refusal| {
         // What to do about it depends on the container runtime; who that is shows in the annotations.
         let annotations = spec::read_annotations(&bundle.json);
-        refusal.under(Runtime::of(&annotations.unwrap_or_default(), &bundle.id))
+        refusal.under(Engine::of(&annotations.unwrap_or_default(), &bundle.id))
     })?;
     let config = spec::static_gate(&bundle.json).map_err(|source| unreadable(bundle.spec(source)))?;
     let config = config.and_then(|gate| gate.config);
@@ -290,7 +291,7 @@ fn verify_runtime(
     bundle: &Bundle,
     view: &spec::View,
 ) -> Result<Result<(), Cause>, InputError> {
-    if runtime::is_restore(&node.call()) {
+    if wrapper::is_restore(&node.call()) {
         return Ok(Err(Cause::Restored));
     }
     let root = bundle.path.join(view.root_path.as_deref().unwrap_or("rootfs"));

@@ -12,9 +12,9 @@ use clap::Args;
 use nix::unistd::geteuid;
 
 use crate::{
+    atomic_write::{self, Outcome},
     config::{self, Config},
-    place::{self, Outcome},
-    runtime, trust,
+    ownership, wrapper,
 };
 
 /// The file's name in the folder.
@@ -46,8 +46,8 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<()> {
     let target = args.to.join(NAME);
     put(&target, &binary, 0o755)?;
     // CRI-O is told of the wrapper by this name.
-    let link = target.with_file_name(runtime::NAME);
-    let outcome = place::link(&link, Path::new(NAME)).with_context(|| cannot_write(&link))?;
+    let link = target.with_file_name(wrapper::NAME);
+    let outcome = atomic_write::link(&link, Path::new(NAME)).with_context(|| cannot_write(&link))?;
     say(&link, outcome);
     Ok(())
 }
@@ -62,9 +62,9 @@ fn checked(path: &Path) -> anyhow::Result<String> {
 
 fn put(target: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let folder = target.parent().unwrap_or(Path::new("/"));
-    trust::check(folder, trust::Kind::File)
+    ownership::check(folder, ownership::Kind::File)
         .with_context(|| format!("the folder {} must exist and be root's alone", folder.display()))?;
-    let outcome = place::put(target, content, mode).with_context(|| cannot_write(target))?;
+    let outcome = atomic_write::put(target, content, mode).with_context(|| cannot_write(target))?;
     say(target, outcome);
     Ok(())
 }

@@ -9,7 +9,7 @@ pub mod list;
 pub mod plugin;
 pub mod probe;
 pub mod record;
-pub mod runtime;
+pub mod wrapper;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};

@@ -19,11 +19,11 @@ use crate::{
     kubernetes::{Client, Lookup},
     metrics::{self, Reload as Reloaded},
     nri::{self, Identity, Options},
+    ownership::{self, Untrusted},
     plugin::StrictGroups,
     privilege,
     service::Service,
     text,
-    trust::{self, Untrusted},
 };
 
 /// How much is logged of the reason for which a configuration cannot be used, in bytes.
@@ -226,7 +226,7 @@ fn enough_descriptors() -> std::io::Result<()> {
 /// as root, so nobody else may be able to replace it, nor us.
 fn hook_path(config: &Config) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot tell our own executable; is /proc mounted?")?;
-    match (trust::check(&own, trust::Kind::File), config.hook_path()) {
+    match (ownership::check(&own, ownership::Kind::File), config.hook_path()) {
         (Ok(()), None) => Ok(own),
         (Ok(()) | Err(Untrusted::Missing { .. }), Some(hook)) => check_hook(hook).map(|()| hook.to_owned()),
         (Err(Untrusted::Missing { .. }), None) => anyhow::bail!(
@@ -238,7 +238,7 @@ fn hook_path(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 fn check_hook(hook: &Path) -> anyhow::Result<()> {
-    match trust::check(hook, trust::Kind::File) {
+    match ownership::check(hook, ownership::Kind::File) {
         // A plugin in a container does not see the node's files.
         Err(Untrusted::Missing { path }) => {
             warn!(

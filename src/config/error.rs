@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-use crate::{text, trust::Untrusted};
+use crate::{ownership::Untrusted, text};
 
 /// Why a configuration is not usable.
 #[derive(Debug, Error)]

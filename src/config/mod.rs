@@ -23,7 +23,7 @@
 //! kubeconfig = "/etc/kubernetes/kubelet.conf"
 //!
 //! [runtime]                   # for strict-groups-runtime
-//! path = "/usr/bin/runc"      # the real OCI runtime
+//! path = "/usr/bin/runc"      # the underlying OCI runtime
 //! ungated = "resolve"         # a Strict container that no plugin saw: "resolve" or "refuse"
 //! ```
 //!
@@ -38,26 +38,26 @@ use serde::Deserialize;
 
 use crate::{
     exempt::Exempt,
+    ownership::{self, Untrusted},
     policy::{Mode, NodePolicy, Policy, Rule, Setting},
-    trust::{self, Untrusted},
 };
 
 mod absolute;
 mod error;
 mod kubernetes;
-mod runtime;
+mod wrapper;
 
 use absolute::Absolute;
 pub use error::ConfigError;
 pub use kubernetes::Kubernetes;
-pub use runtime::{RuntimeConfig, Ungated};
+pub use wrapper::{RuntimeConfig, Ungated};
 
 /// Where the configuration is looked for when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/strict-groups/config.toml";
 
-/// Which OCI runtime is the real one, as a configuration with an error in it says.
+/// Which OCI runtime is the underlying one, as a configuration with an error in it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RealRuntime {
+pub enum UnderlyingRuntime {
     /// `runtime.path`.
     Path(PathBuf),
     /// The same in a file that others than root may have written.
@@ -117,7 +117,7 @@ impl Config {
     /// The file is not root's alone, cannot be read, is not TOML, or says something unknown.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let file = path.unwrap_or(Path::new(DEFAULT_PATH));
-        match trust::check(file, trust::Kind::File) {
+        match ownership::check(file, ownership::Kind::File) {
             Ok(()) | Err(Untrusted::Missing { .. }) => {}
             Err(untrusted) => return Err(ConfigError::NotTrusted(untrusted)),
         }
@@ -205,16 +205,18 @@ impl Config {
         &self.runtime
     }
 
-    /// What the file that [`Config::load`] would read, and refused, says of the real OCI runtime.
+    /// What the file that [`Config::load`] would read, and refused, says of the underlying OCI runtime.
     #[must_use]
-    pub fn runtime_despite_errors(path: Option<&Path>) -> RealRuntime {
+    pub fn runtime_despite_errors(path: Option<&Path>) -> UnderlyingRuntime {
         let file = path.unwrap_or(Path::new(DEFAULT_PATH));
-        let Ok(text) = std::fs::read_to_string(file) else { return RealRuntime::Unclear };
+        let Ok(text) = std::fs::read_to_string(file) else { return UnderlyingRuntime::Unclear };
         match RuntimeConfig::path_despite_errors(&text) {
-            Ok(Some(path)) if trust::check(file, trust::Kind::File).is_ok() => RealRuntime::Path(path),
-            Ok(Some(path)) => RealRuntime::NotTrusted(path),
-            Ok(None) => RealRuntime::NotSet,
-            Err(_) => RealRuntime::Unclear,
+            Ok(Some(path)) if ownership::check(file, ownership::Kind::File).is_ok() => {
+                UnderlyingRuntime::Path(path)
+            }
+            Ok(Some(path)) => UnderlyingRuntime::NotTrusted(path),
+            Ok(None) => UnderlyingRuntime::NotSet,
+            Err(_) => UnderlyingRuntime::Unclear,
         }
     }
 

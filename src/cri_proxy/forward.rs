@@ -15,7 +15,7 @@ use super::{
     edit::{Refused, container, sandbox, status, user},
     grpc_frame::{self, FrameError, Frames, LARGEST, LARGEST_BODY},
     reply::{self, Failed},
-    runtime::Runtime,
+    runtime::ContainerRuntime,
     upstream::Upstream,
     wire::NotAMessage,
 };
@@ -35,7 +35,7 @@ const SANDBOX_STATUSES: u32 = 3;
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) runtime: Arc<Runtime>,
+    pub(super) runtime: Arc<ContainerRuntime>,
     /// Where the plugin says that it is registered.
     pub(super) health_file: PathBuf,
     pub(super) requests: Requests,
@@ -236,7 +236,11 @@ impl Connection {
 }
 
 /// Moves events from the runtime to the kubelet until either of them ends it.
-async fn edit_events(runtime: Arc<Runtime>, mut events: Incoming, sender: mpsc::Sender<Frame<Bytes>>) {
+async fn edit_events(
+    runtime: Arc<ContainerRuntime>,
+    mut events: Incoming,
+    sender: mpsc::Sender<Frame<Bytes>>,
+) {
     let mut frames = Frames::new(LARGEST);
     loop {
         let frame = tokio::select! {
@@ -262,7 +266,7 @@ async fn edit_events(runtime: Arc<Runtime>, mut events: Incoming, sender: mpsc::
 }
 
 async fn pass_events(
-    runtime: &Runtime,
+    runtime: &ContainerRuntime,
     frames: &mut Frames,
     sender: &mpsc::Sender<Frame<Bytes>>,
 ) -> Result<(), FrameError> {
@@ -276,7 +280,7 @@ async fn pass_events(
 
 /// The message with users in the statuses that stand in it as fields `number`; as it is where that is
 /// not possible.
-async fn with_users(runtime: &Runtime, message: Bytes, number: u32) -> Bytes {
+async fn with_users(runtime: &ContainerRuntime, message: Bytes, number: u32) -> Bytes {
     let Ok(ids) = user::without_user(&message, number) else { return message };
     let mut users = Vec::with_capacity(ids.len());
     for id in ids {

@@ -9,7 +9,7 @@ use std::{
 use thiserror::Error;
 use tokio::net::UnixListener;
 
-use crate::trust::{self, Untrusted};
+use crate::ownership::{self, Untrusted};
 
 /// Why there is nothing to listen on.
 #[derive(Debug, Error)]
@@ -57,7 +57,7 @@ fn bind(path: &Path) -> Result<StdListener, ListenError> {
     let io = |source| ListenError::Io { path: path.to_owned(), source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(io)?;
-    trust::check(&std::path::absolute(folder).map_err(io)?, trust::Kind::File)?;
+    ownership::check(&std::path::absolute(folder).map_err(io)?, ownership::Kind::File)?;
     match fs::symlink_metadata(path) {
         // One that nobody listens on was left by a proxy that was killed.
         Ok(file)

@@ -44,7 +44,7 @@ use tracing::{debug, warn};
 use crate::handover::Requests;
 use forward::{Connection, Shared};
 pub use listener::ListenError;
-use runtime::Runtime;
+use runtime::ContainerRuntime;
 use upstream::Upstream;
 
 /// Where the kubelet is pointed at unless the command line says otherwise.
@@ -82,7 +82,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ListenError> {
     let listener = listener::listen(&options.listen)?;
-    let runtime = Arc::new(Runtime::new(&options.runtime));
+    let runtime = Arc::new(ContainerRuntime::new(&options.runtime));
     let requests = Requests::new(options.requests_dir.clone());
     if let Err(error) = requests.clear() {
         // Without it the kubelet can still do all but start Strict containers.

@@ -22,7 +22,7 @@ const KEPT: usize = 4096;
 
 /// The runtime, as far as we ask it.
 #[derive(Debug)]
-pub(super) struct Runtime {
+pub(super) struct ContainerRuntime {
     cri: Cri,
     known: Mutex<Known>,
 }
@@ -40,7 +40,7 @@ struct Known {
     users: HashMap<String, User>,
 }
 
-impl Runtime {
+impl ContainerRuntime {
     pub(super) fn new(socket: &Path) -> Self {
         Self { cri: Cri::new(socket, LIMIT), known: Mutex::default() }
     }

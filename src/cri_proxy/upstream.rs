@@ -13,7 +13,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Mutex;
 
-use super::{body::Body, reply::Unavailable, runtime::Runtime};
+use super::{body::Body, reply::Unavailable, runtime::ContainerRuntime};
 use crate::grpc;
 
 /// Bytes that may be on their way to us, of one call and of all.
@@ -26,11 +26,11 @@ pub(super) struct Upstream {
     socket: PathBuf,
     sender: Mutex<Option<SendRequest<Body>>>,
     /// Is told whenever a connection was made.
-    runtime: Arc<Runtime>,
+    runtime: Arc<ContainerRuntime>,
 }
 
 impl Upstream {
-    pub(super) fn new(socket: &Path, runtime: Arc<Runtime>) -> Self {
+    pub(super) fn new(socket: &Path, runtime: Arc<ContainerRuntime>) -> Self {
         Self { socket: socket.to_owned(), sender: Mutex::new(None), runtime }
     }
 

@@ -9,7 +9,7 @@ use super::annotation::{expected, node};
 use crate::{
     containerd::Containers,
     gate::{Gate, State},
-    mark,
+    merge_marker,
     nri::{
         api::{CreateContainerRequest, CreateContainerResponse},
         fuzzing::{ask, parts, request},
@@ -71,7 +71,9 @@ pub(super) fn decide(data: &[u8]) {
         (Ok(Policy::Merge), answer) if annotations.contains_key("kubernetes.io/config.source") => {
             assert_eq!(answer, Ok(Vec::new()), "Merge is left alone");
         }
-        (Ok(Policy::Merge), answer) => assert!(mark::is_mark(&hook(&answer.unwrap())), "no Merge marker"),
+        (Ok(Policy::Merge), answer) => {
+            assert!(merge_marker::is_marker(&hook(&answer.unwrap())), "no Merge marker");
+        }
         (Ok(Policy::Strict), answer) => {
             let gate = Gate::parse(&hook(&answer.unwrap())).unwrap().unwrap();
             assert_eq!(gate.state, State::Pending { declared: None });

@@ -3,7 +3,7 @@
 use super::presentable;
 use crate::{
     gate::{Gate, State},
-    mark,
+    merge_marker,
     spec::ProcessUser,
     static_gate::StaticGate,
 };
@@ -52,7 +52,7 @@ pub(super) fn gate(data: &[u8]) {
 fn static_gate(args: &[&str]) {
     match StaticGate::parse(args) {
         Ok(Some(gate)) => assert_eq!(StaticGate::parse(&gate.args()), Ok(Some(gate))),
-        Ok(None) if mark::is_mark(args) => {}
+        Ok(None) if merge_marker::is_marker(args) => {}
         Ok(None) => assert_ne!(args.get(..2), Some(&["strict-groups", "hook"][..])),
         Err(error) => presentable(&error),
     }

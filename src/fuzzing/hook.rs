@@ -6,12 +6,13 @@ use super::{presentable, readers, split};
 use crate::{
     commands::hook::{self, Node},
     config::{Config, ConfigError},
+    engine::Engine,
     gate::{Gate, KEEP_GROUPS, State},
     group_file::{GroupFile, GroupFileError},
-    groups, mark,
+    groups, merge_marker,
     oci_runtime::GroupLookup,
     policy::ANNOTATION,
-    static_gate::{Runtime, StaticGate},
+    static_gate::StaticGate,
 };
 
 /// A machine of which everything was said.
@@ -76,7 +77,7 @@ pub(super) fn oci_state(data: &[u8]) {
         return presentable(&refusal);
     }
 
-    if mark::is_mark(&args) {
+    if merge_marker::is_marker(&args) {
         return;
     }
     let json = std::str::from_utf8(json).unwrap();
@@ -84,7 +85,7 @@ pub(super) fn oci_state(data: &[u8]) {
         return gated(&gate, json, group_file);
     }
     let gate = StaticGate::parse(&args).unwrap().unwrap();
-    if gate.runtime == Runtime::Containerd && configuration.is_empty() {
+    if gate.runtime == Engine::Containerd && configuration.is_empty() {
         unseen(json, state);
     }
 }
@@ -165,7 +166,7 @@ mod tests {
             let said = Said { json: json.as_bytes(), configuration: b"", group_file };
             hook::verify_on(&said, args, &state[..])
         };
-        let fixed = StaticGate { runtime: Runtime::Containerd, config: None }.args();
+        let fixed = StaticGate { runtime: Engine::Containerd, config: None }.args();
         let resolved = |groups: Vec<u32>| {
             let state = State::Resolved { groups, removed: Vec::new() };
             Gate { pod: "default/web".into(), container: "app".into(), state }.args()

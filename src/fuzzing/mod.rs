@@ -39,7 +39,7 @@ targets! {
     /// Annotations to a policy.
     annotation: annotation::annotation, <[u8]>::len;
     /// An OCI runtime's command line: see `src/runtime/fuzzing.rs`.
-    argv: crate::runtime::fuzzing::argv, <[u8]>::len;
+    argv: crate::wrapper::fuzzing::argv, <[u8]>::len;
     /// A node's configuration.
     config: small::config, <[u8]>::len;
     /// Messages of the CRI that the proxy looks at: see `src/cri_proxy/fuzzing.rs`.
@@ -67,7 +67,7 @@ targets! {
     /// The API server's pod.
     pod: small::pod, <[u8]>::len;
     /// What runc and crun keep of a container: see `src/runtime/fuzzing.rs`.
-    runtime_state: crate::runtime::fuzzing::state, <[u8]>::len;
+    runtime_state: crate::wrapper::fuzzing::state, <[u8]>::len;
     /// config.json to edited config.json.
     spec: spec::spec, <[u8]>::len;
 }

@@ -1,7 +1,7 @@
 //! A gate as the arguments of a hook, and back.
 
-use super::{Gate, GateError, NAME_MAX, PROGRAM, REASON_MAX, State};
-use crate::{groups, mark, text};
+use super::{Gate, GateError, PROGRAM, REASON_MAX, State};
+use crate::{groups, merge_marker, text};
 
 /// The most groups in one argument. With ten digits and a comma each they take 88 KiB of the 128
 /// that the kernel allows.
@@ -60,7 +60,7 @@ pub(super) fn write(gate: &Gate) -> Vec<String> {
 
 /// A name as one line. It is never empty: a gate without a name would not be understood again.
 fn name(text: &str) -> String {
-    let line = text::one_line(text, NAME_MAX);
+    let line = text::one_line(text, text::NAME_MAX);
     if line.is_empty() { UNNAMED.to_owned() } else { line }
 }
 
@@ -81,7 +81,7 @@ fn lists(flag: &str, groups: &[u32]) -> impl Iterator<Item = String> {
 }
 
 pub(super) fn read(args: &[impl AsRef<str>]) -> Result<Option<Gate>, GateError> {
-    if mark::is_mark(args) {
+    if merge_marker::is_marker(args) {
         return Ok(None);
     }
     let mut args = args.iter().map(AsRef::as_ref);

@@ -26,7 +26,7 @@ pub type Metadata<'a> = &'a [(&'a str, &'a str)];
 
 /// A client of the gRPC services on one socket. The connection is made at the
 /// first call and again when it was lost, each time only if the socket is root's
-/// alone (see [`crate::trust`]). Cheap to clone; clones share the connection.
+/// alone (see [`crate::ownership`]). Cheap to clone; clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{Error, late_pings::LatePings};
 use crate::{
-    trust::{self, Untrusted},
+    ownership::{self, Untrusted},
     unix_stream::UnixStream,
 };
 
@@ -33,13 +33,13 @@ pub(super) async fn connect(path: &Path) -> Result<SendRequest<Bytes>, Error> {
 /// # Errors
 /// [`Error::NotTrusted`] or [`Error::Connect`].
 pub(crate) async fn open(path: &Path) -> Result<UnixStream, Error> {
-    match trust::check(path, trust::Kind::Socket) {
+    match ownership::check(path, ownership::Kind::Socket) {
         // The system says what is wrong in its own words.
         Ok(()) | Err(Untrusted::Missing { .. }) => {}
         Err(untrusted) => return Err(untrusted.into()),
     }
     let stream = net::UnixStream::connect(path).await.map_err(Error::Connect)?;
-    trust::check_peer(path, &stream)?;
+    ownership::check_peer(path, &stream)?;
     stream.into_std().and_then(UnixStream::new).map_err(Error::Connect)
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use super::Status;
-use crate::trust::Untrusted;
+use crate::ownership::Untrusted;
 
 /// Why a call gave no answer. None of the texts names the socket: who called knows it.
 #[derive(Debug, Error)]

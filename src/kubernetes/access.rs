@@ -22,7 +22,7 @@ use super::{
     AccessError,
     kubeconfig::{self, Chosen, Content},
 };
-use crate::{config::Kubernetes, text, trust};
+use crate::{config::Kubernetes, ownership, text};
 
 /// Where Kubernetes puts a pod's service account ("Accessing the Kubernetes API from a Pod").
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -73,7 +73,7 @@ impl Origin {
     pub(super) fn load(&self) -> Result<Access, AccessError> {
         match self {
             Self::Kubeconfig(path) => {
-                trust::check(path, trust::Kind::File).map_err(AccessError::NotTrusted)?;
+                ownership::check(path, ownership::Kind::File).map_err(AccessError::NotTrusted)?;
                 let yaml = String::from_utf8_lossy(&read(path)?).into_owned();
                 Access::new(&kubeconfig::parse(&yaml, path)?)
             }

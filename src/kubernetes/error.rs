@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 
 use super::AnswerError;
-use crate::{text, trust::Untrusted};
+use crate::{ownership::Untrusted, text};
 
 /// Why it is not known whom to ask, or as whom.
 #[derive(Debug, Error)]

@@ -17,7 +17,7 @@ impl Client {
     }
 
     /// Asks nobody.
-    #[allow(clippy::unused_async, reason = "the real one waits")]
+    #[allow(clippy::unused_async, reason = "the client with the feature waits")]
     pub(super) async fn pod(&self, _namespace: &str, _name: &str) -> Result<Vec<u8>, AskError> {
         match *self {}
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::seen::Seen;
+use super::observed::Seen;
 use crate::{policy, spec::Annotations, static_gate::CONFIG_SOURCE, text};
 
 /// How much of a key and of a value is shown, in bytes.

@@ -8,7 +8,7 @@ use super::{
     abilities::Abilities,
     containerd::{self, Known, Status, Task},
     crio, image,
-    seen::{Made, Owner, Process, RunState, Seen},
+    observed::{Made, Owner, Process, RunState, Seen},
 };
 use crate::{
     containerd::{ContainerdError, Containers},
@@ -40,7 +40,7 @@ pub struct Filter {
 
 /// The runtime, as it names itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runtime {
+pub struct ContainerRuntime {
     /// Such as `containerd`.
     pub name: String,
     /// Such as `1.7.24`.
@@ -60,10 +60,10 @@ struct Details {
 ///
 /// # Errors
 /// The runtime does not answer.
-pub async fn collect(socket: &Path, filter: &Filter) -> Result<(Runtime, Vec<Seen>), CollectError> {
+pub async fn collect(socket: &Path, filter: &Filter) -> Result<(ContainerRuntime, Vec<Seen>), CollectError> {
     let cri = Cri::new(socket, cri::LIMIT);
     let version = cri.version().await?;
-    let runtime = Runtime { name: version.runtime_name, version: version.runtime_version };
+    let runtime = ContainerRuntime { name: version.runtime_name, version: version.runtime_version };
     let (containers, mut details) = if runtime.name == "containerd" {
         from_containerd(&cri, filter).await?
     } else {

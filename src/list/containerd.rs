@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::{changed, seen::Made};
+use super::{changed, observed::Made};
 use crate::{
     containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
     cri::{self, CallError, Cri},

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use tokio::task::JoinSet;
 
-use super::seen::Made;
+use super::observed::Made;
 use crate::{
     cri::{CallError, Cri, Info},
     gate::State,

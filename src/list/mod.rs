@@ -11,13 +11,13 @@ pub mod collect;
 mod containerd;
 mod crio;
 pub mod endpoint;
+pub mod expected;
 mod image;
 pub(crate) mod json;
+pub mod observed;
 pub mod report;
-pub mod seen;
 pub mod table;
 pub mod verdict;
-pub mod wanted;
 mod yaml;
 
 pub use crate::cri::CallError;

@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::{
     abilities::{Abilities, Way},
     changed,
-    collect::Runtime,
+    collect::ContainerRuntime,
+    expected::{Origin, Wanted},
     image::{self, NamesOf},
-    seen::Seen,
+    observed::Seen,
     verdict::{Judgement, Verdict, judge},
-    wanted::{Origin, Wanted},
 };
 use crate::{
     identity::Identity,
@@ -103,7 +103,7 @@ pub(super) struct CanChange {
 impl Report {
     /// Judges all containers, and looks up the names of the groups in question.
     #[must_use]
-    pub fn new(runtime: Runtime, seen: Vec<Seen>, node: &NodePolicy) -> Self {
+    pub fn new(runtime: ContainerRuntime, seen: Vec<Seen>, node: &NodePolicy) -> Self {
         let notes = changed::notes(&seen);
         let judged: Vec<(Seen, Wanted, Judgement)> = seen
             .into_iter()

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    seen::{Made, Process, RunState, Seen},
-    wanted::Wanted,
+    expected::Wanted,
+    observed::{Made, Process, RunState, Seen},
 };
 use crate::{
     gate::{Cause, State},

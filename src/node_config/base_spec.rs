@@ -91,10 +91,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::static_gate::Runtime;
+    use crate::engine::Engine;
 
     fn hook() -> Hook {
-        let gate = StaticGate { runtime: Runtime::Containerd, config: None };
+        let gate = StaticGate { runtime: Engine::Containerd, config: None };
         Hook { path: "/usr/local/bin/strict-groups".into(), gate }
     }
 

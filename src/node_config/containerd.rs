@@ -12,7 +12,7 @@ use super::{
     File, Hook, base_spec,
     base_spec::BaseSpecError,
     seal,
-    wrapper::{self, WrapperError},
+    wrapper::{self, WrapperFileError},
 };
 use crate::policy::ANNOTATION;
 use crate::runtime_type::RuntimeType;
@@ -59,7 +59,7 @@ pub enum PlanError {
     NoHandler,
     /// A handler cannot have the wrapper.
     #[error(transparent)]
-    Wrapper(#[from] WrapperError),
+    Wrapper(#[from] WrapperFileError),
     /// The name of a handler that gets a file of its own cannot be part of the file's name.
     #[error("the runtime handler {} cannot be named in a file's name", text::quoted(.name, 64))]
     HandlerName {

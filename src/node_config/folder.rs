@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::{File, diff, seal};
-use crate::place;
+use crate::atomic_write;
 
 /// No configuration is larger.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -172,7 +172,7 @@ struct Change<'f> {
 impl Change<'_> {
     fn apply(&self) -> Result<(), FolderError> {
         let done = match self.new {
-            Some(content) => place::put(&self.path, content.as_bytes(), self.mode).map(drop),
+            Some(content) => atomic_write::put(&self.path, content.as_bytes(), self.mode).map(drop),
             None => fs::remove_file(&self.path),
         };
         done.map_err(|source| FolderError::Io { path: self.path.clone(), source })

@@ -1,5 +1,5 @@
 //! The wrapper as the OCI runtime of containerd's runtime handlers: one file for each, which names the handler's own OCI
-//! runtime (see [`crate::runtime::Handler`]).
+//! runtime (see [`crate::wrapper::Handler`]).
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use super::{File, seal};
 use crate::{
-    runtime::{HANDLER, Handler, NAME},
     text,
+    wrapper::{HANDLER, Handler, NAME},
 };
 
 /// What the shim of runc runs for a handler that names nothing, looked for in its PATH.
@@ -19,7 +19,7 @@ const LONGEST_LINE: usize = 127;
 
 /// Why there is no file for a handler.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum WrapperError {
+pub enum WrapperFileError {
     /// Our executable cannot stand in a first line.
     #[error(
         "the path {} cannot stand behind #! in a file (at most {} bytes, no blanks); install strict-groups elsewhere, \
@@ -67,21 +67,22 @@ pub fn is_file_name(name: &str) -> bool {
 /// executable as the shim finds it, `config` the node's configuration (None: at its default place).
 ///
 /// # Errors
-/// See [`WrapperError`].
-pub fn file(name: &str, own: &str, program: &Path, config: Option<&Path>) -> Result<File, WrapperError> {
+/// See [`WrapperFileError`].
+pub fn file(name: &str, own: &str, program: &Path, config: Option<&Path>) -> Result<File, WrapperFileError> {
     let own = if own.is_empty() { DEFAULT_RUNTIME } else { own };
     let is_ours = |file: &str| is_file_name(file) || file == NAME || file == "strict-groups";
     if Path::new(own).file_name().and_then(|file| file.to_str()).is_some_and(is_ours) {
-        return Err(WrapperError::Already { handler: name.to_owned(), path: own.into() });
+        return Err(WrapperFileError::Already { handler: name.to_owned(), path: own.into() });
     }
-    let wrong = || WrapperError::Path { path: program.to_owned() };
+    let wrong = || WrapperFileError::Path { path: program.to_owned() };
     let shown = program.to_str().ok_or_else(wrong)?;
     let line = format!("#!{shown} {HANDLER}");
     if line.len() > LONGEST_LINE || shown.contains(char::is_whitespace) {
         return Err(wrong());
     }
-    let config =
-        config.map(|path| path.to_str().ok_or(WrapperError::Config { path: path.to_owned() })).transpose()?;
+    let config = config
+        .map(|path| path.to_str().ok_or(WrapperFileError::Config { path: path.to_owned() }))
+        .transpose()?;
     let content = format!(
         "{line}\n\
          # By strict-groups config containerd --wrapper; do not edit, write it again. {}\n\
@@ -104,7 +105,7 @@ pub fn program(text: &str) -> Option<&Path> {
 mod tests {
     use super::*;
 
-    fn content(own: &str, program: &str) -> Result<String, WrapperError> {
+    fn content(own: &str, program: &str) -> Result<String, WrapperFileError> {
         file("crun", own, Path::new(program), None).map(|file| file.content)
     }
 
@@ -130,14 +131,14 @@ mod tests {
         let longest = format!("/{}", "a".repeat(LONGEST_LINE - 4 - HANDLER.len()));
         assert!(content("", &longest).is_ok());
         for program in [format!("{longest}a"), "/a b".to_owned(), "/a\n".to_owned()] {
-            assert!(matches!(content("", &program), Err(WrapperError::Path { .. })), "{program}");
+            assert!(matches!(content("", &program), Err(WrapperFileError::Path { .. })), "{program}");
         }
     }
 
     #[test]
     fn wrapper_is_not_put_before_itself() {
         for own in ["/usr/bin/strict-groups", "/d/strict-groups-runtime", "/d/strict-groups-runtime-crun"] {
-            assert!(matches!(content(own, "/opt/sg"), Err(WrapperError::Already { .. })), "{own}");
+            assert!(matches!(content(own, "/opt/sg"), Err(WrapperFileError::Already { .. })), "{own}");
         }
     }
 }

@@ -27,7 +27,7 @@ const REGISTRATION: u32 = 1;
 
 /// Makes calls to the runtime that a plugin is connected to. Cheap to clone; of no use after the connection.
 #[derive(Debug, Clone)]
-pub struct Runtime {
+pub struct RuntimeService {
     calls: mpsc::Sender<Call>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Call {
     reply: oneshot::Sender<Result<Vec<u8>, Status>>,
 }
 
-impl Runtime {
+impl RuntimeService {
     pub(super) fn new() -> (Self, mpsc::Receiver<Call>) {
         let (calls, receiver) = mpsc::channel(QUEUE);
         (Self { calls }, receiver)

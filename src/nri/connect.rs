@@ -9,7 +9,7 @@ use std::{
 use tokio::net;
 
 use super::Error;
-use crate::trust::{self, Untrusted};
+use crate::ownership::{self, Untrusted};
 use crate::unix_stream::UnixStream;
 
 /// Connects to the runtime; with `root_only`, only if nobody but root can be there.
@@ -18,7 +18,7 @@ use crate::unix_stream::UnixStream;
 /// What a person has to know to mend it: see the variants of [`Error`].
 pub(super) async fn connect(path: &Path, root_only: bool) -> Result<UnixStream, Error> {
     if root_only {
-        match trust::check(path, trust::Kind::Socket) {
+        match ownership::check(path, ownership::Kind::Socket) {
             Ok(()) => {}
             Err(Untrusted::Missing { .. }) => return Err(Error::SocketMissing { path: path.to_owned() }),
             Err(untrusted) => return Err(Error::NotTrusted(untrusted)),
@@ -26,7 +26,7 @@ pub(super) async fn connect(path: &Path, root_only: bool) -> Result<UnixStream, 
     }
     let stream = net::UnixStream::connect(path).await.map_err(|source| failed(path, source))?;
     if root_only {
-        trust::check_peer(path, &stream).map_err(Error::NotTrusted)?;
+        ownership::check_peer(path, &stream).map_err(Error::NotTrusted)?;
     }
     let adopted = stream.into_std().and_then(UnixStream::new);
     adopted.map_err(|source| Error::Connect { path: path.to_owned(), source })

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Error, Events, Identity, Plugin, ProtocolError, Runtime, awake, client, guard,
+    Error, Events, Identity, Plugin, ProtocolError, RuntimeService, awake, client, guard,
     mux::{self, Connection},
     session::Session,
     ttrpc::Deframer,
@@ -56,7 +56,7 @@ pub(super) async fn converse<P: Plugin, F: Future>(
     stream: UnixStream,
     stop: Pin<&mut F>,
 ) -> Outcome {
-    let (handle, calls) = Runtime::new();
+    let (handle, calls) = RuntimeService::new();
     let mut session = Session::new(Arc::clone(speaker.plugin), speaker.wanted, handle);
     client::put_registration(&mut session.out, speaker.identity, speaker.registration_timeout);
 

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use super::status::Status;
-use crate::trust::Untrusted;
+use crate::ownership::Untrusted;
 
 /// What a [`Plugin`](super::Plugin) may answer instead of a result. Its text reaches the user of the runtime.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prost::Message;
 
 use super::{
-    BoxError, Error, Events, Plugin, ProtocolError, Runtime, RuntimeInfo,
+    BoxError, Error, Events, Plugin, ProtocolError, RuntimeInfo, RuntimeService,
     api::{ConfigureRequest, Container, PodSandbox},
     connection::Input,
     mux::{self, Connection, Decoder},
@@ -127,7 +127,7 @@ fn simple(mut bytes: &[u8]) -> Option<Vec<(Connection, Header, Vec<u8>)>> {
 
 /// What a plugin that does nothing writes, and how the conversation ends.
 fn answers(pieces: &[&[u8]]) -> (Vec<u8>, String) {
-    let mut session = Session::new(Arc::new(Idle), Idle.events(), Runtime::new().0);
+    let mut session = Session::new(Arc::new(Idle), Idle.events(), RuntimeService::new().0);
     let mut input = Input::default();
     let end = pieces.iter().try_for_each(|piece| input.take(piece, &mut session));
     let end = end.err().unwrap_or_else(|| input.end());
@@ -141,7 +141,7 @@ fn answers(pieces: &[&[u8]]) -> (Vec<u8>, String) {
 /// The message of the status, where the answer is one.
 pub(crate) fn ask<P: Plugin>(plugin: &Arc<P>, runtime: &str, request: &[u8]) -> Result<Vec<u8>, String> {
     let configure = ConfigureRequest { runtime_name: runtime.to_owned(), ..ConfigureRequest::default() };
-    let mut session = Session::new(Arc::clone(plugin), Events::CREATE_CONTAINER, Runtime::new().0);
+    let mut session = Session::new(Arc::clone(plugin), Events::CREATE_CONTAINER, RuntimeService::new().0);
     call(&mut session, 1, &self::request("Configure", configure.encode_to_vec())).unwrap();
     session.out.clear();
     call(&mut session, 3, request).unwrap();

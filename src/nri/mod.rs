@@ -70,7 +70,7 @@ mod sync;
 mod ttrpc;
 mod view;
 
-pub use client::Runtime;
+pub use client::RuntimeService;
 pub use error::{BoxError, CallError, Error, ProtocolError};
 pub use events::Events;
 pub use options::{DEFAULT_SOCKET, Identity, Options, is_launched};

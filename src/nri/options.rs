@@ -115,7 +115,7 @@ impl Options {
         self
     }
 
-    /// Connect only to a socket that nobody but root can replace (see [`trust`](crate::trust)), and on which root
+    /// Connect only to a socket that nobody but root can replace (see [`ownership`](crate::ownership)), and on which root
     /// listens. Another one is waited for like one that is missing.
     #[must_use]
     pub fn root_only(mut self) -> Self {

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use super::{
-    BoxError, Error, Events, Runtime, View,
+    BoxError, Error, Events, RuntimeService, View,
     api::{
         ContainerUpdate, CreateContainerResponse, LinuxResources, StopContainerResponse,
         UpdateContainerResponse, UpdatePodSandboxRequest, ValidateContainerAdjustmentRequest,
@@ -69,7 +69,7 @@ pub trait Plugin: Send + Sync + 'static {
     /// The plugin is in service: registered, configured and synchronized (or, launched by a runtime that does not
     /// synchronize such plugins, called for its first event). `handle` makes calls to this runtime for
     /// as long as this connection lives.
-    fn connected(&self, runtime: &RuntimeInfo, handle: &Runtime) {
+    fn connected(&self, runtime: &RuntimeInfo, handle: &RuntimeService) {
         let _ = (runtime, handle);
     }
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
-    Code, Error, Events, Plugin, ProtocolError, Runtime, RuntimeInfo, Status,
+    Code, Error, Events, Plugin, ProtocolError, RuntimeInfo, RuntimeService, Status,
     answer::Answer,
     api::{ConfigureRequest, ConfigureResponse, SynchronizeResponse},
     awake::Awake,
@@ -31,7 +31,7 @@ const MAX_RUNNING: usize = 1024;
 pub(super) struct Session<P: Plugin> {
     plugin: Arc<P>,
     wanted: Events,
-    handle: Runtime,
+    handle: RuntimeService,
     pub(super) calls: Pending,
     /// Where the next question is put to the plugin; None while the last one is still worked on elsewhere.
     idle: Option<PlaceFor<P>>,
@@ -60,7 +60,7 @@ struct Synchronizing {
 }
 
 impl<P: Plugin> Session<P> {
-    pub(super) fn new(plugin: Arc<P>, wanted: Events, handle: Runtime) -> Self {
+    pub(super) fn new(plugin: Arc<P>, wanted: Events, handle: RuntimeService) -> Self {
         Self {
             plugin,
             wanted,

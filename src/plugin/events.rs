@@ -259,7 +259,7 @@ impl Plugin for StrictGroups {
         }
     }
 
-    fn connected(&self, runtime: &RuntimeInfo, _: &nri::Runtime) {
+    fn connected(&self, runtime: &RuntimeInfo, _: &nri::RuntimeService) {
         let name = text::one_line(&format!("{} {}", runtime.name, runtime.version), RUNTIME_SHOWN);
         self.registration.send_replace(Some(name));
         self.metrics.set_registered(true);

@@ -18,7 +18,7 @@ fn subject() -> Subject {
 }
 
 fn not_ours() -> HandoverError {
-    HandoverError::Untrusted(crate::trust::Untrusted::TooManyLinks { path: "/FILE".into() })
+    HandoverError::Untrusted(crate::ownership::Untrusted::TooManyLinks { path: "/FILE".into() })
 }
 
 fn too_many() -> TooManyGroups {

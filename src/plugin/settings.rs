@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
     gate::Gate,
-    mark,
+    merge_marker,
     nri::api::{ContainerAdjustment, CreateContainerResponse, Hook, Hooks},
     policy::{Decision, Facts, Mode, NodePolicy, Policy, PolicyError},
 };
@@ -62,7 +62,7 @@ impl Settings {
 
     /// The adjustment that gives a Merge container its marker.
     pub(super) fn inject_marker(&self) -> CreateContainerResponse {
-        self.hook(mark::args())
+        self.hook(merge_marker::args())
     }
 
     fn hook(&self, args: Vec<String>) -> CreateContainerResponse {

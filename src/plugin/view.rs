@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     gate::Gate,
-    mark,
+    merge_marker,
     nri::api::{ContainerState, Hook, Hooks},
 };
 
@@ -68,7 +68,7 @@ impl Container {
 
     /// Whether it has the Merge marker.
     pub(super) fn has_marker(&self) -> bool {
-        self.hooks().any(|hook| mark::is_mark(&hook.args))
+        self.hooks().any(|hook| merge_marker::is_marker(&hook.args))
     }
 
     /// The gates of ours among its hooks that can be read. The OCI runtime runs the others as well, and they refuse.

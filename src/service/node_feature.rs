@@ -15,7 +15,7 @@ use std::{
 use prost_types::Timestamp;
 use tracing::{info, warn};
 
-use crate::place;
+use crate::atomic_write;
 
 /// The label, with its value.
 const LABEL: &str = "strict-groups.noderesource.dev/enforced=true";
@@ -104,7 +104,7 @@ fn text(now: SystemTime) -> String {
 fn write(path: &Path, now: SystemTime) -> io::Result<()> {
     // Node Feature Discovery does not run as root.
     let readable = |file: &File| file.set_permissions(Permissions::from_mode(0o644));
-    place::replace(path, text(now).as_bytes(), readable)
+    atomic_write::replace(path, text(now).as_bytes(), readable)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::{HOOKS, SpecError, json, object};
 use crate::gate::{Gate, State};
 use crate::json::Object;
-use crate::mark;
+use crate::merge_marker;
 use crate::static_gate::StaticGate;
 
 const CREATE_RUNTIME: &str = "createRuntime";
@@ -52,7 +52,7 @@ impl<'a> Hooks<'a> {
     }
 
     /// Whether the plugin's mark is among the hooks.
-    pub(super) fn has_mark(&self) -> bool {
+    pub(super) fn has_marker(&self) -> bool {
         self.list.iter().any(|hook| hook.mark)
     }
 
@@ -88,7 +88,7 @@ impl<'a> Hook<'a> {
         let members = object(LIST, raw)?;
         members.distinct()?;
         let args = args(&members)?;
-        let (gate, mark) = (Gate::parse(&args)?, mark::is_mark(&args));
+        let (gate, mark) = (Gate::parse(&args)?, merge_marker::is_marker(&args));
         Ok(Self { raw, members, gate, mark })
     }
 

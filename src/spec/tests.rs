@@ -367,7 +367,7 @@ fn the_mark_is_put_in_once_and_is_no_decision() {
     // Nothing but the hook is new.
     let hook = format!(
         r#",{{"path":"/opt/a \"b","args":{}}}"#,
-        json::array(mark::args().iter().map(|arg| json::string(arg)))
+        json::array(merge_marker::args().iter().map(|arg| json::string(arg)))
     );
     assert!(marked.contains(&hook), "{marked}");
     let values = |json: &str| serde_json::from_str::<serde_json::Value>(&json.replace("1e400", "1")).unwrap();

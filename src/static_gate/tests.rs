@@ -17,7 +17,7 @@ struct Case {
     config: &'static str,
 }
 
-fn case(runtime: Runtime) -> Case {
+fn case(runtime: Engine) -> Case {
     let keys = runtime.keys();
     let annotations = [
         (keys.sandbox, "another id"),
@@ -43,7 +43,7 @@ fn case(runtime: Runtime) -> Case {
 }
 
 fn both() -> [Case; 2] {
-    [case(Runtime::Containerd), case(Runtime::CriO)]
+    [case(Engine::Containerd), case(Engine::CriO)]
 }
 
 impl Case {
@@ -224,7 +224,7 @@ fn a_sandbox_is_known_by_the_runtimes_own_id() {
 #[test]
 fn the_other_runtimes_keys_mean_nothing() {
     let config = "[exempt]\nnamespaces = [\"kube-system\"]";
-    for (case, other) in both().into_iter().zip([Runtime::CriO, Runtime::Containerd]) {
+    for (case, other) in both().into_iter().zip([Engine::CriO, Engine::Containerd]) {
         let keys = other.keys();
         let case = case.strict().config(config).annotation(keys.sandbox, ID);
         let case = case.annotation(keys.namespace, "kube-system").annotation(keys.container, "other");
@@ -234,11 +234,11 @@ fn the_other_runtimes_keys_mean_nothing() {
 
 #[test]
 fn podmans_containers_start() {
-    let mut case = case(Runtime::CriO).config("default_policy = \"Strict\"");
+    let mut case = case(Engine::CriO).config("default_policy = \"Strict\"");
     case.annotations.clear();
     case.starts();
     // On containerd such a container is none of the CRI's, and nobody exempted it.
-    case.gate.runtime = Runtime::Containerd;
+    case.gate.runtime = Engine::Containerd;
     case.refused("pod (unknown)/(unknown), container (unknown)");
 }
 
@@ -254,14 +254,14 @@ fn a_nameless_container_gets_no_policy_by_name() {
 
 #[test]
 fn names_from_outside_are_one_line() {
-    let case = case(Runtime::Containerd).strict();
+    let case = case(Engine::Containerd).strict();
     let long = "x".repeat(10_000);
-    case.annotation(Runtime::Containerd.keys().pod, &format!("a\nb\x1b{long}")).refused("default/a b");
+    case.annotation(Engine::Containerd.keys().pod, &format!("a\nb\x1b{long}")).refused("default/a b");
 }
 
 #[test]
 fn arguments_are_read_back() {
-    for runtime in [Runtime::Containerd, Runtime::CriO] {
+    for runtime in [Engine::Containerd, Engine::CriO] {
         for config in [None, Some(PathBuf::from("/etc/a=b.toml"))] {
             let gate = StaticGate { runtime, config };
             let args = gate.args();
@@ -303,7 +303,7 @@ fn strict_with_nothing_to_lose_is_named_for_further_checks() {
         // Its own gate does the rest.
         assert_eq!(case.gates(&[resolved()]).judge(), Ok(None));
     }
-    let mut unknown = case(Runtime::Containerd);
+    let mut unknown = case(Engine::Containerd);
     unknown.view.user.additional_gids = vec![3000];
     unknown.sandbox = None;
     assert!(matches!(unknown.judge(), Ok(Some(_))));
@@ -311,7 +311,7 @@ fn strict_with_nothing_to_lose_is_named_for_further_checks() {
 
 #[test]
 fn annotations_are_those_of_the_sandbox() {
-    let case = || case(Runtime::Containerd);
+    let case = || case(Engine::Containerd);
     case()
         .annotation_then(ANNOTATION, "Strict")
         .annotation_now(ANNOTATION, "Merge")
@@ -320,13 +320,13 @@ fn annotations_are_those_of_the_sandbox() {
     case().annotation_now(ANNOTATION, "Strict").starts();
     case().annotation_now(ANNOTATION, "strict").starts();
     // CRI-O copies the sandbox's.
-    self::case(Runtime::CriO).annotation_now(ANNOTATION, "Strict").refused("did not process");
+    self::case(Engine::CriO).annotation_now(ANNOTATION, "Strict").refused("did not process");
 }
 
 #[test]
 fn sandbox_without_the_kubelets_annotation_is_unknown() {
     for sandbox in [None, Some(Annotations::new())] {
-        let mut case = case(Runtime::Containerd);
+        let mut case = case(Engine::Containerd);
         case.sandbox = sandbox;
         case.refused("whether the pod asks for supplementalGroupsPolicy Strict is not known");
         case.view.seen_as_merge = true;
@@ -334,8 +334,8 @@ fn sandbox_without_the_kubelets_annotation_is_unknown() {
         case.view.seen_as_merge = false;
         case.gates(&[resolved()]).starts();
     }
-    let mut case = case(Runtime::Containerd);
-    case.annotations.remove(Runtime::Containerd.keys().sandbox);
+    let mut case = case(Engine::Containerd);
+    case.annotations.remove(Engine::Containerd.keys().sandbox);
     case.refused("is not known");
 }
 
@@ -413,8 +413,8 @@ fn in_audit_only_what_a_pod_asks_for_is_refused() {
 fn no_rule_is_for_a_container_of_no_pod() {
     let strict = "[[rule]]\nlabels = { app = \"*\" }\nnamespaces = [\"a*\"]\npolicy = \"Strict\"";
     for config in [BY_LABEL, strict] {
-        let mut case = case(Runtime::CriO).config(config);
-        case.gate.runtime = Runtime::Other;
+        let mut case = case(Engine::CriO).config(config);
+        case.gate.runtime = Engine::Other;
         case.starts();
         case.config("default_policy = \"Strict\"").refused("did not process");
     }

@@ -14,14 +14,14 @@ use crate::{
     groups::Alias,
     grpc::Code,
     identity::IdentityError,
+    ownership::Untrusted,
     plugin,
     policy::{Policy, PolicyError},
     record::RecordError,
-    runtime::{Fault, HandlerError, RealError, RuntimeError, Subject},
     spec::SpecError,
     start_check::StartError,
     static_gate::{StaticCause, StaticGateError, StaticRefusal},
-    trust::Untrusted,
+    wrapper::{Fault, HandlerError, Subject, UnderlyingError, WrapperError},
 };
 
 pub(crate) const POD: &str = "NAMESPACE/POD";
@@ -240,15 +240,15 @@ fn hook() -> Vec<String> {
 }
 
 fn runtime() -> Vec<String> {
-    let real = every!(RealError;
-        RealError::None => RealError::None,
-        RealError::Loop { .. } => RealError::Loop { path: file() },
-        RealError::HandlerLoop { .. } => RealError::HandlerLoop { path: file() },
-        RealError::NotInPath { .. } => {
-            RealError::NotInPath { name: "runc".into(), path_variable: "/PATH".to_owned() }
+    let real = every!(UnderlyingError;
+        UnderlyingError::None => UnderlyingError::None,
+        UnderlyingError::Loop { .. } => UnderlyingError::Loop { path: file() },
+        UnderlyingError::HandlerLoop { .. } => UnderlyingError::HandlerLoop { path: file() },
+        UnderlyingError::NotInPath { .. } => {
+            UnderlyingError::NotInPath { name: "runc".into(), path_variable: "/PATH".to_owned() }
         },
-        RealError::Unclear { .. } => RealError::Unclear { config: "WHY".to_owned() },
-        RealError::Run { .. } => RealError::Run { path: file(), source: why() },
+        UnderlyingError::Unclear { .. } => UnderlyingError::Unclear { config: "WHY".to_owned() },
+        UnderlyingError::Run { .. } => UnderlyingError::Run { path: file(), source: why() },
     );
     let faults = every!(Fault;
         Fault::Read { .. } => Fault::Read { path: file(), source: why() },
@@ -297,13 +297,13 @@ fn runtime() -> Vec<String> {
         texts(&faults).map(|text| detail(&detail(&text, &SpecError::NoGate.to_string()), &no_socket)),
     );
     for subject in subjects {
-        let errors = every!(RuntimeError;
-            RuntimeError::Real(_) => RealError::None.into(),
-            RuntimeError::Handler(_) => HandlerError::Read { path: file(), source: why() }.into(),
-            RuntimeError::Refused(_) => refusal(Cause::NeverEnforced).into(),
-            RuntimeError::Policy(_) => StaticRefusal::Gate(refusal(Cause::NeverEnforced)).into(),
-            RuntimeError::NoPod { .. } => RuntimeError::NoPod { subject: subject.clone(), cause: StaticCause::NoPod },
-            RuntimeError::Fault { .. } => RuntimeError::Fault { subject: subject.clone(), fault: Fault::OwnPath(why()) },
+        let errors = every!(WrapperError;
+            WrapperError::Underlying(_) => UnderlyingError::None.into(),
+            WrapperError::Handler(_) => HandlerError::Read { path: file(), source: why() }.into(),
+            WrapperError::Refused(_) => refusal(Cause::NeverEnforced).into(),
+            WrapperError::Policy(_) => StaticRefusal::Gate(refusal(Cause::NeverEnforced)).into(),
+            WrapperError::NoPod { .. } => WrapperError::NoPod { subject: subject.clone(), cause: StaticCause::NoPod },
+            WrapperError::Fault { .. } => WrapperError::Fault { subject: subject.clone(), fault: Fault::OwnPath(why()) },
         );
         let own_path = Fault::OwnPath(why()).to_string();
         found.extend(texts(&errors).map(|text| detail(&text, &own_path)));

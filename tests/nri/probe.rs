@@ -8,7 +8,7 @@ use std::{
 };
 
 use strict_groups::nri::{
-    self, BoxError, Error, Events, Identity, Options, Plugin, Runtime, RuntimeInfo,
+    self, BoxError, Error, Events, Identity, Options, Plugin, RuntimeInfo, RuntimeService,
     api::{
         Container, ContainerAdjustment, ContainerUpdate, CreateContainerResponse, Hook, Hooks,
         LinuxResources, PodSandbox, StopContainerResponse, UpdateContainerResponse, UpdatePodSandboxRequest,
@@ -29,7 +29,7 @@ pub type Note = (&'static str, String, String);
 pub struct Probe {
     pub events: Events,
     pub notes: mpsc::UnboundedSender<Note>,
-    pub handle: Mutex<Option<Runtime>>,
+    pub handle: Mutex<Option<RuntimeService>>,
     pub info: Mutex<RuntimeInfo>,
 }
 
@@ -130,7 +130,7 @@ impl Plugin for Probe {
             .collect())
     }
 
-    fn connected(&self, runtime: &RuntimeInfo, handle: &Runtime) {
+    fn connected(&self, runtime: &RuntimeInfo, handle: &RuntimeService) {
         *self.handle.lock().unwrap() = Some(handle.clone());
         self.note("connected", &runtime.name, "");
     }

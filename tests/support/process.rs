@@ -12,7 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use strict_groups::trust;
+use strict_groups::ownership;
 
 /// Nothing here takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -125,7 +125,7 @@ fn socket(dir: &Path) -> PathBuf {
 /// The binary of this build where it is root's alone, else a copy in `dir`.
 pub(crate) fn binary(dir: &Path) -> PathBuf {
     let built = Path::new(env!("CARGO_BIN_EXE_strict-groups"));
-    if trust::check(built, trust::Kind::File).is_ok() {
+    if ownership::check(built, ownership::Kind::File).is_ok() {
         built.to_owned()
     } else {
         copy(&dir.join("strict-groups"))

@@ -168,12 +168,12 @@ impl Bundle {
     /// `create` has to be refused, with one line, and nothing of the container may be there.
     pub(crate) fn refused(&self, wrapper: &Wrapper) -> Result<String> {
         let said = wrapper.refused(&["create", "--bundle", self.dir(), &self.id])?;
-        ensure!(!wrapper.root().join(&self.id).exists(), "the real runtime was called: {said}");
+        ensure!(!wrapper.root().join(&self.id).exists(), "the underlying OCI runtime was called: {said}");
         Ok(said)
     }
 }
 
-/// A container that the real runtime has made.
+/// A container that the underlying OCI runtime has made.
 pub(crate) struct Container<'w> {
     pub(crate) wrapper: &'w Wrapper,
     pub(crate) id: String,

@@ -1,4 +1,4 @@
-//! The wrapper as an operator sets it up: its configuration, and the real runtime behind it.
+//! The wrapper as an operator sets it up: its configuration, and the underlying OCI runtime behind it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -67,7 +67,7 @@ impl Wrapper {
         self.dir.join("config.toml")
     }
 
-    /// The real runtime's `--root`.
+    /// The underlying OCI runtime's `--root`.
     pub(crate) fn root(&self) -> PathBuf {
         self.dir.join("state")
     }

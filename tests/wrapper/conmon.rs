@@ -244,7 +244,7 @@ fn refused(world: &World) -> Result<()> {
     for part in ["strict-groups: pod default/web, container app", "/etc/group", "not a regular file"] {
         ensure!(message.contains(part), "no {part}: {message}");
     }
-    ensure!(!node.wrapper.root().join(ID).exists(), "the real runtime was called");
+    ensure!(!node.wrapper.root().join(ID).exists(), "the underlying OCI runtime was called");
     Ok(())
 }
 
@@ -278,7 +278,7 @@ fn checkpoint_refused(world: &World) -> Result<()> {
     for part in ["pod default/web, container app: ", "the processes of a checkpoint bring their own groups"] {
         ensure!(message.contains(part), "no {part}: {message}");
     }
-    ensure!(!node.wrapper.root().join(ID).exists(), "the real runtime was called");
+    ensure!(!node.wrapper.root().join(ID).exists(), "the underlying OCI runtime was called");
     Ok(())
 }
 

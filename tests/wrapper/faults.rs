@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("faults::config_json", config_json),
         trial("faults::a_bundle_that_cannot_be_written", read_only),
         trial("faults::no_space_in_the_bundle", disk_full),
-        trial("faults::the_real_runtime", real_runtime),
+        trial("faults::the_underlying_runtime", real_runtime),
         trial("faults::the_nodes_configuration", node_configuration),
         trial("faults::the_process_file_of_an_exec", process_file),
         trial("faults::the_bundle_of_a_running_container", bundle_gone),
@@ -79,7 +79,7 @@ fn create_in(wrapper: &Wrapper, bundle: &Bundle, path: &str, prepare: &str) -> R
     command.args(["--mount", "/bin/sh", "-c"]).arg(format!("{prepare}; exec \"$@\"")).arg(bundle.dir());
     command.arg(create.get_program()).args(create.get_args());
     let output = finish(&mut command, &wrapper.dir)?;
-    ensure!(!wrapper.root().join(&bundle.id).exists(), "the real runtime was called: {output:?}");
+    ensure!(!wrapper.root().join(&bundle.id).exists(), "the underlying OCI runtime was called: {output:?}");
     Ok(output)
 }
 

@@ -1,4 +1,4 @@
-//! What the real runtime gets is what the wrapper got: a double of it writes down what it sees.
+//! What the underlying OCI runtime gets is what the wrapper got: a double of it writes down what it sees.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -158,7 +158,7 @@ fn by_name(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// The real runtime knows best what to say about it.
+/// The underlying OCI runtime knows best what to say about it.
 fn unknown_container(world: &World) -> Result<()> {
     for real in crate::command::BOTH {
         let wrapper = Wrapper::new(world, real)?;

@@ -452,7 +452,7 @@ fn run_and_restore(world: &World, real: Real) -> Result<()> {
             ensure!(said.contains(text), "{said}");
             ensure!(
                 !wrapper.root().join(&bundle.id).exists() && !ran(&bundle),
-                "the real runtime was called"
+                "the underlying OCI runtime was called"
             );
             ensure!(fs::read(bundle.config())? == before, "config.json was changed");
         }

@@ -33,8 +33,8 @@ fn wrapped(name: &str) -> Handler {
     Handler { wrapper, gate: Gate::None, ..handler(name) }
 }
 
-fn runtime(name: &str, version: &str, native: bool) -> Runtime {
-    Runtime { name: name.to_owned(), version: version.to_owned(), native }
+fn runtime(name: &str, version: &str, native: bool) -> ContainerRuntime {
+    ContainerRuntime { name: name.to_owned(), version: version.to_owned(), native }
 }
 
 /// A node on which nothing is missing.

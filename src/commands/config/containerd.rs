@@ -12,15 +12,14 @@ use clap::Args;
 
 use super::{Target, diff, print, remove, say, wrote};
 use crate::{
+    engine::Engine,
     node_config::{
         containerd::{self, BASE_SPEC, DROP_IN, Input, Plan, Ways},
         folder::Folder,
         imports::{self, Main},
         seal, wrapper,
     },
-    shim,
-    static_gate::Runtime,
-    version,
+    shim, version,
 };
 
 /// Where containerd looks for its configuration.
@@ -155,7 +154,7 @@ impl Containerd {
     }
 
     fn plan(&self, target: &Target, path: &Path, ways: Ways) -> anyhow::Result<Plan> {
-        let hook = target.hook(Runtime::Containerd)?;
+        let hook = target.hook(Engine::Containerd)?;
         let Main { versions, without_ours } =
             imports::look(&self.config, self.text.as_deref().unwrap_or_default(), is_our_drop_in)?;
         let dump = self.dump(without_ours.as_deref())?;

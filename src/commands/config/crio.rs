@@ -12,15 +12,14 @@ use clap::Args;
 use super::{Target, print, say, wrote};
 use crate::{
     config::Config,
+    engine::Engine,
     node_config::{
         File,
         crio::{self, Input, Plan, Settings},
         folder::Folder,
         seal,
     },
-    runtime,
-    static_gate::Runtime,
-    trust,
+    ownership, wrapper,
 };
 
 /// Under CRI-O everything takes effect at its next start but the hook, which it sees at once.
@@ -64,7 +63,7 @@ pub(super) fn run(args: &CrioArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let hook = [crio::hook_file(&target.hook(Runtime::CriO)?)];
+    let hook = [crio::hook_file(&target.hook(Engine::CriO)?)];
     let plan = args.plan()?;
     args.comment(&plan);
     let drop_in = [plan.file];
@@ -96,10 +95,10 @@ impl CrioArgs {
         let node = Config::load(self.target.config.as_deref())?;
         let settings = self.settings()?;
         let wrapper = self.wrapper(node.hook_path())?;
-        let real = runtime::real(node.runtime().path())?;
+        let real = wrapper::real(node.runtime().path())?;
         let is_real = |name: &str, path: &str| {
             let path = if path.is_empty() { name } else { path };
-            runtime::is_same(Path::new(path), &real)
+            wrapper::is_same(Path::new(path), &real)
         };
         let hooks = absolute(&self.hooks_dir).context("the path of --hooks-dir")?;
         let plan = crio::drop_in(&Input {
@@ -160,20 +159,20 @@ impl CrioArgs {
         } else {
             let own = std::env::current_exe()
                 .context("cannot tell our own executable; name the wrapper by --wrapper")?;
-            hook.unwrap_or(&own).with_file_name(runtime::NAME)
+            hook.unwrap_or(&own).with_file_name(wrapper::NAME)
         };
         ensure!(
-            path.file_name().is_some_and(|name| name == runtime::NAME),
+            path.file_name().is_some_and(|name| name == wrapper::NAME),
             "the wrapper {} must be named {}: by that name the binary knows what it is",
             path.display(),
-            runtime::NAME
+            wrapper::NAME
         );
         ensure!(
             path.is_file(),
             "there is no wrapper {0}; make it with: ln -s strict-groups {0}",
             path.display()
         );
-        trust::check(&path, trust::Kind::File).context("the wrapper")?;
+        ownership::check(&path, ownership::Kind::File).context("the wrapper")?;
         Ok(path)
     }
 }

@@ -4,8 +4,8 @@ use crate::{
     identity::Identity,
     list::{
         abilities::{Abilities, Way},
-        seen::{Owner, Process},
-        wanted::Origin,
+        expected::Origin,
+        observed::{Owner, Process},
     },
     policy::{ANNOTATION, PolicyError},
     spec::{ProcessUser, View},

@@ -3,7 +3,8 @@ use std::io;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::static_gate::{Runtime, StaticGate};
+use crate::engine::Engine;
+use crate::static_gate::StaticGate;
 
 const OLD: &str = include_str!("../../../tests/fixtures/containerd-1.7.24/config-dump.toml");
 const OLD_SPEC: &str = include_str!("../../../tests/fixtures/containerd-1.7.24/ctr-oci-spec.json");
@@ -14,7 +15,7 @@ const CRI_OLD: &str = "io.containerd.grpc.v1.cri";
 const CRI_NEW: &str = "io.containerd.cri.v1.runtime";
 
 fn hook() -> Hook {
-    let gate = StaticGate { runtime: Runtime::Containerd, config: None };
+    let gate = StaticGate { runtime: Engine::Containerd, config: None };
     Hook { path: "/usr/local/bin/strict-groups".into(), gate }
 }
 
@@ -267,7 +268,7 @@ fn handler_that_has_the_wrapper_already_is_an_error() {
         "runtimes.runc.options]\nBinaryName = \"/x/strict-groups-runtime\"",
     );
     let error = plan_for(Ways { nri: false, wrapper: true }, &dump, OLD_SPEC, &[2]).unwrap_err();
-    assert!(matches!(error, PlanError::Wrapper(WrapperError::Already { .. })), "{error}");
+    assert!(matches!(error, PlanError::Wrapper(WrapperFileError::Already { .. })), "{error}");
 }
 
 #[test]

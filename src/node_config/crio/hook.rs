@@ -26,11 +26,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::static_gate::{Runtime, StaticGate};
+    use crate::engine::Engine;
+    use crate::static_gate::StaticGate;
 
     #[test]
     fn the_hook_runs_for_every_container() {
-        let gate = StaticGate { runtime: Runtime::CriO, config: Some("/etc/sg.toml".into()) };
+        let gate = StaticGate { runtime: Engine::CriO, config: Some("/etc/sg.toml".into()) };
         let file = hook_file(&Hook { path: "/usr/bin/strict-groups".into(), gate });
         assert_eq!((file.name.as_str(), seal::owner(&file.content)), (FILE, seal::Owner::Ours));
         let value: Value = serde_json::from_str(&file.content).unwrap();

@@ -67,7 +67,7 @@ impl Plugin for Additions {
         Events::CREATE_CONTAINER
     }
 
-    fn connected(&self, _: &RuntimeInfo, _: &nri::Runtime) {
+    fn connected(&self, _: &RuntimeInfo, _: &nri::RuntimeService) {
         let _ = self.registered.send(());
     }
 

@@ -8,15 +8,15 @@ use std::{ffi::OsStr, path::Path};
 use super::{
     argv::{Call, Start},
     create,
-    error::{Fault, RuntimeError, Subject},
+    error::{Fault, Subject, WrapperError},
     state::{self, Running},
 };
 use crate::{
     bundle,
     config::{Config, ConfigError},
+    engine::Engine,
     gate::Gate,
     groups, spec, start_check,
-    static_gate::Runtime,
 };
 
 /// Verifies a container that is Strict, and leaves any other one alone.
@@ -28,8 +28,8 @@ pub(super) fn verify(
     call: &Call<'_>,
     start: &Start<'_>,
     config: Result<Config, ConfigError>,
-) -> Result<(), RuntimeError> {
-    let by_id = |fault| RuntimeError::Fault { subject: Subject::ids(&start.ids), fault };
+) -> Result<(), WrapperError> {
+    let by_id = |fault| WrapperError::Fault { subject: Subject::ids(&start.ids), fault };
     let mut found = Vec::new();
     for id in &start.ids {
         let running = state::find(real, call, id).map_err(|source| by_id(Fault::State(source)))?;
@@ -46,8 +46,8 @@ pub(super) fn verify(
     }
 }
 
-fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) -> Result<(), RuntimeError> {
-    let by_id = |fault| RuntimeError::Fault { subject: Subject::ids(&[id]), fault };
+fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) -> Result<(), WrapperError> {
+    let by_id = |fault| WrapperError::Fault { subject: Subject::ids(&[id]), fault };
     let path = || found.spec.join(bundle::CONFIG);
     let json = bundle::read(&found.spec, Path::new(bundle::CONFIG))
         .map_err(|source| by_id(Fault::Read { path: path(), source }))?;
@@ -56,7 +56,7 @@ fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) 
 
     let Some(first) = view.gates.first() else {
         // A container of containerd keeps the OCI runtime that it was created with, so `create` judged this one.
-        if view.seen_as_merge || Runtime::of(&annotations, &id.to_string_lossy()) == Runtime::Containerd {
+        if view.seen_as_merge || Engine::of(&annotations, &id.to_string_lossy()) == Engine::Containerd {
             return Ok(());
         }
         // As `create` judges it, so that a container of before the wrapper is not started.
@@ -69,7 +69,7 @@ fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) 
         gate.verify_spec(&view)?;
     }
     let subject = || Subject::Named { pod: first.pod.clone(), container: first.container.clone() };
-    let fault = |fault| RuntimeError::Fault { subject: subject(), fault };
+    let fault = |fault| WrapperError::Fault { subject: subject(), fault };
     let pid = found.pid.ok_or_else(|| fault(Fault::NoProcess))?;
     start_check::check(pid, view.user.gid, &allowed(&view.gates, view.user.gid))
         .map_err(|error| fault(error.into()))?;

@@ -1,4 +1,4 @@
-//! What the wrapper has to say. Its output belongs to the real runtime, so nothing is printed unless
+//! What the wrapper has to say. Its output belongs to the underlying OCI runtime, so nothing is printed unless
 //! that one does not run; the journal is told which groups were removed.
 
 use std::{ffi::OsStr, fs::OpenOptions, io::Write as _, os::unix::ffi::OsStrExt, path::Path};
@@ -14,19 +14,20 @@ use tracing_subscriber::{
 
 use super::{
     argv::Call,
-    error::{RuntimeError, Subject},
+    error::{Subject, WrapperError},
 };
-use crate::{gate::NAME_MAX, groups, json, text};
+use crate::{groups, json, text};
 
 /// Tells the journal, if there is one, what a container was resolved to.
 pub(super) fn resolved(subject: &Subject, id: &str, groups: &[u32], removed: &[u32]) {
     let Ok(journal) = tracing_journald::layer() else { return };
     let journal = journal.with_field_prefix(None).with_syslog_identifier(super::NAME.to_owned());
     let (groups, removed_groups) = (groups::list(groups), groups::list(removed));
-    let id = text::one_line(id, NAME_MAX);
+    let id = text::one_line(id, text::NAME_MAX);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || match subject {
         Subject::Named { pod, container } => {
-            let (pod, container) = (text::one_line(pod, NAME_MAX), text::one_line(container, NAME_MAX));
+            let (pod, container) =
+                (text::one_line(pod, text::NAME_MAX), text::one_line(container, text::NAME_MAX));
             let (namespace, pod) = pod.split_once('/').unwrap_or(("", &pod));
             info!(pod, namespace, container, id, groups, removed_groups, "strict");
         }
@@ -34,9 +35,9 @@ pub(super) fn resolved(subject: &Subject, id: &str, groups: &[u32], removed: &[u
     });
 }
 
-/// Prints why the real runtime does not run, and writes it to the file of `--log` as that one would:
+/// Prints why the underlying OCI runtime does not run, and writes it to the file of `--log` as that one would:
 /// containerd and podman take the reason from there.
-pub(super) fn failed(call: &Call<'_>, error: &RuntimeError) {
+pub(super) fn failed(call: &Call<'_>, error: &WrapperError) {
     eprintln!("{error}");
     let Some(log) = call.log.and_then(log_file) else { return };
     let (message, mut time) = (json::string(&error.to_string()), String::new());

@@ -2,7 +2,7 @@
 //!
 //! runc (Go) and crun (C) read their command lines differently: `-bundle X`, `--bundle=X`, `-bX` and
 //! `--bund X` each are legal with one of them. All of these are understood, since who calls
-//! was written for the real runtime. Nothing is checked: wrong usage is the real runtime's to tell.
+//! was written for the underlying OCI runtime. Nothing is checked: wrong usage is the underlying OCI runtime's to tell.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -13,7 +13,7 @@ use std::{
 /// The command line of an OCI runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call<'a> {
-    /// `--root`: where the real runtime keeps its containers' state.
+    /// `--root`: where the underlying OCI runtime keeps its containers' state.
     pub(super) root: Option<&'a Path>,
     /// `--log`: where it writes its errors to.
     pub(super) log: Option<&'a Path>,

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use strict_groups::trust::{Kind, Untrusted, check};
+use strict_groups::ownership::{Kind, Untrusted, check};
 
 const NOBODY: u32 = 65534;
 

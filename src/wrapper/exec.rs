@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     argv::{Call, Exec},
-    error::{Fault, RuntimeError, Subject},
+    error::{Fault, Subject, WrapperError},
     state::{self, Running},
 };
 use crate::{
@@ -30,15 +30,15 @@ pub(super) fn prepare(
     call: &Call<'_>,
     exec: &Exec<'_>,
     old_runc_exec: OldRuncExec,
-) -> Result<(), RuntimeError> {
-    let by_id = |fault| RuntimeError::Fault { subject: Subject::ids(&exec.ids), fault };
+) -> Result<(), WrapperError> {
+    let by_id = |fault| WrapperError::Fault { subject: Subject::ids(&exec.ids), fault };
     let found = exec.ids.iter().find_map(|id| state::find(real, call, id).transpose()).transpose();
     let Some(Running { bundle: made_from, spec: folder, pid }) =
         found.map_err(|source| by_id(Fault::State(source)))?
     else {
         return match exec.unknown {
             Some(option) => Err(by_id(Fault::UnknownOption { option: option.to_owned(), verb: "exec" })),
-            // The real runtime knows no such container either, and says so.
+            // The underlying OCI runtime knows no such container either, and says so.
             None => Ok(()),
         };
     };
@@ -52,7 +52,7 @@ pub(super) fn prepare(
     }
 
     let subject = || Subject::Named { pod: gate.pod.clone(), container: gate.container.clone() };
-    let fault = |fault| RuntimeError::Fault { subject: subject(), fault };
+    let fault = |fault| WrapperError::Fault { subject: subject(), fault };
     let (directory, name) = split(exec.process);
     let path = || exec.process.to_owned();
     let file =

@@ -3,7 +3,7 @@
 //!
 //! The containerds are started once and shared by all trials; each trial uses
 //! pods of its own. As with any test binary, a name selects trials:
-//! `cargo test --test runtime announcement`.
+//! `cargo test --test containerd announcement`.
 
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the demo: each uses a part")]

@@ -20,9 +20,9 @@ pub fn args() -> Vec<String> {
     PROGRAM.into_iter().chain([MERGE]).map(str::to_owned).collect()
 }
 
-/// Whether a hook's `args` are those of the mark, to the letter.
+/// Whether a hook's `args` are those of the marker, to the letter.
 #[must_use]
-pub fn is_mark(args: &[impl AsRef<str>]) -> bool {
+pub fn is_marker(args: &[impl AsRef<str>]) -> bool {
     args.iter().map(AsRef::as_ref).eq(PROGRAM.into_iter().chain([MERGE]))
 }
 
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn the_mark_is_no_gate() {
-        assert!(is_mark(&args()));
+        assert!(is_marker(&args()));
         assert_eq!(Gate::parse(&args()), Ok(None));
         assert_eq!(StaticGate::parse(&args()), Ok(None));
     }
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn nothing_else_is_the_mark() {
         for other in ["", "strict-groups hook", "strict-groups hook --gate=merge x", "x hook --gate=merge"] {
-            assert!(!is_mark(&other.split(' ').collect::<Vec<_>>()), "{other}");
+            assert!(!is_marker(&other.split(' ').collect::<Vec<_>>()), "{other}");
         }
         let with_more = ["strict-groups", "hook", "--gate=merge", "--pod=a/b"];
         assert!(Gate::parse(&with_more).is_err());

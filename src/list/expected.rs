@@ -1,6 +1,6 @@
 //! Which policy a container was meant to have, and who said so. Pure.
 
-use super::seen::{Made, Owner};
+use super::observed::{Made, Owner};
 use crate::policy::{Decision, Facts, Mode, NodePolicy, Policy, PolicyError};
 
 pub use crate::policy::Origin;

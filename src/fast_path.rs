@@ -8,12 +8,12 @@ use std::{
 
 use crate::{
     record::{self, Asked},
-    runtime,
+    wrapper,
 };
 
 /// A command line that needs no parser.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Hot<'a> {
+pub enum FastPath<'a> {
     /// The OCI runtime wrapper, by its own name or as `runtime [--config FILE] --`.
     Runtime {
         /// The node's configuration, if not at its default place.
@@ -36,35 +36,35 @@ pub enum Hot<'a> {
 
 /// What a whole command line, the program's name first, is; None: clap has to say.
 #[must_use]
-pub fn hot(line: &[OsString]) -> Option<Hot<'_>> {
+pub fn read(line: &[OsString]) -> Option<FastPath<'_>> {
     let (name, args) = line.split_first()?;
-    if Path::new(name).file_name() == Some(OsStr::new(runtime::NAME)) {
-        return Some(Hot::Runtime { config: None, args });
+    if Path::new(name).file_name() == Some(OsStr::new(wrapper::NAME)) {
+        return Some(FastPath::Runtime { config: None, args });
     }
     let (command, rest) = args.split_first()?;
     match command.to_str()? {
         "hook" => gate(rest),
         "runtime" => wrapper(rest),
-        runtime::HANDLER => {
+        wrapper::HANDLER => {
             let (file, args) = rest.split_first()?;
-            Some(Hot::Handler { file: Path::new(file), args })
+            Some(FastPath::Handler { file: Path::new(file), args })
         }
-        record::COMMAND => Asked::read(rest).map(Hot::Record),
+        record::COMMAND => Asked::read(rest).map(FastPath::Record),
         _ => None,
     }
 }
 
-fn gate(args: &[OsString]) -> Option<Hot<'_>> {
+fn gate(args: &[OsString]) -> Option<FastPath<'_>> {
     // What is no Unicode is none of ours.
     let args: Vec<&str> = args.iter().map(|argument| argument.to_str()).collect::<Option<_>>()?;
-    args.first()?.starts_with("--gate=").then_some(Hot::Gate(args))
+    args.first()?.starts_with("--gate=").then_some(FastPath::Gate(args))
 }
 
-fn wrapper(args: &[OsString]) -> Option<Hot<'_>> {
+fn wrapper(args: &[OsString]) -> Option<FastPath<'_>> {
     match args {
-        [end, args @ ..] if end == "--" => Some(Hot::Runtime { config: None, args }),
+        [end, args @ ..] if end == "--" => Some(FastPath::Runtime { config: None, args }),
         [option, file, end, args @ ..] if option == "--config" && end == "--" && is_value(file) => {
-            Some(Hot::Runtime { config: Some(Path::new(file)), args })
+            Some(FastPath::Runtime { config: Some(Path::new(file)), args })
         }
         _ => None,
     }
@@ -84,8 +84,8 @@ mod tests {
     }
 
     fn config_and_args(text: &str) -> (Option<String>, String) {
-        match hot(&line(text)) {
-            Some(Hot::Runtime { config, args }) => (
+        match read(&line(text)) {
+            Some(FastPath::Runtime { config, args }) => (
                 config.map(|path| path.display().to_string()),
                 args.join(OsStr::new(" ")).into_string().unwrap(),
             ),
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn file_of_a_handler_with_the_command_line_behind_it() {
         let line = line("/usr/bin/strict-groups handler /etc/containerd/conf.d/x --root /run create --help");
-        let Some(Hot::Handler { file, args }) = hot(&line) else { panic!("{:?}", hot(&line)) };
+        let Some(FastPath::Handler { file, args }) = read(&line) else { panic!("{:?}", read(&line)) };
         assert_eq!((file, args.len()), (Path::new("/etc/containerd/conf.d/x"), 4));
     }
 
@@ -118,13 +118,13 @@ mod tests {
     fn question_to_containerd() {
         let line = line("strict-groups containerd-record /run/x.sock abc io.x");
         let asked = Asked { socket: Path::new("/run/x.sock"), id: "abc", extension: "io.x" };
-        assert_eq!(hot(&line), Some(Hot::Record(asked)));
+        assert_eq!(read(&line), Some(FastPath::Record(asked)));
     }
 
     #[test]
     fn a_gate() {
-        let expected = Some(Hot::Gate(vec!["--gate=v1", "--container=a"]));
-        assert_eq!(hot(&line("strict-groups hook --gate=v1 --container=a")), expected);
+        let expected = Some(FastPath::Gate(vec!["--gate=v1", "--container=a"]));
+        assert_eq!(read(&line("strict-groups hook --gate=v1 --container=a")), expected);
     }
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
             "strict-groups --log-level debug runtime -- state",
             "plugin strict-groups-runtime",
         ] {
-            assert_eq!(hot(&line(text)), None, "{text}");
+            assert_eq!(read(&line(text)), None, "{text}");
         }
-        assert_eq!(hot(&[]), None);
+        assert_eq!(read(&[]), None);
     }
 }

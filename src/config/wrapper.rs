@@ -26,7 +26,7 @@ pub enum Ungated {
 }
 
 impl RuntimeConfig {
-    /// The real OCI runtime; None: the first one that is found.
+    /// The underlying OCI runtime; None: the first one that is found.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_ref().map(Absolute::as_path)
@@ -39,7 +39,7 @@ impl RuntimeConfig {
     }
 
     /// `runtime.path` in the text of a configuration that has an error somewhere: `kill` and `state` have to
-    /// reach the real runtime also then. None: it is not set.
+    /// reach the underlying OCI runtime also then. None: it is not set.
     ///
     /// # Errors
     /// The error is there.

@@ -15,19 +15,20 @@ use nix::{
 
 use super::{
     argv::Create,
-    error::{Fault, RuntimeError, Subject},
+    error::{Fault, Subject, WrapperError},
     persisted, report,
 };
 use crate::{
     bundle,
     config::{self, Config, ConfigError},
-    gate::{Gate, NAME_MAX, State},
+    engine::Engine,
+    gate::{Gate, State},
     membership,
     policy::PolicyError,
     record::{self, RecordError},
     rootfs, shim,
     spec::{self, Annotations, IdMaps, SpecError, View},
-    static_gate::{Candidate, Runtime, Sandbox, StaticCause, StaticGate, StaticRefusal, Verdict},
+    static_gate::{Candidate, Sandbox, StaticCause, StaticGate, StaticRefusal, Verdict},
     text,
 };
 
@@ -64,7 +65,7 @@ impl SpecFile {
 ///
 /// # Errors
 /// Every reason for which the container must not be made.
-pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) -> Result<(), RuntimeError> {
+pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) -> Result<(), WrapperError> {
     let file = SpecFile::of(create);
     let Read { json, view, annotations } = read(create, &file)?;
     let Some(Gated { spec: gated, gate }) = gated(create.id, &json, &view, &annotations, config, &file)?
@@ -73,7 +74,7 @@ pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) 
     };
 
     let subject = Subject::Named { pod: gate.pod.clone(), container: gate.container.clone() };
-    let fault = |fault| RuntimeError::Fault { subject: subject.clone(), fault };
+    let fault = |fault| WrapperError::Fault { subject: subject.clone(), fault };
     let spec = |source| Fault::Spec { path: file.path(), source };
     let declared = declared(create, &json, &view, &annotations).map_err(fault)?;
     let resolution = spec::resolve(&gated, &declared).map_err(|source| fault(spec(source)))?;
@@ -103,7 +104,7 @@ pub(super) fn refuse_strict(
     create: &Create<'_>,
     config: Result<Config, ConfigError>,
     why: Fault,
-) -> Result<(), RuntimeError> {
+) -> Result<(), WrapperError> {
     let file = SpecFile::of(create);
     let Read { view, annotations, .. } = read(create, &file)?;
     if let Some(gate) = shut_gate(&view) {
@@ -123,8 +124,8 @@ struct Read {
     annotations: Annotations,
 }
 
-fn read(create: &Create<'_>, file: &SpecFile) -> Result<Read, RuntimeError> {
-    let fault = |fault| RuntimeError::Fault { subject: Subject::Id(create.id.to_owned()), fault };
+fn read(create: &Create<'_>, file: &SpecFile) -> Result<Read, WrapperError> {
+    let fault = |fault| WrapperError::Fault { subject: Subject::Id(create.id.to_owned()), fault };
     let json = bundle::read(&file.directory, &file.name)
         .map_err(|source| fault(Fault::Read { path: file.path(), source }))?;
     let (view, annotations) = spec::read_with_annotations(&json)
@@ -146,7 +147,7 @@ fn gated<'j>(
     annotations: &Annotations,
     config: Result<Config, ConfigError>,
     file: &SpecFile,
-) -> Result<Option<Gated<'j>>, RuntimeError> {
+) -> Result<Option<Gated<'j>>, WrapperError> {
     if let Some(gate) = shut_gate(view) {
         // The gate would say the same; not every runtime passes on what a hook prints.
         gate.verify(&view.user)?;
@@ -161,7 +162,7 @@ fn gated<'j>(
         return Ok(None);
     };
     let gate = Gate { pod, container, state: State::Pending { declared: None } };
-    let fault = |fault| RuntimeError::Fault { subject: Subject::Id(id.to_owned()), fault };
+    let fault = |fault| WrapperError::Fault { subject: Subject::Id(id.to_owned()), fault };
     let path =
         hook_path.map_or_else(std::env::current_exe, Ok).map_err(|error| fault(Fault::OwnPath(error)))?;
     let shut = spec::shut(json, &path.to_string_lossy(), &gate)
@@ -180,8 +181,8 @@ pub(super) struct Ungated {
 }
 
 impl Ungated {
-    pub(super) fn fault(self, fault: Fault) -> RuntimeError {
-        RuntimeError::Fault { subject: Subject::Named { pod: self.pod, container: self.container }, fault }
+    pub(super) fn fault(self, fault: Fault) -> WrapperError {
+        WrapperError::Fault { subject: Subject::Named { pod: self.pod, container: self.container }, fault }
     }
 }
 
@@ -195,25 +196,25 @@ pub(super) fn ungated(
     view: &View,
     annotations: &Annotations,
     config: Result<Config, ConfigError>,
-) -> Result<Option<Ungated>, RuntimeError> {
+) -> Result<Option<Ungated>, WrapperError> {
     let resolve = config.as_ref().is_ok_and(|config| config.runtime().ungated() == config::Ungated::Resolve);
     // Exempt is who must start while nobody enforces anything.
     let config = if resolve { config.map(Config::without_exempt) } else { config };
-    let static_gate = StaticGate { runtime: Runtime::of(annotations, id), config: None };
+    let static_gate = StaticGate { runtime: Engine::of(annotations, id), config: None };
     match decide(&static_gate, id, bundle, view, annotations, config)? {
         Ok(Verdict::Merge) => Ok(None),
         Ok(Verdict::Strict { pod, container }) if resolve => {
             let container = match static_gate.runtime {
-                Runtime::Other => text::one_line(id, NAME_MAX),
-                Runtime::Containerd | Runtime::CriO => container,
+                Engine::Other => text::one_line(id, text::NAME_MAX),
+                Engine::Containerd | Engine::CriO => container,
             };
             Ok(Some(Ungated { pod, container }))
         }
         Ok(Verdict::Strict { pod, container }) => {
             Err(StaticRefusal::Container { pod, container, cause: StaticCause::NotSeen }.into())
         }
-        Err(StaticRefusal::Container { cause, .. }) if static_gate.runtime == Runtime::Other => {
-            Err(RuntimeError::NoPod { subject: Subject::Id(id.to_owned()), cause })
+        Err(StaticRefusal::Container { cause, .. }) if static_gate.runtime == Engine::Other => {
+            Err(WrapperError::NoPod { subject: Subject::Id(id.to_owned()), cause })
         }
         Err(refusal) => Err(refusal.into()),
     }
@@ -230,10 +231,10 @@ fn decide(
     view: &View,
     annotations: &Annotations,
     config: Result<Config, ConfigError>,
-) -> Result<Result<Verdict, StaticRefusal>, RuntimeError> {
+) -> Result<Result<Verdict, StaticRefusal>, WrapperError> {
     let in_bundle =
         |id: &str| Sandbox::in_config(spec::read_annotations(&bundle::read_sandbox(bundle, id).ok()?).ok()?);
-    let (Runtime::Containerd, Ok(config)) = (static_gate.runtime, &config) else {
+    let (Engine::Containerd, Ok(config)) = (static_gate.runtime, &config) else {
         return Ok(static_gate.decide(&Candidate { id, view, annotations }, in_bundle, || config));
     };
     // Whatever the plugin decided: if it was Merge, this can still be Strict by a newer configuration.
@@ -260,7 +261,7 @@ fn decide(
     };
     let decided = static_gate.decide(&candidate, in_record, || Ok(config.clone()));
     let subject = Subject::Named { pod, container };
-    asked.map_err(|error| RuntimeError::Fault { subject, fault: Fault::Pod(error) })?;
+    asked.map_err(|error| WrapperError::Fault { subject, fault: Fault::Pod(error) })?;
     Ok(decided)
 }
 
@@ -273,8 +274,8 @@ fn declared(
     annotations: &Annotations,
 ) -> Result<Vec<u32>, Fault> {
     let made = &view.user.additional_gids;
-    let runtime = Runtime::of(annotations, create.id);
-    if runtime == Runtime::Containerd {
+    let runtime = Engine::of(annotations, create.id);
+    if runtime == Engine::Containerd {
         return declared_in_record(create, view);
     }
     if !view.gates.is_empty() && view.gates.iter().all(|gate| !matches!(gate.state, State::Pending { .. })) {
@@ -283,8 +284,8 @@ fn declared(
     }
     // CRI-O puts the groups of CDI devices first, then the primary one, then the image's.
     let by_devices = match runtime {
-        Runtime::CriO => made.iter().position(|gid| *gid == view.user.gid).unwrap_or(0),
-        Runtime::Containerd | Runtime::Other => 0,
+        Engine::CriO => made.iter().position(|gid| *gid == view.user.gid).unwrap_or(0),
+        Engine::Containerd | Engine::Other => 0,
     };
     let (devices, rest) = made.split_at(by_devices);
     let known: Vec<HashSet<u32>> = view

@@ -1,4 +1,4 @@
-//! A double of containerd's containers API: asks the real one, and spoils what
+//! A double of containerd's containers API: asks the underlying one, and spoils what
 //! it answers where a trial says so.
 
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ mod api {
     include!(concat!(env!("OUT_DIR"), "/tests/containerd.services.containers.v1.rs"));
 }
 
-/// The longest record that the plugin takes, and more than the real one sends.
+/// The longest record that the plugin takes, and more than the underlying one sends.
 const LARGEST: usize = 64 << 20;
 
 /// What goes wrong with the records of containers; those of sandboxes are left alone.

@@ -1,4 +1,4 @@
-//! `strict-groups runtime`: the OCI runtime wrapper under its own name; see [`crate::runtime`].
+//! `strict-groups runtime`: the OCI runtime wrapper under its own name; see [`crate::wrapper`].
 
 use std::{
     ffi::OsString,
@@ -8,9 +8,9 @@ use std::{
 
 use clap::Args;
 
-use crate::runtime;
+use crate::wrapper;
 
-/// Makes Strict containers so, then becomes the real OCI runtime.
+/// Makes Strict containers so, then becomes the underlying OCI runtime.
 #[derive(Debug, Args)]
 pub struct RuntimeArgs {
     /// The node's configuration, if not /etc/strict-groups/config.toml
@@ -22,16 +22,16 @@ pub struct RuntimeArgs {
 }
 
 /// Runs the OCI runtime's command line `args` with the node's configuration `config` (None: at its
-/// default place). It comes back only when the real runtime does not run; the reason was printed.
+/// default place). It comes back only when the underlying OCI runtime does not run; the reason was printed.
 #[must_use]
 pub fn run(args: &[OsString], config: Option<&Path>) -> ExitCode {
-    let _told = runtime::run(args, config);
+    let _told = wrapper::run(args, config);
     ExitCode::FAILURE
 }
 
 /// The same for the runtime handler of containerd whose file is `file`.
 #[must_use]
 pub fn run_handler(args: &[OsString], file: &Path) -> ExitCode {
-    let _told = runtime::run_handler(args, file);
+    let _told = wrapper::run_handler(args, file);
     ExitCode::FAILURE
 }

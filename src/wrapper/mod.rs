@@ -1,4 +1,4 @@
-//! `strict-groups-runtime`: an OCI runtime that makes containers Strict and then becomes the real one.
+//! `strict-groups-runtime`: an OCI runtime that makes containers Strict and then becomes the underlying one.
 //!
 //! For container runtimes whose NRI cannot do it (CRI-O up to 1.30), or that have none to rely on (containerd before
 //! 1.7.16, podman). It changes the spec of a Strict container at `create`, verifies its process at `start`, and changes the process file at `exec`.
@@ -13,18 +13,18 @@ mod exec;
 pub(crate) mod fuzzing;
 mod handler;
 mod persisted;
-mod real;
 mod report;
 mod start;
 mod state;
+mod underlying;
 
 use std::{convert::Infallible, ffi::OsString, path::Path};
 
 use crate::config::{Config, ConfigError, OldRuncExec};
 use argv::Action;
-pub use error::{Fault, RuntimeError, Subject};
+pub use error::{Fault, Subject, WrapperError};
 pub use handler::{Handler, HandlerError};
-pub use real::{RealError, find as real, is_same};
+pub use underlying::{UnderlyingError, find as real, is_same};
 
 /// The name (`argv[0]`) by which our binary is this runtime.
 pub const NAME: &str = "strict-groups-runtime";
@@ -36,13 +36,13 @@ pub const HANDLER: &str = "handler";
 /// configuration `config_path` (None: at its default place). Does not return unless something is wrong;
 /// that has been printed then.
 #[must_use]
-pub fn run(args: &[OsString], config_path: Option<&Path>) -> RuntimeError {
+pub fn run(args: &[OsString], config_path: Option<&Path>) -> WrapperError {
     report(args, |call| {
         let config = Config::load(config_path);
         let real = match &config {
-            Ok(config) => real::find(config.runtime().path()),
+            Ok(config) => underlying::find(config.runtime().path()),
             // It must not keep `kill` or `state` from the containers there are.
-            Err(error) => real::find_despite(Config::runtime_despite_errors(config_path), error),
+            Err(error) => underlying::find_despite(Config::runtime_despite_errors(config_path), error),
         }?;
         become_after(args, call, &real, || config)
     })
@@ -51,17 +51,17 @@ pub fn run(args: &[OsString], config_path: Option<&Path>) -> RuntimeError {
 /// The same for the runtime handler of containerd whose file is `file`: it says which underlying OCI runtime the handler
 /// has.
 #[must_use]
-pub fn run_handler(args: &[OsString], file: &Path) -> RuntimeError {
+pub fn run_handler(args: &[OsString], file: &Path) -> WrapperError {
     report(args, |call| {
         let handler = Handler::load(file)?;
-        become_after(args, call, &real::named(&handler)?, || Config::load(handler.config()))
+        become_after(args, call, &underlying::named(&handler)?, || Config::load(handler.config()))
     })
 }
 
 fn report(
     args: &[OsString],
-    run: impl FnOnce(&argv::Call<'_>) -> Result<Infallible, RuntimeError>,
-) -> RuntimeError {
+    run: impl FnOnce(&argv::Call<'_>) -> Result<Infallible, WrapperError>,
+) -> WrapperError {
     let call = argv::read(args);
     match run(&call) {
         Ok(never) => match never {},
@@ -83,7 +83,7 @@ fn become_after(
     call: &argv::Call<'_>,
     real: &Path,
     config: impl FnOnce() -> Result<Config, ConfigError>,
-) -> Result<Infallible, RuntimeError> {
+) -> Result<Infallible, WrapperError> {
     match &call.action {
         Action::Create(create) => create::prepare(create, config())?,
         Action::Run(create) => create::refuse_strict(create, config(), Fault::Run)?,
@@ -96,5 +96,5 @@ fn become_after(
         }
         Action::Other => {}
     }
-    Ok(real::become_it(real, args)?)
+    Ok(underlying::become_it(real, args)?)
 }

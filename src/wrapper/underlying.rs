@@ -1,4 +1,4 @@
-//! The real OCI runtime: which one it is, and becoming it.
+//! The underlying OCI runtime: which one it is, and becoming it.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use std::{
 use thiserror::Error;
 
 use super::handler::Handler;
-use crate::config::{ConfigError, RealRuntime};
+use crate::config::{ConfigError, UnderlyingRuntime};
 
 /// The names that our own binary goes by.
 const OURS: [&str; 2] = ["strict-groups", super::NAME];
@@ -31,7 +31,7 @@ const CONFIG_SHOWN: usize = 512;
 
 /// Why there is no real runtime to become.
 #[derive(Debug, Error)]
-pub enum RealError {
+pub enum UnderlyingError {
     /// None was configured and none is in a usual place.
     #[error(
         "no OCI runtime was found ({} in {}); set runtime.path in /etc/strict-groups/config.toml",
@@ -40,7 +40,7 @@ pub enum RealError {
     None,
     /// The one that was configured is strict-groups itself.
     #[error(
-        "the real OCI runtime {} is strict-groups itself, which would call itself for ever; set runtime.path in \
+        "the underlying OCI runtime {} is strict-groups itself, which would call itself for ever; set runtime.path in \
          /etc/strict-groups/config.toml to runc or crun",
         path.display()
     )]
@@ -68,7 +68,7 @@ pub enum RealError {
     },
     /// The configuration has an error in it, and there is more than one.
     #[error(
-        "which of {} is the real OCI runtime cannot be told: {}; correct the file",
+        "which of {} is the underlying OCI runtime cannot be told: {}; correct the file",
         USUAL_NAMES.join(" and "), config
     )]
     Unclear {
@@ -76,7 +76,7 @@ pub enum RealError {
         config: String,
     },
     /// It cannot be run.
-    #[error("the real OCI runtime {} cannot be run ({source}); see runtime.path in /etc/strict-groups/config.toml", path.display())]
+    #[error("the underlying OCI runtime {} cannot be run ({source}); see runtime.path in /etc/strict-groups/config.toml", path.display())]
     Run {
         /// The runtime's path.
         path: PathBuf,
@@ -85,59 +85,62 @@ pub enum RealError {
     },
 }
 
-/// The real runtime's path: `configured`, else the first in a usual place.
+/// The underlying OCI runtime's path: `configured`, else the first in a usual place.
 ///
 /// # Errors
 /// There is none, or it is ourselves.
-pub fn find(configured: Option<&Path>) -> Result<PathBuf, RealError> {
+pub fn find(configured: Option<&Path>) -> Result<PathBuf, UnderlyingError> {
     let own = fs::metadata(OWN).ok();
     if let Some(path) = configured {
         return if is_ours(path, own.as_ref()) {
-            Err(RealError::Loop { path: path.to_owned() })
+            Err(UnderlyingError::Loop { path: path.to_owned() })
         } else {
             Ok(path.to_owned())
         };
     }
-    installed(own.as_ref()).next().ok_or(RealError::None)
+    installed(own.as_ref()).next().ok_or(UnderlyingError::None)
 }
 
 /// The path of a handler's own OCI runtime.
 ///
 /// # Errors
 /// It is ourselves, or a name that is not in the PATH.
-pub(super) fn named(handler: &Handler) -> Result<PathBuf, RealError> {
+pub(super) fn named(handler: &Handler) -> Result<PathBuf, UnderlyingError> {
     let name = handler.path();
     let path = if name.components().count() == 1 && !name.has_root() {
         // As the shim, which gave us its environment, would have found it.
         let variable = env::var_os("PATH").unwrap_or_default();
         let found = env::split_paths(&variable).map(|folder| folder.join(name)).find(|path| path.is_file());
         let path_variable = || variable.to_string_lossy().into_owned();
-        found.ok_or_else(|| RealError::NotInPath { name: name.to_owned(), path_variable: path_variable() })?
+        found.ok_or_else(|| UnderlyingError::NotInPath {
+            name: name.to_owned(),
+            path_variable: path_variable(),
+        })?
     } else {
         name.to_owned()
     };
     let own = fs::metadata(OWN).ok();
-    if is_ours(&path, own.as_ref()) { Err(RealError::HandlerLoop { path }) } else { Ok(path) }
+    if is_ours(&path, own.as_ref()) { Err(UnderlyingError::HandlerLoop { path }) } else { Ok(path) }
 }
 
-/// The real runtime's path where the configuration has an error in it, and says `said` of the runtime.
+/// The underlying OCI runtime's path where the configuration has an error in it, and says `said` of the runtime.
 ///
 /// # Errors
 /// As [`find`]; or it cannot be told: the wrong one knows none of the containers.
-pub(super) fn find_despite(said: RealRuntime, error: &ConfigError) -> Result<PathBuf, RealError> {
+pub(super) fn find_despite(said: UnderlyingRuntime, error: &ConfigError) -> Result<PathBuf, UnderlyingError> {
     match said {
-        RealRuntime::Path(path) => find(Some(&path)),
-        RealRuntime::NotSet => find(None),
+        UnderlyingRuntime::Path(path) => find(Some(&path)),
+        UnderlyingRuntime::NotSet => find(None),
         // Others may choose among the usual ones, but bring none of their own.
-        RealRuntime::NotTrusted(path) if usual().any(|usual| usual == path) => find(Some(&path)),
-        RealRuntime::NotTrusted(_) | RealRuntime::Unclear => {
+        UnderlyingRuntime::NotTrusted(path) if usual().any(|usual| usual == path) => find(Some(&path)),
+        UnderlyingRuntime::NotTrusted(_) | UnderlyingRuntime::Unclear => {
             let own = fs::metadata(OWN).ok();
             let mut found = installed(own.as_ref());
-            let first = found.next().ok_or(RealError::None)?;
+            let first = found.next().ok_or(UnderlyingError::None)?;
             if found.all(|other| other.file_name() == first.file_name()) {
                 Ok(first)
             } else {
-                Err(RealError::Unclear { config: error.one_line(CONFIG_SHOWN) })
+                Err(UnderlyingError::Unclear { config: error.one_line(CONFIG_SHOWN) })
             }
         }
     }
@@ -174,10 +177,10 @@ pub fn is_same(path: &Path, real: &Path) -> bool {
 ///
 /// # Errors
 /// It cannot be run.
-pub(super) fn become_it(path: &Path, args: &[OsString]) -> Result<Infallible, RealError> {
+pub(super) fn become_it(path: &Path, args: &[OsString]) -> Result<Infallible, UnderlyingError> {
     // Also gives SIGPIPE back its default, which Rust's own start took away.
     let source = Command::new(path).args(args).exec();
-    Err(RealError::Run { path: path.to_owned(), source })
+    Err(UnderlyingError::Run { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -193,7 +196,7 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let link = dir.path().join("runc");
         symlink(&own, &link).unwrap();
-        assert!(matches!(find(Some(&link)), Err(RealError::Loop { .. })), "the same file");
+        assert!(matches!(find(Some(&link)), Err(UnderlyingError::Loop { .. })), "the same file");
         let version = dir.path().join("strict-groups");
         fs::write(&version, "").unwrap();
         let link = dir.path().join("crun");

@@ -1,4 +1,4 @@
-//! Where a running container's spec is: the real runtime keeps the bundle's path in its state.
+//! Where a running container's spec is: the underlying OCI runtime keeps the bundle's path in its state.
 //!
 //! Asking it (`state`) would cost a whole start of it for every exec, so the files of the known
 //! runtimes are read first.
@@ -15,7 +15,7 @@ use std::{
 use super::argv::Call;
 use crate::{bundle, json::Object};
 
-/// A container that the real runtime knows.
+/// A container that the underlying OCI runtime knows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Running {
     /// The folder that it was made from.
@@ -50,10 +50,10 @@ fn label(config: &str) -> Option<PathBuf> {
     labels.iter().rev().find_map(|label| label.strip_prefix("bundle=")).map(PathBuf::from)
 }
 
-/// Finds the container `id`. None: the real runtime does not know it either.
+/// Finds the container `id`. None: the underlying OCI runtime does not know it either.
 ///
 /// # Errors
-/// The real runtime does not say whether it knows it.
+/// The underlying OCI runtime does not say whether it knows it.
 pub(super) fn find(real: &Path, call: &Call<'_>, id: &OsStr) -> io::Result<Option<Running>> {
     let root = call.root.map_or_else(|| default_root(real, env::var_os("XDG_RUNTIME_DIR")), Path::to_owned);
     if let Some(running) = kept(&root, id) {
@@ -108,7 +108,7 @@ fn kept(root: &Path, id: &OsStr) -> Option<Running> {
     Some(if own_spec { Running { spec: folder, ..running } } else { running })
 }
 
-/// The container as the real runtime's own `state` has it. A failure of its own is its way to say that
+/// The container as the underlying OCI runtime's own `state` has it. A failure of its own is its way to say that
 /// there is none; one of ours, or its death, says nothing.
 fn asked(real: &Path, global: &[OsString], id: &OsStr) -> io::Result<Option<Running>> {
     let mut command = Command::new(real);

@@ -9,9 +9,9 @@ use std::{
 
 use thiserror::Error;
 
-use super::{handler::HandlerError, real::RealError};
+use super::{handler::HandlerError, underlying::UnderlyingError};
 use crate::{
-    gate::{NAME_MAX, Refusal},
+    gate::Refusal,
     record::RecordError,
     spec::SpecError,
     start_check::StartError,
@@ -21,10 +21,10 @@ use crate::{
 
 /// Why it does not run.
 #[derive(Debug, Error)]
-pub enum RuntimeError {
+pub enum WrapperError {
     /// There is no runtime to become.
     #[error("strict-groups: {0}")]
-    Real(#[from] RealError),
+    Underlying(#[from] UnderlyingError),
     /// The file of the runtime handler says nothing usable.
     #[error("strict-groups: {0}")]
     Handler(#[from] HandlerError),
@@ -75,7 +75,7 @@ impl Subject {
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |name: &str| text::one_line(name, NAME_MAX);
+        let name = |name: &str| text::one_line(name, text::NAME_MAX);
         match self {
             Self::Id(id) => write!(f, "container {}", name(id)),
             Self::Named { pod, container } => write!(f, "pod {}, container {}", name(pod), name(container)),
@@ -143,9 +143,9 @@ pub enum Fault {
     /// Our own executable, which is to be the gate.
     #[error("our own executable cannot be told ({0}); set hook_path in /etc/strict-groups/config.toml")]
     OwnPath(#[source] io::Error),
-    /// The real runtime, whose files are not known, was asked for the container's state.
+    /// The underlying OCI runtime, whose files are not known, was asked for the container's state.
     #[error(
-        "the real OCI runtime does not tell the state of the container ({0}), so its groups are not known"
+        "the underlying OCI runtime does not tell the state of the container ({0}), so its groups are not known"
     )]
     State(#[source] io::Error),
     /// `start` or `exec` with an option that may have been taken for the container's id.
