@@ -16,8 +16,8 @@
 use thiserror::Error;
 
 use crate::json::{self, Ambiguous, Object};
+use crate::oci::Annotations;
 use crate::policy::Labels;
-use crate::spec::Annotations;
 use crate::text;
 
 /// The name of the extension in a container's record.

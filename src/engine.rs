@@ -1,6 +1,6 @@
 //! The container runtime that wrote a container's `config.json`, and the annotations by which that shows.
 
-use crate::spec::Annotations;
+use crate::oci::Annotations;
 use crate::text;
 
 /// CRI-O's own id of the container.

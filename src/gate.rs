@@ -16,17 +16,10 @@ use thiserror::Error;
 
 use crate::engine::Engine;
 use crate::groups::{self, Alias};
-use crate::spec::{ProcessUser, View};
+use crate::oci::{KEEP_GROUPS, ProcessUser};
 use crate::text;
 
 pub(crate) mod args;
-
-/// The first two arguments by which a hook is known to be ours.
-pub const PROGRAM: [&str; 2] = ["strict-groups", "hook"];
-
-/// The annotation that makes crun skip `setgroups`: the process then keeps the groups of the
-/// runtime itself, whatever the spec says. Kubernetes never needs it.
-pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// The longest reason that a gate carries, in bytes.
 const REASON_MAX: usize = 1024;
@@ -289,14 +282,13 @@ impl Gate {
         }
     }
 
-    /// Checks a whole spec against the decision: [`Gate::verify`], and what else in a spec changes
-    /// a process's groups.
+    /// Checks a whole spec against the decision: [`Gate::verify`], and whether it has the annotation [`KEEP_GROUPS`].
     ///
     /// # Errors
     /// Like [`Gate::verify`], and when the spec has the annotation [`KEEP_GROUPS`].
-    pub fn verify_spec(&self, spec: &View) -> Result<(), Refusal> {
-        self.verify(&spec.user)?;
-        if spec.keeps_original_groups {
+    pub fn verify_spec(&self, user: &ProcessUser, keeps_original_groups: bool) -> Result<(), Refusal> {
+        self.verify(user)?;
+        if keeps_original_groups {
             return Err(self.refusal(Cause::KeepsOriginalGroups));
         }
         Ok(())

@@ -25,8 +25,8 @@ use thiserror::Error;
 
 use crate::{
     groups::{self, Alias},
+    oci::{Confinement, IdMaps, ProcessUser},
     rootfs::{self, MOST_LINKS, STEP, is},
-    spec::{Confinement, IdMaps, ProcessUser},
 };
 
 /// The name of CRI-O's own file in a bundle. It makes one for a container whose image lacks the process's group.

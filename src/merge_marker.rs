@@ -9,10 +9,7 @@
 //! configuration decides by labels ([`crate::static_gate`]). Being a hook, it cannot be written by a
 //! pod's author.
 
-use crate::gate::PROGRAM;
-
-/// The third argument, and the last.
-const MERGE: &str = "--gate=merge";
+use crate::hook_args::{MERGE, PROGRAM};
 
 /// The hook's `args`, the program's name (`args[0]`) included.
 #[must_use]

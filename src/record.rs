@@ -18,10 +18,9 @@ use thiserror::Error;
 
 use crate::{
     declared::{self, DeclaredError},
+    oci::Annotations,
     policy::Labels,
-    program,
-    spec::Annotations,
-    text,
+    program, text,
 };
 
 /// The first argument of the process that asks. The rest is `SOCKET ID EXTENSION`.

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{bundle, engine::Engine, spec};
+use crate::{bundle, engine::Engine, oci};
 
 /// How the programs of all shims begin.
 const SHIM: &[u8] = b"containerd-shim";
@@ -105,7 +105,7 @@ impl Shim {
             return None;
         }
         let json = bundle::read(&self.bundle(), Path::new(bundle::CONFIG)).ok()?;
-        Engine::Containerd.pod(&spec::read_annotations(&json).ok()?)
+        Engine::Containerd.pod(&oci::read_annotations(&json).ok()?)
     }
 
     /// The value of a flag on its command line. Go's flags have one dash or two.

@@ -1,9 +1,4 @@
-//! Reads and edits an OCI runtime spec (`config.json`) and keeps what it does not know.
-//!
-//! Only the path to what matters is parsed: `process.user`, `hooks.createRuntime` and the names of
-//! `annotations`. Every other value is copied as the text it was, so newer fields, large numbers
-//! and odd spellings survive. On that path nothing is guessed: a key that another reader of the
-//! same bytes could take for a different one makes the spec ambiguous, and that is an error.
+//! An OCI runtime spec (`config.json`) with our gates in it: read, made Strict, refused. What is text of a spec is [`crate::oci`].
 
 use std::collections::HashSet;
 
@@ -11,41 +6,47 @@ use thiserror::Error;
 
 use crate::gate::{Gate, GateError, State};
 use crate::groups;
-use crate::json::{self, Ambiguous, Object};
+use crate::json::{Ambiguous, Object};
 use crate::merge_marker;
-use crate::static_gate::StaticGate;
-use crate::text;
+use crate::oci::{
+    Annotations, HOOKS, Hooks, OciError, PROCESS, ProcessUser, User, annotations_of, keeps_original_groups,
+    process, root, root_path,
+};
 
-mod annotations;
-mod confinement;
-mod hooks;
-mod id_maps;
 mod process;
-mod user;
 
-pub use annotations::{Annotations, read_annotations, read_with_annotations};
-pub use confinement::{Confinement, read_confinement};
-pub use id_maps::{IdMaps, IdRange, read_id_maps};
 pub use process::{StrictProcess, strict_process};
 
-use hooks::Hooks;
-use user::User;
+/// The createRuntime hooks of a spec, and which of them are gates.
+struct Gates<'a> {
+    hooks: Hooks<'a>,
+    /// In the order of the hooks.
+    gates: Vec<Option<Gate>>,
+}
 
-const PROCESS: &str = "process";
-const ROOT: &str = "root";
-const ANNOTATIONS: &str = "annotations";
-const HOOKS: &str = "hooks";
+impl<'a> Gates<'a> {
+    fn read(root: &Object<'a>) -> Result<Self, SpecError> {
+        let hooks = Hooks::read(root)?;
+        let gates = hooks.args().map(Gate::parse).collect::<Result<_, _>>()?;
+        Ok(Self { hooks, gates })
+    }
 
-/// The user of a container's first process (OCI runtime-spec, "POSIX-platform User"), in the
-/// container's own ids. What is missing from a spec is 0 or none.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ProcessUser {
-    /// The user id.
-    pub uid: u32,
-    /// The primary group id.
-    pub gid: u32,
-    /// The supplementary group ids, in the order they stand.
-    pub additional_gids: Vec<u32>,
+    fn iter(&self) -> impl Iterator<Item = &Gate> {
+        self.gates.iter().flatten()
+    }
+
+    fn has_marker(&self) -> bool {
+        self.hooks.args().any(merge_marker::is_marker)
+    }
+
+    /// The text of `hooks` after each gate got the state that `change` gives; None when it gives none for any of them.
+    fn rewrite(&self, change: impl Fn(&Gate) -> Option<State>) -> Option<String> {
+        let new = self.gates.iter().map(|gate| {
+            let gate = gate.as_ref()?;
+            Some(Gate { state: change(gate)?, ..gate.clone() }.args())
+        });
+        self.hooks.rewrite(&new.collect::<Vec<_>>())
+    }
 }
 
 /// What [`read`] sees in a spec.
@@ -57,7 +58,7 @@ pub struct View {
     pub gates: Vec<Gate>,
     /// Whether the plugin's mark is among them: it saw the container and left it alone.
     pub seen_as_merge: bool,
-    /// Whether the annotation [`KEEP_GROUPS`](crate::gate::KEEP_GROUPS) is there, with whatever value.
+    /// Whether the annotation [`KEEP_GROUPS`](crate::oci::KEEP_GROUPS) is there, with whatever value.
     pub keeps_original_groups: bool,
     /// `root.path` (OCI runtime-spec, "Root"): relative to the bundle, or absolute.
     pub root_path: Option<String>,
@@ -93,35 +94,12 @@ enum When {
     Excessive,
 }
 
-/// Why a spec is not understood. A container that was decided Strict must not start with it.
+/// Why a spec is not understood, or may not be changed. A container that was decided Strict must not start with it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SpecError {
-    /// The bytes are not one JSON object: cut short, not UTF-8, something behind the end.
-    #[error("the spec is no JSON object (line {line}, column {column})")]
-    NotJson {
-        /// Where reading stopped, counted from 1 (0 where there is nothing at all).
-        line: usize,
-        /// Where in that line, in bytes.
-        column: usize,
-    },
-    /// Programs that read this spec would not agree on what it says.
-    #[error("the spec is ambiguous: it has the key {} twice, or not exactly so", text::quoted(.key, 64))]
-    Ambiguous {
-        /// The key as it stands in the spec.
-        key: String,
-    },
-    /// A part that must be there.
-    #[error("the spec has no {field}")]
-    Missing {
-        /// The part's path.
-        field: &'static str,
-    },
-    /// A part that is of the wrong type or out of its range.
-    #[error("{field} of the spec is not what the OCI runtime spec wants")]
-    BadValue {
-        /// The part's path.
-        field: &'static str,
-    },
+    /// It is not understood.
+    #[error(transparent)]
+    Oci(#[from] OciError),
     /// The container was not decided Strict: there is no gate, so nothing may be changed.
     #[error("the spec has no gate of strict-groups")]
     NoGate,
@@ -131,8 +109,8 @@ pub enum SpecError {
 }
 
 impl From<Ambiguous> for SpecError {
-    fn from(Ambiguous { key }: Ambiguous) -> Self {
-        Self::Ambiguous { key }
+    fn from(ambiguous: Ambiguous) -> Self {
+        Self::Oci(ambiguous.into())
     }
 }
 
@@ -147,22 +125,23 @@ pub fn read(json: &[u8]) -> Result<View, SpecError> {
 fn view(root: &Object<'_>) -> Result<View, SpecError> {
     root.distinct()?;
     let process = process(root)?;
-    let hooks = Hooks::read(root)?;
+    let gates = Gates::read(root)?;
     Ok(View {
         user: User::read(&process)?.values,
-        gates: hooks.gates().cloned().collect(),
-        seen_as_merge: hooks.has_marker(),
-        keeps_original_groups: annotations::keeps_original_groups(root)?,
+        gates: gates.iter().cloned().collect(),
+        seen_as_merge: gates.has_marker(),
+        keeps_original_groups: keeps_original_groups(root)?,
         root_path: root_path(root)?,
     })
 }
 
-/// The node's own gate among the createRuntime hooks of a spec.
+/// Reads what [`read`] reads, and the annotations with their values.
 ///
 /// # Errors
-/// Like [`read`].
-pub fn static_gate(json: &[u8]) -> Result<Option<StaticGate>, SpecError> {
-    Hooks::read(&root(json)?)?.static_gate()
+/// Like [`read`], and when two annotations have the same name or a value is no string.
+pub fn read_with_annotations(json: &[u8]) -> Result<(View, Annotations), SpecError> {
+    let root = root(json)?;
+    Ok((view(&root)?, annotations_of(&root)?))
 }
 
 /// Makes a spec Strict: takes the groups that are neither `declared` nor the primary group from
@@ -200,8 +179,8 @@ pub fn mend(json: &[u8], declared: &[u32]) -> Result<Resolution, SpecError> {
 fn make_strict(json: &[u8], declared: &[u32], when: When) -> Result<Resolution, SpecError> {
     let root = root(json)?;
     root.distinct()?;
-    let hooks = Hooks::read(&root)?;
-    if when != When::Excessive && hooks.gates().next().is_none() {
+    let gates = Gates::read(&root)?;
+    if when != When::Excessive && gates.iter().next().is_none() {
         return Err(SpecError::NoGate);
     }
     let process = process(&root)?;
@@ -209,25 +188,25 @@ fn make_strict(json: &[u8], declared: &[u32], when: When) -> Result<Resolution, 
     let made = &user.values.additional_gids;
 
     let mut allowed = groups::strict(user.values.gid, made, declared).kept;
-    for gate in hooks.gates() {
+    for gate in gates.iter() {
         if let State::Resolved { groups, .. } = &gate.state {
             allowed = groups::strict(user.values.gid, &allowed, groups).kept;
         }
     }
     let groups::Filtered { kept, removed } = groups::strict(user.values.gid, made, &allowed);
-    let removed_before = removed_before(&hooks);
+    let removed_before = removed_before(&gates);
 
     let is_strict = removed.is_empty() && made.contains(&user.values.gid);
     let stays = is_strict
         && match when {
             When::Gated => false,
-            When::Refused => hooks.gates().all(|gate| gate.verify(&user.values).is_ok()),
+            When::Refused => gates.iter().all(|gate| gate.verify(&user.values).is_ok()),
             When::Excessive => true,
         };
     if stays {
         return Ok(Resolution { json: None, groups: kept, removed, removed_before, user: user.values });
     }
-    let new_hooks = hooks.rewrite(|gate| resolved(&gate.state, &kept, &removed));
+    let new_hooks = gates.rewrite(|gate| resolved(&gate.state, &kept, &removed));
     let new_process = (kept != *made).then(|| user.with_groups(&process, &kept));
     let changes: Vec<(&str, &str)> = [(PROCESS, new_process.as_deref()), (HOOKS, new_hooks.as_deref())]
         .into_iter()
@@ -238,9 +217,9 @@ fn make_strict(json: &[u8], declared: &[u32], when: When) -> Result<Resolution, 
 }
 
 /// What the resolved gates say that was taken, each group once.
-fn removed_before(hooks: &Hooks<'_>) -> Vec<u32> {
+fn removed_before(gates: &Gates<'_>) -> Vec<u32> {
     let mut all = Vec::new();
-    for gate in hooks.gates() {
+    for gate in gates.iter() {
         if let State::Resolved { removed, .. } = &gate.state {
             all.extend(removed);
         }
@@ -276,11 +255,11 @@ fn resolved(state: &State, kept: &[u32], removed: &[u32]) -> Option<State> {
 pub fn shut(json: &[u8], path: &str, gate: &Gate) -> Result<Option<Vec<u8>>, SpecError> {
     let root = root(json)?;
     root.distinct()?;
-    let hooks = Hooks::read(&root)?;
-    if hooks.gates().next().is_some() {
+    let gates = Gates::read(&root)?;
+    if gates.iter().next().is_some() {
         return Ok(None);
     }
-    Ok(Some(root.with(&[(HOOKS, &hooks.with_one_more(path, &gate.args()))]).into_bytes()))
+    Ok(Some(root.with(&[(HOOKS, &gates.hooks.with_one_more(path, &gate.args()))]).into_bytes()))
 }
 
 /// Gives a spec the Merge marker ([`crate::merge_marker`]) at the end of its createRuntime hooks, which runs
@@ -291,11 +270,11 @@ pub fn shut(json: &[u8], path: &str, gate: &Gate) -> Result<Option<Vec<u8>>, Spe
 pub fn mark(json: &[u8], path: &str) -> Result<Option<Vec<u8>>, SpecError> {
     let root = root(json)?;
     root.distinct()?;
-    let hooks = Hooks::read(&root)?;
-    if hooks.has_marker() {
+    let gates = Gates::read(&root)?;
+    if gates.has_marker() {
         return Ok(None);
     }
-    Ok(Some(root.with(&[(HOOKS, &hooks.with_one_more(path, &merge_marker::args()))]).into_bytes()))
+    Ok(Some(root.with(&[(HOOKS, &gates.hooks.with_one_more(path, &merge_marker::args()))]).into_bytes()))
 }
 
 /// Turns the pending gates of a spec into refused ones that say why. None: there is no pending one.
@@ -307,42 +286,15 @@ pub fn mark(json: &[u8], path: &str) -> Result<Option<Vec<u8>>, SpecError> {
 /// hooks are understood. A pending gate stays then, and refuses the container as well.
 pub fn refuse(json: &[u8], reason: &str) -> Result<Option<Vec<u8>>, SpecError> {
     let root = root(json)?;
-    let hooks = Hooks::read(&root)?;
-    if hooks.gates().next().is_none() {
+    let gates = Gates::read(&root)?;
+    if gates.iter().next().is_none() {
         return Err(SpecError::NoGate);
     }
-    let refused = hooks.rewrite(|gate| match gate.state {
+    let refused = gates.rewrite(|gate| match gate.state {
         State::Pending { .. } => Some(State::Refused { reason: reason.to_owned() }),
         State::Resolved { .. } | State::Refused { .. } => None,
     });
     Ok(refused.map(|hooks| root.with(&[(HOOKS, &hooks)]).into_bytes()))
-}
-
-fn root(json: &[u8]) -> Result<Object<'_>, SpecError> {
-    let text = str::from_utf8(json).map_err(|error| {
-        let mut lines = json.get(..error.valid_up_to()).unwrap_or_default().rsplit(|byte| *byte == b'\n');
-        let column = 1 + lines.next().unwrap_or_default().len();
-        let line = 1 + lines.count();
-        SpecError::NotJson { line, column }
-    })?;
-    Object::parse(text).map_err(|error| SpecError::NotJson { line: error.line(), column: error.column() })
-}
-
-fn process<'a>(root: &Object<'a>) -> Result<Object<'a>, SpecError> {
-    let raw = root.get(PROCESS)?.ok_or(SpecError::Missing { field: PROCESS })?;
-    let process = object(PROCESS, raw)?;
-    process.distinct()?;
-    Ok(process)
-}
-
-fn root_path(root: &Object<'_>) -> Result<Option<String>, SpecError> {
-    let Some(raw) = root.get(ROOT)? else { return Ok(None) };
-    let text = object(ROOT, raw)?.get("path")?;
-    text.map(serde_json::from_str).transpose().map_err(|_| SpecError::BadValue { field: "root.path" })
-}
-
-fn object<'a>(field: &'static str, raw: &'a str) -> Result<Object<'a>, SpecError> {
-    Object::parse(raw).map_err(|_| SpecError::BadValue { field })
 }
 
 #[cfg(test)]

@@ -26,9 +26,11 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
-use crate::gate::{PROGRAM, Refusal, args::STATIC};
+use crate::gate::Refusal;
+use crate::hook_args::{PROGRAM, STATIC};
+use crate::oci::{self, Annotations, Hooks, OciError};
 use crate::policy::{ANNOTATION, Facts, Labels, Policy, PolicyError};
-use crate::spec::{Annotations, View};
+use crate::spec::View;
 use crate::text;
 
 const RUNTIME: &str = "--runtime=";
@@ -199,6 +201,16 @@ impl StaticGate {
         Ok(Some(Self { runtime: runtime.ok_or(StaticGateError::NoRuntime)?, config }))
     }
 
+    /// The static gate among the createRuntime hooks of a spec. None also for one that is not understood: its own process
+    /// refuses.
+    ///
+    /// # Errors
+    /// The spec is not understood.
+    pub fn in_spec(json: &[u8]) -> Result<Option<Self>, OciError> {
+        let hooks = Hooks::read(&oci::root(json)?)?;
+        Ok(hooks.args().find_map(|args| Self::parse(args).ok().flatten()))
+    }
+
     /// Decides whether a container may start. None: it may. Otherwise it is Strict, or could be, and may start with
     /// the groups that it has; pod and container are given for whoever checks what else can change them.
     ///
@@ -219,7 +231,7 @@ impl StaticGate {
             return view
                 .gates
                 .iter()
-                .try_for_each(|gate| gate.verify_spec(view))
+                .try_for_each(|gate| gate.verify_spec(&view.user, view.keeps_original_groups))
                 .map(|()| None)
                 .map_err(|refusal| StaticRefusal::Gate(refusal.under(Engine::of(annotations, id))));
         }

@@ -24,7 +24,7 @@ use crate::{
     engine::Engine,
     gate::{Cause, Gate, GateError, Refusal},
     group_file::{self, GroupFile, GroupFileError},
-    groups, merge_marker,
+    groups, merge_marker, oci,
     oci_runtime::{self, GroupLookup},
     rootfs,
     spec::{self, SpecError},
@@ -252,12 +252,12 @@ pub(crate) fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> 
         |source| HookError::Unreadable { pod: gate.pod.clone(), container: gate.container.clone(), source };
     let bundle = Bundle::read(node, state).map_err(unreadable)?;
     let view = read_gated(&gate, &bundle).map_err(unreadable)?;
-    gate.verify_spec(&view).map_err(|refusal| {
+    gate.verify_spec(&view.user, view.keeps_original_groups).map_err(|refusal| {
         // What to do about it depends on the container runtime; who that is shows in the annotations.
-        let annotations = spec::read_annotations(&bundle.json);
+        let annotations = oci::read_annotations(&bundle.json);
         refusal.under(Engine::of(&annotations.unwrap_or_default(), &bundle.id))
     })?;
-    let config = spec::static_gate(&bundle.json).map_err(|source| unreadable(bundle.spec(source)))?;
+    let config = StaticGate::in_spec(&bundle.json).map_err(|source| unreadable(bundle.spec(source)))?;
     let config = config.and_then(|gate| gate.config);
     verify_runtime(node, config.as_deref(), &bundle, &view)
         .map_err(unreadable)?
@@ -270,7 +270,7 @@ fn verify_static(node: &impl Node, gate: &StaticGate, state: impl Read) -> Resul
         .map_err(|source| HookError::StaticUnreadable(bundle.spec(source)))?;
     let candidate = Candidate { id: &bundle.id, view: &view, annotations: &annotations };
     let sandbox = |id: &str| {
-        Sandbox::in_config(spec::read_annotations(&node.sandbox_json(&bundle.path, id).ok()?).ok()?)
+        Sandbox::in_config(oci::read_annotations(&node.sandbox_json(&bundle.path, id).ok()?).ok()?)
     };
     let config = gate.config.as_deref();
     let Some((pod, container)) = gate.judge(&candidate, sandbox, || node.configuration(config))? else {
@@ -303,8 +303,8 @@ fn verify_runtime(
     if node.group_lookup() == GroupLookup::Literal {
         return Ok(Ok(()));
     }
-    let confinement = spec::read_confinement(&bundle.json).map_err(|source| bundle.spec(source))?;
-    let maps = spec::read_id_maps(&bundle.json).map_err(|source| bundle.spec(source))?;
+    let confinement = oci::read_confinement(&bundle.json).map_err(|source| bundle.spec(source))?;
+    let maps = oci::read_id_maps(&bundle.json).map_err(|source| bundle.spec(source))?;
     let generated = group_file::generated(&bundle.path, &confinement);
     let file = match node.group_file(bundle.pid, &root, generated.as_deref()) {
         Ok(file) => file,
@@ -342,7 +342,7 @@ impl Bundle {
         self.path.join(bundle::CONFIG)
     }
 
-    fn spec(&self, source: SpecError) -> InputError {
-        InputError::Spec { path: self.config_json(), source }
+    fn spec(&self, source: impl Into<SpecError>) -> InputError {
+        InputError::Spec { path: self.config_json(), source: source.into() }
     }
 }

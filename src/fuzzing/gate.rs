@@ -4,7 +4,7 @@ use super::presentable;
 use crate::{
     gate::{Gate, State},
     merge_marker,
-    spec::ProcessUser,
+    oci::ProcessUser,
     static_gate::StaticGate,
 };
 

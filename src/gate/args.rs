@@ -1,7 +1,11 @@
 //! A gate as the arguments of a hook, and back.
 
-use super::{Gate, GateError, PROGRAM, REASON_MAX, State};
-use crate::{groups, merge_marker, text};
+use super::{Gate, GateError, REASON_MAX, State};
+use crate::{
+    groups,
+    hook_args::{PROGRAM, STATIC},
+    merge_marker, text,
+};
 
 /// The most groups in one argument. With ten digits and a comma each they take 88 KiB of the 128
 /// that the kernel allows.
@@ -20,9 +24,6 @@ const REMOVED_COUNT: &str = "--removed-count";
 
 /// How many removed groups are carried: an image can give its user millions.
 const REMOVED_MAX: usize = 1024;
-
-/// The third argument of the node's own gate, see [`crate::static_gate`].
-pub(crate) const STATIC: &str = "--gate=static";
 
 /// What stands for a name of which nothing can be shown.
 const UNNAMED: &str = "?";

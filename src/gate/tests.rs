@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::hook_args::PROGRAM;
 
 fn gate(state: State) -> Gate {
     Gate { pod: "default/web".into(), container: "app".into(), state }
@@ -153,22 +154,16 @@ fn verify_refuses_everything_else() {
 
 #[test]
 fn the_whole_spec_is_verified() {
-    let spec = |keeps| View {
-        user: user(3000, &[3000]),
-        gates: vec![],
-        keeps_original_groups: keeps,
-        seen_as_merge: false,
-        root_path: None,
-    };
-    assert_eq!(resolved(&[3000], &[]).verify_spec(&spec(false)), Ok(()));
-    let refusal = resolved(&[3000], &[]).verify_spec(&spec(true)).unwrap_err();
+    let made = user(3000, &[3000]);
+    assert_eq!(resolved(&[3000], &[]).verify_spec(&made, false), Ok(()));
+    let refusal = resolved(&[3000], &[]).verify_spec(&made, true).unwrap_err();
     assert_eq!(refusal.cause, Cause::KeepsOriginalGroups);
     assert_eq!(
-        gate(State::Pending { declared: None }).verify_spec(&spec(false)).unwrap_err().cause,
+        gate(State::Pending { declared: None }).verify_spec(&made, false).unwrap_err().cause,
         Cause::NeverEnforced
     );
     assert!(matches!(
-        resolved(&[1], &[]).verify_spec(&spec(false)).unwrap_err().cause,
+        resolved(&[1], &[]).verify_spec(&made, false).unwrap_err().cause,
         Cause::NotAllowed { .. }
     ));
 }
@@ -195,15 +190,8 @@ fn refusals_say_what_to_do() {
     );
     let many: Vec<u32> = (0..65536).collect();
     assert!(text(&resolved(&[3000], &[]), &many).contains("(0, 1, 2, 3, 4, 5, 6, 7 and 65527 more)"));
-    let spec = View {
-        user: user(1, &[]),
-        gates: vec![],
-        keeps_original_groups: true,
-        seen_as_merge: false,
-        root_path: None,
-    };
     assert_eq!(
-        resolved(&[1], &[]).verify_spec(&spec).unwrap_err().to_string(),
+        resolved(&[1], &[]).verify_spec(&user(1, &[]), true).unwrap_err().to_string(),
         "strict-groups: pod default/web, container app: annotation run.oci.keep_original_groups makes the runtime \
          keep its own groups, which Strict forbids; remove it from the pod"
     );

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::observed::Seen;
-use crate::{policy, spec::Annotations, static_gate::CONFIG_SOURCE, text};
+use crate::{oci::Annotations, policy, static_gate::CONFIG_SOURCE, text};
 
 /// How much of a key and of a value is shown, in bytes.
 const KEY_SHOWN: usize = 128;

@@ -57,8 +57,9 @@ mod tests {
     use crate::{
         config::Config,
         gate::{Gate, State},
+        oci::ProcessUser,
         policy::ANNOTATION,
-        spec::{ProcessUser, View},
+        spec::View,
     };
 
     fn node(toml: &str) -> NodePolicy {

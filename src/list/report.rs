@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     identity::Identity,
+    oci::ProcessUser,
     policy::{ANNOTATION, NodePolicy},
-    spec::ProcessUser,
     text,
 };
 

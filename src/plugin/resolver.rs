@@ -372,7 +372,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::ProcessUser;
+    use crate::oci::ProcessUser;
 
     fn own(runtime: &str, removed: &[u32], removed_before: &[u32]) -> Own {
         let user = ProcessUser { uid: 1000, gid: 3000, additional_gids: vec![] };

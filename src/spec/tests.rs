@@ -1,4 +1,5 @@
 use super::*;
+use crate::json;
 
 const CONTAINERD: &str = include_str!("../../tests/fixtures/containerd-1.7.24/config.json");
 const CRIO: &str = include_str!("../../tests/fixtures/crio-1.30.14/config.container.json");
@@ -75,7 +76,7 @@ fn a_resolved_spec_passes_its_gate() {
     let after = text(resolve(spec(USER, &[pending()]).as_bytes(), &[4000]).unwrap().json);
     let view = read(after.as_bytes()).unwrap();
     assert_eq!(view.gates, [resolved(&[3000, 4000], &[50000])]);
-    assert_eq!(view.gates[0].verify_spec(&view), Ok(()));
+    assert_eq!(view.gates[0].verify_spec(&view.user, view.keeps_original_groups), Ok(()));
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn refuse_needs_the_hooks_only() {
     let twice = spec(USER, &[pending()]).replacen('{', r#"{"Process":{},"#, 1);
     assert!(text(refuse(twice.as_bytes(), "broken").unwrap()).contains("--reason=broken"));
     let none = spec(USER, &[pending()]).replace(r#""process""#, r#""other""#);
-    assert_eq!(resolve(none.as_bytes(), &[]), Err(SpecError::Missing { field: "process" }));
+    assert_eq!(resolve(none.as_bytes(), &[]), Err(OciError::Missing { field: "process" }.into()));
     assert!(text(refuse(none.as_bytes(), "broken").unwrap()).contains("--reason=broken"));
 }
 
@@ -199,13 +200,16 @@ fn numbers_are_ids_or_errors() {
             ("process.user.additionalGids", format!(r#"{{"additionalGids":[1,{bad}]}}"#)),
         ] {
             let spec = spec(&user, &[pending()]);
-            assert_eq!(read(spec.as_bytes()), Err(SpecError::BadValue { field }), "{user}");
-            assert_eq!(resolve(spec.as_bytes(), &[]), Err(SpecError::BadValue { field }), "{user}");
+            assert_eq!(read(spec.as_bytes()), Err(OciError::BadValue { field }.into()), "{user}");
+            assert_eq!(resolve(spec.as_bytes(), &[]), Err(OciError::BadValue { field }.into()), "{user}");
         }
     }
     for bad in ["1", "{}", r#""1""#, "false"] {
         let spec = spec(&format!(r#"{{"additionalGids":{bad}}}"#), &[]);
-        assert_eq!(read(spec.as_bytes()), Err(SpecError::BadValue { field: "process.user.additionalGids" }));
+        assert_eq!(
+            read(spec.as_bytes()),
+            Err(OciError::BadValue { field: "process.user.additionalGids" }.into())
+        );
     }
     let ends = spec(r#"{"uid":4294967295,"gid":0,"additionalGids":[4294967295]}"#, &[]);
     assert_eq!(read(ends.as_bytes()).unwrap().user.additional_gids, [u32::MAX]);
@@ -235,13 +239,16 @@ fn ambiguous_keys_are_refused() {
         let bad = good.replace(from, to);
         match read(bad.as_bytes()) {
             // The one that is found first may be either of the two.
-            Err(SpecError::Ambiguous { key: found }) => {
+            Err(SpecError::Oci(OciError::Ambiguous { key: found })) => {
                 assert!(json::folds_to(&found, key.trim_end_matches('\0')) || found == key);
             }
             other => panic!("{to}: {other:?}"),
         }
         if key != "Annotations" {
-            assert!(matches!(resolve(bad.as_bytes(), &[]), Err(SpecError::Ambiguous { .. })), "{to}");
+            assert!(
+                matches!(resolve(bad.as_bytes(), &[]), Err(SpecError::Oci(OciError::Ambiguous { .. }))),
+                "{to}"
+            );
         }
     }
 }
@@ -266,7 +273,7 @@ fn sees_the_annotation_that_keeps_groups() {
     assert_eq!(with(r#"{"Run.oci.keep_original_groups":"1","run.oci":""}"#), Ok(false));
     assert_eq!(with("{}"), Ok(false));
     assert_eq!(with("null"), Ok(false));
-    assert_eq!(with("[]"), Err(SpecError::BadValue { field: "annotations" }));
+    assert_eq!(with("[]"), Err(OciError::BadValue { field: "annotations" }.into()));
 }
 
 #[test]
@@ -280,8 +287,8 @@ fn hooks_of_another_shape_are_errors() {
         (r#"{"createRuntime":[{"args":[null]}]}"#, "args of hooks.createRuntime"),
     ] {
         let spec = format!(r#"{{"process":{{}},"hooks":{hooks}}}"#);
-        assert_eq!(read(spec.as_bytes()), Err(SpecError::BadValue { field }), "{hooks}");
-        assert_eq!(refuse(spec.as_bytes(), ""), Err(SpecError::BadValue { field }), "{hooks}");
+        assert_eq!(read(spec.as_bytes()), Err(OciError::BadValue { field }.into()), "{hooks}");
+        assert_eq!(refuse(spec.as_bytes(), ""), Err(OciError::BadValue { field }.into()), "{hooks}");
     }
     let damaged =
         r#"{"process":{},"hooks":{"createRuntime":[{"args":["strict-groups","hook","--gate=pending"]}]}}"#;
@@ -292,7 +299,7 @@ fn hooks_of_another_shape_are_errors() {
 
 #[test]
 fn what_is_no_json_object_says_where() {
-    let at = |line, column| Err(SpecError::NotJson { line, column });
+    let at = |line, column| Err(OciError::NotJson { line, column }.into());
     assert_eq!(read(b"{\n \"a\": \xff}"), at(2, 7));
     assert_eq!(read(b"\xff"), at(1, 1));
     assert_eq!(read(b"{}\n {}"), at(2, 2));
@@ -300,7 +307,7 @@ fn what_is_no_json_object_says_where() {
     for json in
         [&b"[]"[..], b"null", b"7", b"\xef\xbb\xbf{}", b"{\"\\ud800\":1}", b"{\"a\":01}", b"{\"a\":1,}"]
     {
-        assert!(matches!(read(json), Err(SpecError::NotJson { .. })), "{json:?}");
+        assert!(matches!(read(json), Err(SpecError::Oci(OciError::NotJson { .. }))), "{json:?}");
     }
     let whole = spec(USER, &[pending()]);
     for end in 0..whole.len() {

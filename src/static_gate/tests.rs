@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::gate::{Gate, State};
-use crate::spec::ProcessUser;
+use crate::oci::ProcessUser;
 
 const ID: &str = "3e63207708e8a8398b53849f5ee72b58d2deb2af1048c93f807f735dcb2e38f2";
 

@@ -14,6 +14,7 @@ use crate::{
     groups::Alias,
     grpc::Code,
     identity::IdentityError,
+    oci::OciError,
     ownership::Untrusted,
     plugin,
     policy::{Policy, PolicyError},
@@ -45,6 +46,7 @@ pub(super) fn all() -> Vec<String> {
     all.extend(texts(&policy()));
     all.extend(texts(&gate_arguments()));
     all.extend(texts(&spec()));
+    all.extend(texts(&oci()));
     all.extend(texts(&declared()));
     all.extend(texts(&static_arguments()));
     all.extend(refusals());
@@ -116,12 +118,18 @@ fn static_arguments() -> Vec<StaticGateError> {
 
 fn spec() -> Vec<SpecError> {
     every!(SpecError;
-        SpecError::NotJson { .. } => SpecError::NotJson { line: 1, column: 2 },
-        SpecError::Ambiguous { .. } => SpecError::Ambiguous { key: "KEY".to_owned() },
-        SpecError::Missing { .. } => SpecError::Missing { field: "FIELD" },
-        SpecError::BadValue { .. } => SpecError::BadValue { field: "FIELD" },
+        SpecError::Oci(_) => OciError::Missing { field: "FIELD" }.into(),
         SpecError::NoGate => SpecError::NoGate,
         SpecError::Gate(_) => GateError::Missing { flag: "--FLAG" }.into(),
+    )
+}
+
+fn oci() -> Vec<OciError> {
+    every!(OciError;
+        OciError::NotJson { .. } => OciError::NotJson { line: 1, column: 2 },
+        OciError::Ambiguous { .. } => OciError::Ambiguous { key: "KEY".to_owned() },
+        OciError::Missing { .. } => OciError::Missing { field: "FIELD" },
+        OciError::BadValue { .. } => OciError::BadValue { field: "FIELD" },
     )
 }
 

@@ -24,10 +24,11 @@ use crate::{
     engine::Engine,
     gate::{Gate, State},
     membership,
+    oci::{self, Annotations, IdMaps},
     policy::PolicyError,
     record::{self, RecordError},
     rootfs, shim,
-    spec::{self, Annotations, IdMaps, SpecError, View},
+    spec::{self, SpecError, View},
     static_gate::{Candidate, Sandbox, StaticCause, StaticGate, StaticRefusal, Verdict},
     text,
 };
@@ -233,7 +234,7 @@ fn decide(
     config: Result<Config, ConfigError>,
 ) -> Result<Result<Verdict, StaticRefusal>, WrapperError> {
     let in_bundle =
-        |id: &str| Sandbox::in_config(spec::read_annotations(&bundle::read_sandbox(bundle, id).ok()?).ok()?);
+        |id: &str| Sandbox::in_config(oci::read_annotations(&bundle::read_sandbox(bundle, id).ok()?).ok()?);
     let (Engine::Containerd, Ok(config)) = (static_gate.runtime, &config) else {
         return Ok(static_gate.decide(&Candidate { id, view, annotations }, in_bundle, || config));
     };
@@ -297,8 +298,10 @@ fn declared(
         })
         .collect();
     let implied = if known.is_empty() {
-        let maps = spec::read_id_maps(json)
-            .map_err(|source| Fault::Spec { path: Path::new(bundle::CONFIG).to_owned(), source })?;
+        let maps = oci::read_id_maps(json).map_err(|error| Fault::Spec {
+            path: Path::new(bundle::CONFIG).to_owned(),
+            source: error.into(),
+        })?;
         implied(create, view, &maps)?
     } else {
         BTreeSet::new()

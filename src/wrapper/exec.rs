@@ -16,6 +16,7 @@ use crate::{
     config::OldRuncExec,
     gate::Cause,
     group_file,
+    oci::{self, OciError},
     oci_runtime::{self, GroupLookup},
     rootfs, spec,
 };
@@ -48,7 +49,7 @@ pub(super) fn prepare(
     let view = spec::read(&json).map_err(|source| by_id(Fault::Spec { path: config, source }))?;
     let Some(gate) = view.gates.first() else { return Ok(()) };
     for gate in &view.gates {
-        gate.verify_spec(&view)?;
+        gate.verify_spec(&view.user, view.keeps_original_groups)?;
     }
 
     let subject = || Subject::Named { pod: gate.pod.clone(), container: gate.container.clone() };
@@ -63,7 +64,7 @@ pub(super) fn prepare(
         bundle::replace(&directory, &name, new)
             .map_err(|source| fault(Fault::Write { path: path(), source }))?;
     }
-    let user = spec::ProcessUser { additional_gids: strict.groups, ..strict.user };
+    let user = oci::ProcessUser { additional_gids: strict.groups, ..strict.user };
     if oci_runtime::of_file(real) == GroupLookup::Literal {
         return Ok(());
     }
@@ -74,9 +75,10 @@ pub(super) fn prepare(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(fault(Fault::Image { file: rootfs::GROUP_FILE, source })),
     };
-    let wrong = |source| fault(Fault::Spec { path: folder.join(bundle::CONFIG), source });
-    let confinement = spec::read_confinement(&json).map_err(wrong)?;
-    let maps = spec::read_id_maps(&json).map_err(wrong)?;
+    let wrong =
+        |error: OciError| fault(Fault::Spec { path: folder.join(bundle::CONFIG), source: error.into() });
+    let confinement = oci::read_confinement(&json).map_err(wrong)?;
+    let maps = oci::read_id_maps(&json).map_err(wrong)?;
     let generated = group_file::generated(&made_from, &confinement);
     let cause = match group_file::find(root, generated.as_deref()) {
         Err(error) => Cause::GroupFile { reason: error.to_string() },

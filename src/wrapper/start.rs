@@ -66,7 +66,7 @@ fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) 
         };
     };
     for gate in &view.gates {
-        gate.verify_spec(&view)?;
+        gate.verify_spec(&view.user, view.keeps_original_groups)?;
     }
     let subject = || Subject::Named { pod: first.pod.clone(), container: first.container.clone() };
     let fault = |fault| WrapperError::Fault { subject: subject(), fault };

@@ -7,8 +7,9 @@ use crate::{
         expected::Origin,
         observed::{Owner, Process},
     },
+    oci::ProcessUser,
     policy::{ANNOTATION, PolicyError},
-    spec::{ProcessUser, View},
+    spec::View,
 };
 
 fn gate(state: State) -> Gate {

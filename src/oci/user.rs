@@ -1,7 +1,7 @@
 //! `process.user` of a spec.
 
-use super::{ProcessUser, SpecError, json, object};
-use crate::json::Object;
+use super::{OciError, ProcessUser, object};
+use crate::json::{self, Object};
 
 const USER: &str = "user";
 const UID: &str = "uid";
@@ -9,14 +9,14 @@ const GID: &str = "gid";
 const ADDITIONAL_GIDS: &str = "additionalGids";
 
 /// The user of a spec's process: its values, and the object to change them in.
-pub(super) struct User<'a> {
-    pub(super) values: ProcessUser,
+pub(crate) struct User<'a> {
+    pub(crate) values: ProcessUser,
     object: Option<Object<'a>>,
 }
 
 impl<'a> User<'a> {
     /// Reads the user. A missing one is root, as in Go, where the field is no pointer.
-    pub(super) fn read(process: &Object<'a>) -> Result<Self, SpecError> {
+    pub(crate) fn read(process: &Object<'a>) -> Result<Self, OciError> {
         let Some(raw) = process.get(USER)? else {
             return Ok(Self { values: ProcessUser::default(), object: None });
         };
@@ -31,7 +31,7 @@ impl<'a> User<'a> {
     }
 
     /// The text of `process` with other supplementary groups.
-    pub(super) fn with_groups(&self, process: &Object<'a>, groups: &[u32]) -> String {
+    pub(crate) fn with_groups(&self, process: &Object<'a>, groups: &[u32]) -> String {
         let groups = json::array(groups);
         let user = match &self.object {
             Some(user) => user.with(&[(ADDITIONAL_GIDS, &groups)]),
@@ -42,19 +42,20 @@ impl<'a> User<'a> {
 }
 
 /// A uid or gid; 0 where there is none. Null is nothing that a runtime writes, so it is refused.
-fn id(user: &Object<'_>, name: &str, field: &'static str) -> Result<u32, SpecError> {
+fn id(user: &Object<'_>, name: &str, field: &'static str) -> Result<u32, OciError> {
     match user.get(name)? {
         // The text is a JSON value already, so what Rust alone would take (+1, 01) cannot stand here.
-        Some(raw) => raw.parse().map_err(|_| SpecError::BadValue { field }),
-        None if user.keys().any(|key| key == name) => Err(SpecError::BadValue { field }),
+        Some(raw) => raw.parse().map_err(|_| OciError::BadValue { field }),
+        None if user.keys().any(|key| key == name) => Err(OciError::BadValue { field }),
         None => Ok(0),
     }
 }
 
-fn ids(user: &Object<'_>) -> Result<Vec<u32>, SpecError> {
+fn ids(user: &Object<'_>) -> Result<Vec<u32>, OciError> {
     match user.get(ADDITIONAL_GIDS)? {
-        Some(raw) => serde_json::from_str(raw)
-            .map_err(|_| SpecError::BadValue { field: "process.user.additionalGids" }),
+        Some(raw) => {
+            serde_json::from_str(raw).map_err(|_| OciError::BadValue { field: "process.user.additionalGids" })
+        }
         None => Ok(Vec::new()),
     }
 }

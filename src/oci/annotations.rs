@@ -2,38 +2,33 @@
 
 use std::collections::HashMap;
 
-use super::{ANNOTATIONS, SpecError, View, object, root, view};
-use crate::gate::KEEP_GROUPS;
+use super::{ANNOTATIONS, OciError, object, root};
 use crate::json::{self, Object};
 
 /// The annotations of a spec, by name.
 pub type Annotations = HashMap<String, String>;
 
-/// Reads what [`super::read`] reads, and the annotations with their values.
-///
-/// # Errors
-/// Like [`super::read`], and when two annotations have the same name or a value is no string.
-pub fn read_with_annotations(json: &[u8]) -> Result<(View, Annotations), SpecError> {
-    let root = root(json)?;
-    Ok((view(&root)?, read(&root)?))
-}
+/// The annotation that makes crun skip `setgroups`: the process then keeps the groups of the
+/// runtime itself, whatever the spec says. Kubernetes never needs it.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
-/// Reads the annotations alone.
+/// Reads the annotations of a spec.
 ///
 /// # Errors
-/// As [`read_with_annotations`].
-pub fn read_annotations(json: &[u8]) -> Result<Annotations, SpecError> {
+/// The spec is not understood, two annotations have the same name, or a value is no string.
+pub fn read_annotations(json: &[u8]) -> Result<Annotations, OciError> {
     read(&root(json)?)
 }
 
-fn read(root: &Object<'_>) -> Result<Annotations, SpecError> {
+/// The same of a spec that was read already.
+pub(crate) fn read(root: &Object<'_>) -> Result<Annotations, OciError> {
     let mut found = Annotations::new();
     let Some(raw) = root.get(ANNOTATIONS)? else { return Ok(found) };
     for (key, value) in object(ANNOTATIONS, raw)?.members() {
         let value: String =
-            serde_json::from_str(value).map_err(|_| SpecError::BadValue { field: ANNOTATIONS })?;
+            serde_json::from_str(value).map_err(|_| OciError::BadValue { field: ANNOTATIONS })?;
         if found.insert(key.to_owned(), value).is_some() {
-            return Err(SpecError::Ambiguous { key: key.to_owned() });
+            return Err(OciError::Ambiguous { key: key.to_owned() });
         }
     }
     Ok(found)
@@ -41,7 +36,7 @@ fn read(root: &Object<'_>) -> Result<Annotations, SpecError> {
 
 /// Whether the spec has the annotation [`KEEP_GROUPS`]. Annotations are a map, so their names have
 /// a case.
-pub(super) fn keeps_original_groups(root: &Object<'_>) -> Result<bool, SpecError> {
+pub(crate) fn keeps_original_groups(root: &Object<'_>) -> Result<bool, OciError> {
     match root.get(ANNOTATIONS)? {
         Some(raw) => Ok(object(ANNOTATIONS, raw)?.keys().any(|key| json::until_nul(key) == KEEP_GROUPS)),
         None => Ok(false),
@@ -55,8 +50,7 @@ mod tests {
     #[test]
     fn reads_every_annotation_of_a_real_spec() {
         let spec = include_bytes!("../../tests/fixtures/containerd-1.7.24/config.json");
-        let (view, annotations) = read_with_annotations(spec).unwrap();
-        assert_eq!(view, super::super::read(spec).unwrap());
+        let annotations = read_annotations(spec).unwrap();
         assert_eq!(annotations["io.kubernetes.cri.sandbox-namespace"], "default");
         assert_eq!(annotations.len(), 8);
     }
@@ -64,7 +58,7 @@ mod tests {
     #[test]
     fn none_are_none() {
         for spec in [r#"{"process":{}}"#, r#"{"process":{},"annotations":null}"#] {
-            let (_, annotations) = read_with_annotations(spec.as_bytes()).unwrap();
+            let annotations = read_annotations(spec.as_bytes()).unwrap();
             assert!(annotations.is_empty(), "{spec}");
         }
     }
@@ -72,13 +66,13 @@ mod tests {
     #[test]
     fn names_have_a_case_and_stand_once() {
         let spec = |annotations| format!(r#"{{"process":{{}},"annotations":{annotations}}}"#);
-        let (_, annotations) = read_with_annotations(spec(r#"{"a":"1","A":"2"}"#).as_bytes()).unwrap();
+        let annotations = read_annotations(spec(r#"{"a":"1","A":"2"}"#).as_bytes()).unwrap();
         assert_eq!((annotations["a"].as_str(), annotations["A"].as_str()), ("1", "2"));
-        let twice = read_with_annotations(spec(r#"{"a":"1","\u0061":"2"}"#).as_bytes());
-        assert_eq!(twice, Err(SpecError::Ambiguous { key: "a".into() }));
+        let twice = read_annotations(spec(r#"{"a":"1","\u0061":"2"}"#).as_bytes());
+        assert_eq!(twice, Err(OciError::Ambiguous { key: "a".into() }));
         for wrong in [r#"{"a":1}"#, r#"{"a":null}"#, "[]", "7"] {
-            let error = read_with_annotations(spec(wrong).as_bytes());
-            assert_eq!(error, Err(SpecError::BadValue { field: "annotations" }), "{wrong}");
+            let error = read_annotations(spec(wrong).as_bytes());
+            assert_eq!(error, Err(OciError::BadValue { field: "annotations" }), "{wrong}");
         }
     }
 }

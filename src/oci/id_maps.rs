@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{SpecError, object, root};
+use super::{OciError, object, root};
 
 const LINUX: &str = "linux";
 const UID_MAPPINGS: &str = "uidMappings";
@@ -47,13 +47,13 @@ impl IdRange {
 /// Reads the mappings of a spec.
 ///
 /// # Errors
-/// Like [`super::read`].
-pub fn read_id_maps(json: &[u8]) -> Result<IdMaps, SpecError> {
+/// Like [`super::read_annotations`].
+pub fn read_id_maps(json: &[u8]) -> Result<IdMaps, OciError> {
     let root = root(json)?;
     let Some(raw) = root.get(LINUX)? else { return Ok(IdMaps::default()) };
     let linux = object(LINUX, raw)?;
     let ranges = |name, field| match linux.get(name)? {
-        Some(raw) => serde_json::from_str(raw).map_err(|_| SpecError::BadValue { field }),
+        Some(raw) => serde_json::from_str(raw).map_err(|_| OciError::BadValue { field }),
         None => Ok(Vec::new()),
     };
     Ok(IdMaps {

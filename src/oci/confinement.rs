@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{PROCESS, ROOT, SpecError, object, root};
+use super::{OciError, PROCESS, ROOT, object, root};
 use crate::json::Object;
 
 const LINUX: &str = "linux";
@@ -97,8 +97,8 @@ struct Mount {
 /// Reads how the container of a spec is confined.
 ///
 /// # Errors
-/// Like [`super::read`].
-pub fn read_confinement(json: &[u8]) -> Result<Confinement, SpecError> {
+/// Like [`super::read_annotations`].
+pub fn read_confinement(json: &[u8]) -> Result<Confinement, OciError> {
     let spec = root(json)?;
     spec.distinct()?;
     let process = member(&spec, PROCESS)?;
@@ -122,7 +122,7 @@ pub fn read_confinement(json: &[u8]) -> Result<Confinement, SpecError> {
     })
 }
 
-fn member<'a>(parent: &Object<'a>, name: &'static str) -> Result<Option<Object<'a>>, SpecError> {
+fn member<'a>(parent: &Object<'a>, name: &'static str) -> Result<Option<Object<'a>>, OciError> {
     let Some(raw) = parent.get(name)? else { return Ok(None) };
     let found = object(name, raw)?;
     found.distinct()?;
@@ -133,9 +133,9 @@ fn parsed<'a, T: Deserialize<'a> + Default>(
     parent: Option<&Object<'a>>,
     name: &str,
     field: &'static str,
-) -> Result<T, SpecError> {
+) -> Result<T, OciError> {
     match parent.map(|parent| parent.get(name)).transpose()?.flatten() {
-        Some(raw) => serde_json::from_str(raw).map_err(|_| SpecError::BadValue { field }),
+        Some(raw) => serde_json::from_str(raw).map_err(|_| OciError::BadValue { field }),
         None => Ok(T::default()),
     }
 }
