@@ -38,6 +38,12 @@ pub enum FastPath<'a> {
 #[must_use]
 pub fn read(line: &[OsString]) -> Option<FastPath<'_>> {
     let (name, args) = line.split_first()?;
+    // First: whatever our executable is called, the kernel runs it so for a handler's file.
+    if let [command, file, args @ ..] = args
+        && command == wrapper::HANDLER
+    {
+        return Some(FastPath::Handler { file: Path::new(file), args });
+    }
     if Path::new(name).file_name() == Some(OsStr::new(wrapper::NAME)) {
         return Some(FastPath::Runtime { config: None, args });
     }
@@ -45,10 +51,6 @@ pub fn read(line: &[OsString]) -> Option<FastPath<'_>> {
     match command.to_str()? {
         "hook" => gate(rest),
         "runtime" => wrapper(rest),
-        wrapper::HANDLER => {
-            let (file, args) = rest.split_first()?;
-            Some(FastPath::Handler { file: Path::new(file), args })
-        }
         record::COMMAND => Asked::read(rest).map(FastPath::Record),
         _ => None,
     }

@@ -55,6 +55,19 @@ impl RuntimeType {
     }
 }
 
+/// Whether the shim of a handler runs the OCI runtime that the handler's `BinaryName` names: runc's own. containerd goes by
+/// the runtime type's name (`getRuntimeOptionsType`) and takes a shim's path there for one of which it knows nothing.
+/// `runtime_path`, where it is not empty, is the shim's program.
+#[must_use]
+pub fn takes_binary_name(runtime_type: &str, runtime_path: &str) -> bool {
+    let of_runc = |shim: &str| {
+        let name = Path::new(shim).file_name().and_then(|name| name.to_str());
+        matches!(name, Some("containerd-shim-runc-v1" | "containerd-shim-runc-v2"))
+    };
+    matches!(runtime_type, "io.containerd.runc.v1" | "io.containerd.runc.v2")
+        && (runtime_path.is_empty() || of_runc(runtime_path))
+}
+
 /// The name of the shim's program for a runtime type, as containerd makes it: `containerd-shim-runc-v2`.
 #[must_use]
 pub fn shim(runtime_type: &str) -> String {
@@ -99,6 +112,20 @@ mod tests {
         let kinds = [RuntimeType::Runc, RuntimeType::Gvisor, RuntimeType::Kata, RuntimeType::Other];
         assert_eq!(kinds.map(RuntimeType::has_own_process), [true, false, false, true]);
         assert_eq!(kinds.map(RuntimeType::runs_hooks), [true, true, true, false]);
+    }
+
+    #[test]
+    fn runcs_own_shim_alone_takes_a_binary_name() {
+        assert!(takes_binary_name("io.containerd.runc.v2", ""));
+        assert!(takes_binary_name("io.containerd.runc.v1", "/opt/containerd-shim-runc-v2"));
+        for (kind, shim) in [
+            ("io.containerd.runc.v2", "/opt/containerd-shim-mine-v2"),
+            ("/opt/containerd-shim-runc-v2", ""),
+            ("io.containerd.runtime.v1.linux", ""),
+            ("io.containerd.runsc.v1", ""),
+        ] {
+            assert!(!takes_binary_name(kind, shim), "{kind} {shim}");
+        }
     }
 
     #[test]

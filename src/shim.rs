@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs, io,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -71,12 +71,20 @@ pub(crate) fn containers(proc: &Path) -> io::Result<BTreeMap<PathBuf, Vec<String
 
 /// The OCI runtime that made the container of a bundle.
 fn runtime(bundle: &Path) -> Option<PathBuf> {
-    fs::read(bundle.join("runtime")).ok().map(|path| OsStr::from_bytes(&path).into())
+    bundle::read(bundle, Path::new("runtime")).ok().map(|path| OsStr::from_bytes(&path).into())
 }
 
 impl Shim {
-    /// None: the process is no shim, or has ended.
+    /// None: the process is no shim of the node's, or has ended. Whoever may run a process can give it a shim's name: one that
+    /// is not root's, or that is in a container, by its mount namespace, is none.
     fn of(process: PathBuf) -> Option<Self> {
+        let proc = process.parent()?;
+        let namespace = |process: &Path| fs::metadata(process.join("ns/mnt")).ok().map(|file| file.ino());
+        let own = namespace(&process)?;
+        let is_the_nodes = ["self", "1"].into_iter().any(|known| namespace(&proc.join(known)) == Some(own));
+        if fs::metadata(&process).ok()?.uid() != 0 || !is_the_nodes {
+            return None;
+        }
         let cmdline = fs::read(process.join("cmdline")).ok()?;
         let program = Path::new(OsStr::from_bytes(cmdline.split(|byte| *byte == 0).next()?));
         let is_shim = program.file_name()?.as_bytes().starts_with(SHIM);
@@ -130,9 +138,10 @@ mod tests {
     #[test]
     fn shim_names_the_socket_of_its_containerd() {
         let dir = tempfile::tempdir().unwrap();
+        process(dir.path(), "12", RUNC, "aa", "");
         let socket = |words: &[&str]| {
-            fs::write(dir.path().join("cmdline"), words.join("\0")).unwrap();
-            Shim::of(dir.path().to_owned())?.socket()
+            fs::write(dir.path().join("proc/12/cmdline"), words.join("\0")).unwrap();
+            Shim::of(dir.path().join("proc/12"))?.socket()
         };
         let address = ["-address", "/run/k3s/containerd/containerd.sock"];
         assert_eq!(
@@ -167,8 +176,25 @@ mod tests {
         fs::create_dir_all(&process).unwrap();
         fs::create_dir_all(&bundle).unwrap();
         fs::write(process.join("cmdline"), format!("{program}\0-namespace\0k8s.io\0")).unwrap();
+        let own = root.join("proc/self/ns/mnt");
+        if !own.exists() {
+            fs::create_dir_all(own.parent().unwrap()).unwrap();
+            fs::write(&own, "").unwrap();
+        }
+        fs::create_dir(process.join("ns")).unwrap();
+        fs::hard_link(&own, process.join("ns/mnt")).unwrap();
         fs::write(bundle.join("runtime"), runtime).unwrap();
         symlink(&bundle, process.join("cwd")).unwrap();
+    }
+
+    #[test]
+    fn file_that_is_none_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        process(dir.path(), "12", RUNC, "aa", "/d/wrapper");
+        let file = dir.path().join("k8s.io/aa/runtime");
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(containers(&dir.path().join("proc")).unwrap(), BTreeMap::new());
     }
 
     #[test]
@@ -177,7 +203,6 @@ mod tests {
         process(dir.path(), "12", RUNC, "bb", "/d/wrapper");
         process(dir.path(), "13", RUNC, "aa", "/d/wrapper");
         process(dir.path(), "14", RUNC, "cc", "");
-        fs::create_dir(dir.path().join("proc/self")).unwrap();
         let found = containers(&dir.path().join("proc")).unwrap();
         let ids = |ids: &[&str]| ids.iter().map(ToString::to_string).collect();
         let expected = [(PathBuf::new(), ids(&["cc"])), ("/d/wrapper".into(), ids(&["aa", "bb"]))];
@@ -188,6 +213,14 @@ mod tests {
     fn other_processes_are_not_looked_at() {
         let dir = tempfile::tempdir().unwrap();
         process(dir.path(), "12", "/bin/sleep", "aa", "/d/file");
+        // In a container, and of another user.
+        process(dir.path(), "13", RUNC, "bb", "/d/file");
+        fs::remove_file(dir.path().join("proc/13/ns/mnt")).unwrap();
+        fs::write(dir.path().join("proc/13/ns/mnt"), "").unwrap();
+        process(dir.path(), "14", RUNC, "cc", "/d/file");
+        if nix::unistd::geteuid().is_root() {
+            nix::unistd::chown(&dir.path().join("proc/14"), Some(1000.into()), None).unwrap();
+        }
         assert_eq!(containers(&dir.path().join("proc")).unwrap(), BTreeMap::new());
         assert!(containers(Path::new("/nonexistent")).is_err());
     }

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::{
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    unistd::{AccessFlags, access},
+};
 use tokio::{net::UnixStream, time::timeout};
 
 use super::{
@@ -25,6 +28,7 @@ use crate::{
     ownership::{self, Kind, Untrusted},
     service::{Health, HealthError},
     shim::{self, Shim},
+    wrapper,
 };
 
 /// How long one question to a socket may take.
@@ -63,7 +67,7 @@ pub async fn collect(places: &Places) -> Facts {
     let handlers = match &said {
         Ok(Said { runtime, config: Some(config), .. }) if runtime.name == "containerd" => {
             let started = pid.and_then(started::at);
-            let read_now = |path: &str| crio::read(&seen_by(pid, Path::new(path)));
+            let program = |path: &Path| program_text(path, &seen_by(pid, path));
             let read = |path: &str| {
                 if started
                     .is_some_and(|started| started::is_older_than(started, &seen_by(pid, Path::new(path))))
@@ -72,9 +76,9 @@ pub async fn collect(places: &Places) -> Facts {
                         "it was changed after containerd was started, which has the one before",
                     ));
                 }
-                read_now(path)
+                crio::read(&seen_by(pid, Path::new(path)))
             };
-            containerd::handlers(config, read, read_now)
+            containerd::handlers(config, read, program)
         }
         Ok(Said { runtime, .. }) if runtime.name == "containerd" => {
             Err("containerd's status has no configuration".to_owned())
@@ -89,7 +93,7 @@ pub async fn collect(places: &Places) -> Facts {
         hooks: hooks(config.as_ref().ok(), handlers.as_deref().unwrap_or_default(), pid),
         oci_runtimes: oci_runtimes(handlers.as_deref().unwrap_or_default(), pid),
         config: config.map(|config| node_config(&config, places.config.as_deref())),
-        unwrapped_pods: unwrapped_pods(&places.runtime, handlers.as_deref().unwrap_or_default()),
+        unwrapped_pods: unwrapped_pods(&places.runtime, pid, handlers.as_deref().unwrap_or_default()),
         kernel: kernel(),
         runtime: said.map(|said| said.runtime),
         handlers,
@@ -151,28 +155,51 @@ fn plugin(file: &Path) -> Plugin {
     }
 }
 
-/// The pods that containerd made before it had the wrapper. They keep their OCI runtime.
-fn unwrapped_pods(socket: &Path, handlers: &[Handler]) -> Vec<String> {
-    let wrappers: Vec<&Path> = handlers
-        .iter()
-        .filter_map(|handler| match &handler.wrapper {
-            Wrapper::Installed { path, .. } => Some(path.as_path()),
-            Wrapper::None | Wrapper::Unusable(_) => None,
-        })
-        .collect();
-    if wrappers.is_empty() {
-        return Vec::new();
+/// The text of the program `path`, which is at `seen` here; empty for one that is no text. Containers start by it, so it has
+/// to be one that root can run and nobody else can replace.
+fn program_text(path: &Path, seen: &Path) -> Result<String, String> {
+    // What is in the view of the runtime alone is there for it to judge.
+    if seen == path {
+        ownership::check(path, Kind::File).map_err(|untrusted| untrusted.to_string())?;
     }
-    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let socket = real(socket);
-    let shims = shim::all(Path::new(shim::PROC)).unwrap_or_default();
-    let of_pods = shims.iter().filter(|shim| shim.socket().is_some_and(|own| real(&own) == socket));
-    let mut pods: Vec<String> = of_pods
-        .filter(|shim| shim.runtime().is_some_and(|runtime| !wrappers.contains(&runtime.as_path())))
-        .filter_map(Shim::pod)
-        .collect();
+    access(seen, AccessFlags::X_OK).map_err(|errno| errno.desc().to_owned())?;
+    let target = fs::canonicalize(seen).map_err(|error| error.to_string())?;
+    if path.file_name().is_some_and(|name| name == wrapper::NAME) {
+        // By hand: a link to our program, or a copy of it.
+        let is_ours = |name: &OsStr| name == wrapper::NAME || name == "strict-groups";
+        return if target.file_name().is_some_and(is_ours) {
+            Ok(String::new())
+        } else {
+            Err(format!("it leads to {}", target.display()))
+        };
+    }
+    crio::read(seen).map_err(|error| error.to_string())
+}
+
+/// The pods that containerd, the process `pid`, made before it had the wrapper. They keep their OCI runtime.
+fn unwrapped_pods(socket: &Path, pid: Option<i32>, handlers: &[Handler]) -> Result<Vec<String>, String> {
+    if !handlers.iter().any(|handler| handler.wrapper.is_installed()) {
+        return Ok(Vec::new());
+    }
+    if !pid.is_some_and(|pid| Path::new(shim::PROC).join(pid.to_string()).exists()) {
+        return Err("the processes of the node cannot be seen from here".to_owned());
+    }
+    // By whatever path it was named.
+    let id = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let socket_id = id(&seen_by(pid, socket)).or_else(|| id(socket));
+    let shims = shim::all(Path::new(shim::PROC)).map_err(|error| error.to_string())?;
+    let is_its = |shim: &&Shim| {
+        shim.socket()
+            .is_some_and(|own| own == socket || (socket_id.is_some() && id(&seen_by(pid, &own)) == socket_id))
+    };
+    let is_wrapper = |runtime: &Path| {
+        let name = runtime.file_name().unwrap_or_default().to_string_lossy();
+        name == wrapper::NAME || wrapper::is_file_name(&name)
+    };
+    let unwrapped = |shim: &&Shim| shim.runtime().is_some_and(|runtime| !is_wrapper(&runtime));
+    let mut pods: Vec<String> = shims.iter().filter(is_its).filter(unwrapped).filter_map(Shim::pod).collect();
     pods.sort_unstable();
-    pods
+    Ok(pods)
 }
 
 /// The gates of the handlers, and the one that the plugin injects.

@@ -1,7 +1,11 @@
 //! containerd's handlers, as the running containerd says it has them: what it was started with, not what its
 //! files say by now.
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -15,8 +19,8 @@ use crate::{
         containerd::{OWN_SANDBOXES, annotation_patterns},
         wrapper,
     },
-    runtime_type::{self, RuntimeType},
-    wrapper::{Handler as WrapperFile, NAME},
+    runtime_type::{self, RuntimeType, takes_binary_name},
+    wrapper::{Handler as WrapperFile, NAME, is_file_name},
 };
 
 /// What the shims run for a handler that names no program.
@@ -62,15 +66,15 @@ struct Table {
     sandboxer: String,
 }
 
-/// The handlers in `config`, JSON. `read` gives the text of a base spec, `read_now` that of a file that is read anew each
-/// time that it counts.
+/// The handlers in `config`, JSON. `read` gives the text of a base spec, `program` that of a program, if it can be
+/// run; else why not.
 ///
 /// # Errors
 /// The configuration is not understood; why.
 pub(super) fn handlers(
     config: &str,
     read: impl Fn(&str) -> io::Result<String>,
-    read_now: impl Fn(&str) -> io::Result<String>,
+    program: impl Fn(&Path) -> Result<String, String>,
 ) -> Result<Vec<Handler>, String> {
     let Config { containerd } = serde_json::from_str(config)
         .map_err(|error| format!("the configuration in containerd's status is not understood: {error}"))?;
@@ -83,7 +87,7 @@ pub(super) fn handlers(
     // The last two are there also when nobody uses them.
     Ok(handlers
         .filter(|(_, table)| !table.runtime_type.is_empty())
-        .map(|(name, table)| handler(name == default_runtime_name, name, table, &read, &read_now))
+        .map(|(name, table)| handler(name == default_runtime_name, name, table, &read, &program))
         .collect())
 }
 
@@ -92,7 +96,7 @@ fn handler(
     name: String,
     table: Table,
     read: impl Fn(&str) -> io::Result<String>,
-    read_now: impl Fn(&str) -> io::Result<String>,
+    program_text: impl Fn(&Path) -> Result<String, String>,
 ) -> Handler {
     let Table { runtime_type, runtime_path, annotations, base_runtime_spec: spec, options, sandboxer } =
         table;
@@ -108,10 +112,11 @@ fn handler(
     };
     let annotations = annotations.unwrap_or_default();
     let kind = RuntimeType::of(&runtime_type);
+    let takes_binary_name = takes_binary_name(&runtime_type, &runtime_path);
     let option = |name| options.as_ref().and_then(|options| options.get(name)).and_then(|name| name.as_str());
     let binary = option("BinaryName").filter(|name| !name.is_empty());
     let (wrapper, behind) = match binary.filter(|_| kind == RuntimeType::Runc) {
-        Some(path) => wrapper_at(path, read_now),
+        Some(path) => wrapper_at(path, program_text),
         None => (Wrapper::None, None),
     };
     let program = match (kind, binary) {
@@ -133,6 +138,7 @@ fn handler(
         kind,
         without_hooks,
         gate,
+        takes_binary_name,
         missing_annotations: annotation_patterns()
             .into_iter()
             .filter(|pattern| !annotations.contains(pattern))
@@ -143,19 +149,20 @@ fn handler(
 }
 
 /// The wrapper that a `BinaryName` is, and the OCI runtime behind it where the file names one.
-fn wrapper_at(binary: &str, read: impl Fn(&str) -> io::Result<String>) -> (Wrapper, Option<String>) {
+fn wrapper_at(binary: &str, text: impl Fn(&Path) -> Result<String, String>) -> (Wrapper, Option<String>) {
     let path = PathBuf::from(binary);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if name == NAME {
-        return (Wrapper::Installed { path, hook: None, config: None }, None);
-    }
-    if !wrapper::is_file_name(&name) {
+    let by_hand = name == NAME;
+    if !by_hand && !is_file_name(&name) {
         return (Wrapper::None, None);
     }
-    let text = match read(binary) {
+    let text = match text(&path) {
         Ok(text) => text,
-        Err(error) => return (Wrapper::Unusable(format!("{binary}: {error}")), None),
+        Err(why) => return (Wrapper::Unusable(format!("{binary}: {why}")), None),
     };
+    if by_hand {
+        return (Wrapper::Installed { path, hook: None, config: None }, None);
+    }
     match (wrapper::program(&text), WrapperFile::parse(&text)) {
         (Some(hook), Some(handler)) => {
             let (hook, config) = (Some(hook.to_owned()), handler.config().map(PathBuf::from));
@@ -178,12 +185,13 @@ mod tests {
             "/other.json" => Ok("{}".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        let read_now = |path: &str| match path {
+        let program = |path: &Path| match path.to_str().unwrap() {
+            "/opt/strict-groups-runtime" => Ok(String::new()),
             "/strict-groups-runtime-crun" => Ok("#!/sg handler\npath = \"/usr/bin/crun\"\n".to_owned()),
             "/strict-groups-runtime-edited" => Ok("#!/sg handler\npath = 7\n".to_owned()),
-            _ => Err(io::ErrorKind::NotFound.into()),
+            _ => Err("No such file".to_owned()),
         };
-        handlers(&config.to_string(), read, read_now).unwrap()
+        handlers(&config.to_string(), read, program).unwrap()
     }
 
     #[test]
@@ -237,7 +245,9 @@ mod tests {
         assert_eq!(crun.wrapper, Wrapper::Installed { path, hook: Some("/sg".into()), config: None });
         assert_eq!(crun.program, "/usr/bin/crun");
         assert!(handler("/opt/strict-groups-runtime").wrapper.is_installed(), "by hand");
-        for broken in ["/strict-groups-runtime-edited", "/strict-groups-runtime-gone"] {
+        for broken in
+            ["/strict-groups-runtime-edited", "/strict-groups-runtime-gone", "/gone/strict-groups-runtime"]
+        {
             assert!(matches!(handler(broken).wrapper, Wrapper::Unusable(why) if why.contains(broken)));
         }
         assert_eq!(handler("/usr/bin/crun").wrapper, Wrapper::None);
@@ -246,8 +256,8 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_said() {
         for text in ["", "{}", "{\"containerd\": 7}"] {
-            let empty = |_: &str| Ok(String::new());
-            assert!(handlers(text, empty, empty).unwrap_err().contains("not understood"), "{text}");
+            let (empty, none) = (|_: &str| Ok(String::new()), |_: &Path| Ok(String::new()));
+            assert!(handlers(text, empty, none).unwrap_err().contains("not understood"), "{text}");
         }
         assert_eq!(look(&json!({ "containerd": { "runtimes": null } })), []);
     }

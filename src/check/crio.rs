@@ -79,6 +79,7 @@ fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
                 gate: gate.clone(),
                 missing_annotations: Vec::new(),
                 program: program.to_owned(),
+                takes_binary_name: kind != "vm",
                 wrapper: wrapper(program),
             }
         })
@@ -93,6 +94,7 @@ fn with_gate(settings: &Settings, gate: &Gate) -> Vec<Handler> {
             without_hooks: None,
             gate: gate.clone(),
             missing_annotations: Vec::new(),
+            takes_binary_name: true,
             wrapper: Wrapper::None,
         });
     }

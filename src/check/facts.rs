@@ -21,8 +21,9 @@ pub struct Facts {
     pub oci_runtimes: Vec<OciRuntime>,
     /// The node's configuration; else what is wrong with it.
     pub config: Result<NodeConfig, String>,
-    /// The pods whose sandboxes were not made by the wrapper, where handlers have it: `namespace/name`.
-    pub unwrapped_pods: Vec<String>,
+    /// The pods whose sandboxes were not made by the wrapper, where handlers have it: `namespace/name`; else why that cannot
+    /// be told.
+    pub unwrapped_pods: Result<Vec<String>, String>,
     /// The kernel.
     pub kernel: Kernel,
 }
@@ -81,6 +82,8 @@ pub struct Handler {
     pub missing_annotations: Vec<String>,
     /// The executable of the OCI runtime, as the runtime is told it; of Kata Containers its shim, which has none.
     pub program: String,
+    /// Whether its shim runs the OCI runtime that the handler names.
+    pub takes_binary_name: bool,
     /// The wrapper, which CRI-O needs, and which is one of the ways on containerd.
     pub wrapper: Wrapper,
 }
@@ -88,7 +91,7 @@ pub struct Handler {
 impl Handler {
     /// Whether `strict-groups config containerd --wrapper` would give it the wrapper.
     pub(super) fn can_be_wrapped(&self) -> bool {
-        self.kind == RuntimeType::Runc && self.without_hooks.is_none()
+        self.takes_binary_name && self.without_hooks.is_none()
     }
 }
 

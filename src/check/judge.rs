@@ -50,7 +50,7 @@ pub fn judge(facts: &Facts, own: &str) -> Report {
         }
         findings.extend(way.finding());
         findings.extend(handlers(&facts.handlers, &facts.oci_runtimes, way));
-        findings.extend(unwrapped_pods(&facts.unwrapped_pods, way));
+        findings.extend(unwrapped_pods(&facts.unwrapped_pods, &facts.plugin, way));
         findings.extend(hooks(facts, own));
         findings.extend(facts.oci_runtimes.iter().map(|oci| oci_runtime(oci, facts.config.as_ref().ok())));
         findings.push(config(&facts.config, facts.handlers.as_deref().unwrap_or_default()));
@@ -138,18 +138,32 @@ fn softened(finding: Finding, instead: Option<&str>) -> Finding {
 const PODS_SHOWN: usize = 5;
 
 /// Pods that are older than the wrapper: the plugin and the static gate see their containers, the wrapper does not.
-fn unwrapped_pods(pods: &[String], way: Way) -> Option<Finding> {
-    if pods.is_empty() || way != Way::Wrapper {
-        return None;
-    }
+fn unwrapped_pods(pods: &Result<Vec<String>, String>, plugin: &Plugin, way: Way) -> Option<Finding> {
+    const CHECK: &str = "wrapper";
+    let alone = match way {
+        Way::Wrapper => true,
+        Way::Both => !matches!(plugin, Plugin::Registered(_)),
+        Way::Nri | Way::CriO => false,
+    };
+    let pods = match pods {
+        _ if !alone => return None,
+        Ok(pods) if pods.is_empty() => return None,
+        Ok(pods) => pods,
+        Err(why) => {
+            let text = format!("whether all pods were made by the wrapper cannot be told: {why}");
+            return Some(Finding::missing(CHECK, text, "run the command on the node, not in a container"));
+        }
+    };
     let shown: Vec<&str> = pods.iter().map(String::as_str).take(PODS_SHOWN).collect();
     let more = if pods.len() > shown.len() { ", …" } else { "" };
+    let becomes =
+        if way == Way::Wrapper { "are merged" } else { "are refused while the plugin is not running" };
     let text = format!(
-        "pods that were made without the wrapper, and keep their OCI runtime also for containers to come: {} ({}{more})",
+        "pods that were made without the wrapper, and whose containers {becomes}, those to come as well: {} ({}{more})",
         pods.len(),
         shown.join(", ")
     );
-    Some(Finding::missing("wrapper", text, "delete them, or drain the node and restart it"))
+    Some(Finding::missing(CHECK, text, "delete them, or drain the node and restart it"))
 }
 
 fn runtime_found(runtime: &Result<ContainerRuntime, String>, way: Way) -> Finding {
@@ -303,11 +317,12 @@ fn wrapper(handler: &Handler, way: Way) -> Option<Finding> {
         }
         (Wrapper::Installed { .. }, _) if !handler.missing_annotations.is_empty() => {
             let text = format!(
-                "handler {name} runs strict-groups-runtime, which asks containerd about each pod: pod_annotations lacks {} \
-                 patterns (the drop-in is of an older strict-groups, or another file takes them back)",
-                handler.missing_annotations.len()
+                "handler {name} runs strict-groups-runtime, which does not see what pods ask for: pod_annotations lacks {} of \
+                 the {} patterns that it needs (the drop-in is of an older strict-groups, or another file takes them back)",
+                handler.missing_annotations.len(),
+                annotation_patterns().len()
             );
-            Finding::warning(CHECK, text, way.configure())
+            Finding::missing(CHECK, text, way.configure())
         }
         (Wrapper::Installed { .. }, _) => installed(),
         (Wrapper::None, Way::CriO) if handler.without_hooks.is_none() => {

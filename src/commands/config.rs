@@ -19,6 +19,7 @@ use crate::{
     node_config::{File, Hook, folder::Folder},
     ownership,
     static_gate::StaticGate,
+    text,
 };
 
 mod containerd;
@@ -102,38 +103,52 @@ fn diff(folder: &Folder<'_>, files: &[File]) -> anyhow::Result<ExitCode> {
     Ok(if text.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// `in_use`: the files that have to stay, with the containers that need them.
+/// `in_use`: the files that have to stay, with the containers that need them. A program goes only when what names it was
+/// taken away before: containerd runs it until it is restarted.
 fn remove(
     folder: &Folder<'_>,
     in_use: &BTreeMap<PathBuf, Vec<String>>,
     then: &str,
 ) -> anyhow::Result<ExitCode> {
-    let removed = folder.remove(|path| in_use.contains_key(path))?;
+    let is_program =
+        |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(folder.is_program);
+    let is_named = folder.paths()?.iter().any(|path| !is_program(path));
+    let kept = |path: &Path| is_program(path) && (is_named || in_use.contains_key(path));
+    let removed = folder.remove(kept)?;
     for path in &removed {
         say(&format!("removed {}", path.display()));
     }
     for (path, containers) in in_use {
-        let shown: Vec<&str> = containers.iter().map(String::as_str).take(CONTAINERS_SHOWN).collect();
-        let more = if containers.len() > shown.len() { ", …" } else { "" };
-        say(&format!(
-            "{} stays: it is the OCI runtime of {} containers ({}{more}), which could not be stopped without it",
-            path.display(),
-            containers.len(),
-            shown.join(", ")
-        ));
+        stays(path, containers);
     }
-    match (removed.is_empty(), in_use.is_empty()) {
+    let left = folder.paths()?;
+    match (removed.is_empty(), left.is_empty()) {
         (true, true) => say("there is nothing to remove"),
         (false, _) => say(then),
         (true, false) => {}
     }
-    if in_use.is_empty() {
+    if left.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    say(
-        "Keep the strict-groups program too, and run this again when those containers are gone (after a drain of the node).",
-    );
+    say(&format!(
+        "What is left ({} files), and the strict-groups program, is needed until containerd was restarted and the \
+         containers that the wrapper made are gone, such as after a drain of the node. Then run this again.",
+        left.len()
+    ));
     Ok(ExitCode::FAILURE)
+}
+
+/// Says why a file stays.
+fn stays(path: &Path, containers: &[String]) {
+    let shown: Vec<String> =
+        containers.iter().take(CONTAINERS_SHOWN).map(|id| text::one_line(id, text::NAME_MAX)).collect();
+    let more = if containers.len() > shown.len() { ", …" } else { "" };
+    say(&format!(
+        "{} stays: it is the OCI runtime of {} containers ({}{more}), which could not be stopped without it",
+        path.display(),
+        containers.len(),
+        shown.join(", ")
+    ));
 }
 
 fn wrote(paths: &[PathBuf]) {

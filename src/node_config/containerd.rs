@@ -15,7 +15,7 @@ use super::{
     wrapper::{self, WrapperFileError},
 };
 use crate::policy::ANNOTATION;
-use crate::runtime_type::RuntimeType;
+use crate::runtime_type::{self, RuntimeType};
 use crate::static_gate::CONFIG_SOURCE;
 use crate::text;
 
@@ -207,7 +207,8 @@ pub fn plan(input: &Input<'_>, read: impl Fn(&str) -> std::io::Result<String>) -
         } else if input.ways.nri {
             plan.uncovered.insert(name.clone(), shown.clone());
         }
-        if input.ways.wrapper && foreign.is_none() && has_binary_name(kind) {
+        let shim = handler.get("runtime_path").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if input.ways.wrapper && foreign.is_none() && runtime_type::takes_binary_name(kind, &shim) {
             covered.wrapper = Some(wrapper_for(&mut plan, input, &name, handler)?);
         } else if input.ways.wrapper {
             plan.unwrapped.insert(name.clone(), shown);
@@ -377,12 +378,6 @@ fn check_name(name: &str) -> Result<(), PlanError> {
         return Err(PlanError::HandlerName { name: name.to_owned() });
     }
     Ok(())
-}
-
-/// Whether the shim of this runtime type runs the OCI runtime that the handler's options name. containerd goes by the
-/// type's name, and takes a shim's path for one that it knows nothing of (`getRuntimeOptionsType`).
-fn has_binary_name(runtime_type: &str) -> bool {
-    matches!(runtime_type, "io.containerd.runc.v1" | "io.containerd.runc.v2")
 }
 
 fn own_spec(

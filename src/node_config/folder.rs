@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -45,6 +45,9 @@ pub struct Folder<'a> {
     pub path: &'a Path,
     /// Whether a file of this name can only be ours.
     pub is_our_name: fn(&str) -> bool,
+    /// Whether a file of this name is a program that containers are stopped by: it is never taken away by a write, and
+    /// mended where it was edited, with the edited one kept beside it.
+    pub is_program: fn(&str) -> bool,
 }
 
 impl Folder<'_> {
@@ -54,34 +57,32 @@ impl Folder<'_> {
         let mut changes = Vec::new();
         for File { name, content, executable } in files {
             let mode = if *executable { 0o755 } else { 0o644 };
-            changes.push(Change {
-                path: self.path.join(name),
-                old: self.read(name)?,
-                new: Some(content),
-                mode,
-            });
+            let path = self.path.join(name);
+            let (old, edited) = match self.read(name) {
+                Err(FolderError::Edited { .. }) if (self.is_program)(name) => {
+                    (fs::read_to_string(&path).ok(), true)
+                }
+                read => (read?, false),
+            };
+            changes.push(Change { path, old, new: Some(content), mode, edited });
         }
         for name in self.our_names()? {
             if files.iter().all(|file| file.name != name) {
-                changes.push(Change {
-                    path: self.path.join(&name),
-                    old: self.read(&name)?,
-                    new: None,
-                    mode: 0,
-                });
+                let (path, old) = (self.path.join(&name), self.read(&name)?);
+                changes.push(Change { path, old, new: None, mode: 0, edited: false });
             }
         }
-        changes.retain(|change| change.old.as_deref() != change.new);
+        changes.retain(|change| change.old.as_deref() != change.new || !change.has_mode());
         Ok(changes)
     }
 
-    /// Makes the folder hold these files and no others of ours; gives the paths that changed. Other
+    /// Makes the folder hold these files and no others of ours, but for programs; gives the paths that changed. Other
     /// programs see each file as it was or as it is, never in between.
     ///
     /// # Errors
     /// Before anything is written when a file of that name is not ours, or was edited.
     pub fn write(&self, files: &[File]) -> Result<Vec<PathBuf>, FolderError> {
-        let changes = self.compare(files)?;
+        let changes = self.changes(files)?;
         if !changes.is_empty() {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(self.path);
             made.map_err(|source| FolderError::Io { path: self.path.to_owned(), source })?;
@@ -97,11 +98,19 @@ impl Folder<'_> {
     /// # Errors
     /// As [`Folder::write`].
     pub fn diff(&self, files: &[File]) -> Result<String, FolderError> {
-        let changes = self.compare(files)?;
+        let changes = self.changes(files)?;
         let text = changes.iter().map(|change| {
             diff::unified(&change.path.display().to_string(), change.old.as_deref(), change.new)
         });
         Ok(text.collect())
+    }
+
+    fn changes<'f>(&self, files: &'f [File]) -> Result<Vec<Change<'f>>, FolderError> {
+        let mut changes = self.compare(files)?;
+        let name =
+            |change: &Change<'_>| change.path.file_name().and_then(|name| name.to_str()).map(self.is_program);
+        changes.retain(|change| change.new.is_some() || name(change) != Some(true));
+        Ok(changes)
     }
 
     /// Takes all files of ours away, but for those that are to stay; gives the paths of those that went.
@@ -167,10 +176,23 @@ struct Change<'f> {
     new: Option<&'f str>,
     /// Of the new file. containerd may not be root's only reader.
     mode: u32,
+    /// Whether the old one was edited, and is to be kept beside the new one.
+    edited: bool,
 }
 
 impl Change<'_> {
+    /// Whether the file has its mode. One that is to go has none.
+    fn has_mode(&self) -> bool {
+        let mode = |file: fs::Metadata| file.permissions().mode() & 0o7777;
+        self.new.is_none() || fs::symlink_metadata(&self.path).is_ok_and(|file| mode(file) == self.mode)
+    }
+
     fn apply(&self) -> Result<(), FolderError> {
+        if self.edited {
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            let kept = self.path.with_file_name(format!("edited-{name}"));
+            fs::copy(&self.path, &kept).map_err(|source| FolderError::Io { path: kept, source })?;
+        }
         let done = match self.new {
             Some(content) => atomic_write::put(&self.path, content.as_bytes(), self.mode).map(drop),
             None => fs::remove_file(&self.path),

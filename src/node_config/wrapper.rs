@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::{File, seal};
 use crate::{
     text,
-    wrapper::{HANDLER, Handler, NAME},
+    wrapper::{HANDLER, Handler, NAME, file_name, is_file_name},
 };
 
 /// What the shim of runc runs for a handler that names nothing, looked for in its PATH.
@@ -51,18 +51,6 @@ pub enum WrapperFileError {
     },
 }
 
-/// The name of the file for the handler `name`.
-#[must_use]
-pub fn file_name(name: &str) -> String {
-    format!("{NAME}-{name}")
-}
-
-/// Whether a file of this name is one of these.
-#[must_use]
-pub fn is_file_name(name: &str) -> bool {
-    name.strip_prefix(NAME).is_some_and(|rest| rest.starts_with('-'))
-}
-
 /// The file for the handler `name`, whose own OCI runtime is `own` (empty: [`DEFAULT_RUNTIME`]). `program` is our
 /// executable as the shim finds it, `config` the node's configuration (None: at its default place).
 ///
@@ -91,7 +79,7 @@ pub fn file(name: &str, own: &str, program: &Path, config: Option<&Path>) -> Res
         seal::OPEN,
         Handler::new(own, config).to_toml()
     );
-    Ok(File::program(file_name(name), seal::seal(&content)))
+    Ok(File::program(file_name(name, own), seal::seal(&content)))
 }
 
 /// Our executable in the first line of such a file. None: it is no such file.
@@ -112,7 +100,7 @@ mod tests {
     #[test]
     fn file_is_run_by_our_program_and_names_the_handlers_own_runtime() {
         let file = file("crun", "/usr/bin/crun", Path::new("/opt/sg"), Some(Path::new("/c.toml"))).unwrap();
-        assert_eq!((file.name.as_str(), file.executable), ("strict-groups-runtime-crun", true));
+        assert_eq!((file.name.as_str(), file.executable), ("strict-groups-runtime-crun+crun", true));
         assert!(file.content.starts_with("#!/opt/sg handler\n"), "{}", file.content);
         assert!(
             file.content.ends_with("\nconfig = \"/c.toml\"\npath = \"/usr/bin/crun\"\n"),

@@ -251,7 +251,6 @@ fn runtime() -> Vec<String> {
     let real = every!(UnderlyingError;
         UnderlyingError::None => UnderlyingError::None,
         UnderlyingError::Loop { .. } => UnderlyingError::Loop { path: file() },
-        UnderlyingError::HandlerLoop { .. } => UnderlyingError::HandlerLoop { path: file() },
         UnderlyingError::NotInPath { .. } => {
             UnderlyingError::NotInPath { name: "runc".into(), path_variable: "/PATH".to_owned() }
         },

@@ -18,6 +18,8 @@ use std::{
 use thiserror::Error;
 use toml::{Table, Value};
 
+use super::NAME;
+
 const PATH: &str = "path";
 const CONFIG: &str = "config";
 
@@ -26,6 +28,33 @@ const CONFIG: &str = "config";
 pub struct Handler {
     path: String,
     config: Option<String>,
+}
+
+/// Stands between the handler's name and that of its OCI runtime, and in neither.
+const BETWEEN: char = '+';
+
+/// The name of the file for the handler `name`, whose own OCI runtime is `own`: a path, or a name.
+///
+/// A container is stopped by the file that it was made by. So one that is to become another OCI runtime, which would not
+/// know the container, has another name.
+#[must_use]
+pub fn file_name(name: &str, own: &str) -> String {
+    let own = own.rsplit('/').next().unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    format!("{NAME}-{name}{BETWEEN}{}", own.chars().map(plain).collect::<String>())
+}
+
+/// The name of the OCI runtime in the name of such a file.
+#[must_use]
+pub(super) fn runtime_in(file_name: &str) -> Option<&str> {
+    let (_, runtime) = file_name.strip_prefix(NAME)?.rsplit_once(BETWEEN)?;
+    (!runtime.is_empty()).then_some(runtime)
+}
+
+/// Whether a file of this name is one of these.
+#[must_use]
+pub fn is_file_name(name: &str) -> bool {
+    name.strip_prefix(NAME).is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// Why a handler's OCI runtime is not known.
@@ -109,6 +138,16 @@ impl Handler {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_is_called_after_handler_and_runtime() {
+        let name = file_name("a-b", "/opt/nvidia runtime");
+        assert_eq!(name, "strict-groups-runtime-a-b+nvidia_runtime");
+        assert_eq!(runtime_in(&name), Some("nvidia_runtime"));
+        assert_eq!(file_name("crun", "crun"), "strict-groups-runtime-crun+crun");
+        assert_eq!((runtime_in("other+runc"), runtime_in("strict-groups-runtime-a")), (None, None));
+        assert!(is_file_name(&name) && !is_file_name(NAME));
+    }
 
     #[test]
     fn file_names_the_runtime_and_the_configuration() {

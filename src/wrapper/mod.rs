@@ -18,12 +18,12 @@ mod start;
 mod state;
 mod underlying;
 
-use std::{convert::Infallible, ffi::OsString, path::Path};
+use std::{convert::Infallible, env, ffi::OsString, path::Path};
 
 use crate::config::{Config, ConfigError, OldRuncExec};
 use argv::Action;
 pub use error::{Fault, Subject, WrapperError};
-pub use handler::{Handler, HandlerError};
+pub use handler::{Handler, HandlerError, file_name, is_file_name};
 pub use underlying::{UnderlyingError, find as real, is_same};
 
 /// The name (`argv[0]`) by which our binary is this runtime.
@@ -53,7 +53,15 @@ pub fn run(args: &[OsString], config_path: Option<&Path>) -> WrapperError {
 #[must_use]
 pub fn run_handler(args: &[OsString], file: &Path) -> WrapperError {
     report(args, |call| {
-        let handler = Handler::load(file)?;
+        let handler = match Handler::load(file) {
+            Ok(handler) => handler,
+            // Containers that exist must still be stopped and removed.
+            Err(error) => {
+                let despite = underlying::in_name_of(file, &env::var_os("PATH").unwrap_or_default())
+                    .filter(|_| call.action == Action::Other);
+                return Ok(underlying::become_it(&despite.ok_or(error)?, args)?);
+            }
+        };
         become_after(args, call, &underlying::named(&handler)?, || Config::load(handler.config()))
     })
 }

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, Metadata},
     io,
     os::unix::{fs::MetadataExt, process::CommandExt},
@@ -11,9 +11,10 @@ use std::{
     process::Command,
 };
 
+use nix::unistd::{AccessFlags, access};
 use thiserror::Error;
 
-use super::handler::Handler;
+use super::handler::{Handler, runtime_in};
 use crate::config::{ConfigError, UnderlyingRuntime};
 
 /// The names that our own binary goes by.
@@ -41,25 +42,18 @@ pub enum UnderlyingError {
     /// The one that was configured is strict-groups itself.
     #[error(
         "the underlying OCI runtime {} is strict-groups itself, which would call itself for ever; set runtime.path in \
-         /etc/strict-groups/config.toml to runc or crun",
+         /etc/strict-groups/config.toml, or in the file of the runtime handler, to runc or crun",
         path.display()
     )]
     Loop {
         /// The runtime's path.
         path: PathBuf,
     },
-    /// The same for a runtime handler of containerd.
-    #[error(
-        "the OCI runtime {} of the runtime handler is strict-groups itself, which would call itself for ever; write the \
-         node's files again with `strict-groups config containerd --wrapper`",
-        path.display()
-    )]
-    HandlerLoop {
-        /// The runtime's path.
-        path: PathBuf,
-    },
     /// The runtime of a runtime handler of containerd is not there.
-    #[error("the OCI runtime {} of the runtime handler is in no folder of the PATH ({path_variable})", name.display())]
+    #[error(
+        "the OCI runtime {} of the runtime handler is no program in a folder of the PATH ({path_variable})",
+        name.display()
+    )]
     NotInPath {
         /// The runtime's name.
         name: PathBuf,
@@ -76,7 +70,11 @@ pub enum UnderlyingError {
         config: String,
     },
     /// It cannot be run.
-    #[error("the underlying OCI runtime {} cannot be run ({source}); see runtime.path in /etc/strict-groups/config.toml", path.display())]
+    #[error(
+        "the underlying OCI runtime {} cannot be run ({source}); see runtime.path in /etc/strict-groups/config.toml, or \
+         BinaryName of the runtime handler in containerd's configuration",
+        path.display()
+    )]
     Run {
         /// The runtime's path.
         path: PathBuf,
@@ -101,6 +99,17 @@ pub fn find(configured: Option<&Path>) -> Result<PathBuf, UnderlyingError> {
     installed(own.as_ref()).next().ok_or(UnderlyingError::None)
 }
 
+/// The OCI runtime of a handler whose `file` cannot be used, for calls about containers that exist: the one in the file's
+/// name, from the PATH or a usual place. None: it is not there.
+pub(super) fn in_name_of(file: &Path, path: &OsStr) -> Option<PathBuf> {
+    let name = runtime_in(file.file_name()?.to_str()?)?;
+    let own = fs::metadata(OWN).ok();
+    let mut paths = env::split_paths(path)
+        .map(|folder| folder.join(name))
+        .chain(USUAL_PLACES.map(|place| Path::new(place).join(name)));
+    paths.find(|path| path.is_file() && !is_ours(path, own.as_ref()))
+}
+
 /// The path of a handler's own OCI runtime.
 ///
 /// # Errors
@@ -110,7 +119,8 @@ pub(super) fn named(handler: &Handler) -> Result<PathBuf, UnderlyingError> {
     let path = if name.components().count() == 1 && !name.has_root() {
         // As the shim, which gave us its environment, would have found it.
         let variable = env::var_os("PATH").unwrap_or_default();
-        let found = env::split_paths(&variable).map(|folder| folder.join(name)).find(|path| path.is_file());
+        let mut paths = env::split_paths(&variable).map(|folder| folder.join(name));
+        let found = paths.find(|path| path.is_file() && access(path, AccessFlags::X_OK).is_ok());
         let path_variable = || variable.to_string_lossy().into_owned();
         found.ok_or_else(|| UnderlyingError::NotInPath {
             name: name.to_owned(),
@@ -120,7 +130,7 @@ pub(super) fn named(handler: &Handler) -> Result<PathBuf, UnderlyingError> {
         name.to_owned()
     };
     let own = fs::metadata(OWN).ok();
-    if is_ours(&path, own.as_ref()) { Err(UnderlyingError::HandlerLoop { path }) } else { Ok(path) }
+    if is_ours(&path, own.as_ref()) { Err(UnderlyingError::Loop { path }) } else { Ok(path) }
 }
 
 /// The underlying OCI runtime's path where the configuration has an error in it, and says `said` of the runtime.
@@ -203,6 +213,19 @@ mod tests {
         symlink(&version, &link).unwrap();
         let text = find(Some(&link)).unwrap_err().to_string();
         assert!(text.contains("itself") && text.contains("runtime.path"), "{text}");
+    }
+
+    #[test]
+    fn runtime_in_the_name_of_a_handlers_file_is_found_in_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = dir.path().join("my-runc");
+        let found = |file: &str| in_name_of(Path::new(file), dir.path().as_os_str());
+        assert_eq!(found("/d/strict-groups-runtime-x+my-runc"), None);
+        fs::write(&runtime, "").unwrap();
+        assert_eq!(found("/d/strict-groups-runtime-x+my-runc"), Some(runtime));
+        assert_eq!(found("/d/strict-groups-runtime-x"), None);
+        symlink(std::env::current_exe().unwrap(), dir.path().join("ourselves")).unwrap();
+        assert_eq!(found("/d/strict-groups-runtime-x+ourselves"), None);
     }
 
     #[test]

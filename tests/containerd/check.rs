@@ -2,7 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "serde_json gives null for what is not there")]
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -206,7 +206,11 @@ fn wrappers_way(world: &World) -> Result<()> {
     let output = list.arg("--config").arg(node_config::node_file(&daemon)).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 
-    let file = node_config::folder(&daemon).join("strict-groups-runtime-runc");
+    let file = node_config::folder(&daemon).join("strict-groups-runtime-runc+runc");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
+    let gone = Checked::now(&daemon)?.is("NotEnforced", 1, &["wrapper"])?.report.to_string();
+    ensure!(gone.contains("Permission denied"), "{gone}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
     std::fs::write(&file, "#!/bin/sh\n")?;
     let edited = Checked::now(&daemon)?.is("NotEnforced", 1, &["wrapper"])?.report.to_string();
     ensure!(
@@ -215,7 +219,7 @@ fn wrappers_way(world: &World) -> Result<()> {
     );
     std::fs::remove_file(&file)?;
     let gone = Checked::now(&daemon)?.is("NotEnforced", 1, &["wrapper"])?.report.to_string();
-    ensure!(gone.contains("No such file"), "{gone}");
+    ensure!(gone.contains("there is no "), "{gone}");
     node_config::configure_for(&world.machine, &daemon, &["--wrapper"])?;
     Checked::now(&daemon)?.is("Enforced", 0, &[])?;
     daemon.stop()

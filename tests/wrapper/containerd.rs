@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -39,6 +41,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("containerd::beside_the_plugin_and_after_its_end", beside_the_plugin),
         trial("containerd::strict_of_either_wins", either_wins),
         trial("containerd::removal_waits_for_the_last_container", removal),
+        trial("containerd::other_way_leaves_what_containers_are_stopped_by", other_way),
+        trial("containerd::handlers_new_runtime_leaves_the_old_ones_file", new_runtime),
+        trial("containerd::file_that_cannot_be_used_is_mended_by_a_write", mended),
     ]
 }
 
@@ -236,35 +241,128 @@ fn either_wins(world: &World) -> Result<()> {
     daemon.stop()
 }
 
+/// The file that is the OCI runtime of the handler runc.
+fn file(daemon: &Containerd) -> PathBuf {
+    node_config::folder(daemon).join("strict-groups-runtime-runc+runc")
+}
+
+/// What `config containerd` with these options says, and its exit code.
+fn config(
+    world: &World,
+    daemon: &Containerd,
+    options: &[&str],
+    folder: &Path,
+) -> Result<(Option<i32>, String)> {
+    let mut command = node_config::command(&world.machine, daemon)?;
+    command.arg("--config").arg(node_config::node_file(daemon)).args(options).arg(folder);
+    let output = command.output()?;
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+/// Stops the container, and its process is gone.
+fn ends(daemon: &Containerd, container: &str) -> Result<()> {
+    let pid = daemon.cri().status(container)?.pid;
+    let output = daemon.cri().exec(container, &["cat", "/proc/self/status"])?;
+    let exec = Identity::from_status(&output.stdout).with_context(|| output.stderr.clone())?;
+    ensure!(exec.groups() == STRICT.into(), "exec: {exec}");
+    daemon.cri().stop(container)?;
+    ensure!(!Path::new(&format!("/proc/{pid}")).exists(), "{pid} lives on");
+    Ok(daemon.cri().remove(container)?)
+}
+
 /// The containers that were made by the wrapper are stopped and removed by it.
 fn removal(world: &World) -> Result<()> {
     let daemon = configured(world)?;
     let pod = daemon.cri().run_pod(&strict("old"))?;
     let old = daemon.cri().launch(&pod, &app())?;
-    let file = node_config::folder(&daemon).join("strict-groups-runtime-runc");
+    let (file, folder) = (file(&daemon), node_config::folder(&daemon));
     ensure!(file.is_file(), "no {}", file.display());
-    let remove = || -> Result<(Option<i32>, String)> {
-        let mut command = node_config::command(&world.machine, &daemon)?;
-        let output = command.arg("--remove").arg(node_config::folder(&daemon)).output()?;
-        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
-    };
-    let (code, said) = remove()?;
-    ensure!(code == Some(1) && said.contains(&format!("{} stays", file.display())), "{code:?} {said}");
+    // By whatever path the folder is named.
+    let alias = folder.join("../conf.d");
+    let (code, said) = config(world, &daemon, &["--remove"], &alias)?;
+    ensure!(
+        code == Some(1) && said.contains("conf.d/strict-groups-runtime-runc+runc stays"),
+        "{code:?} {said}"
+    );
     // The container, and the pod's sandbox.
     ensure!(said.contains("2 containers") && said.contains(&old) && said.contains(&pod.id), "{said}");
-    let left: Vec<_> =
-        fs::read_dir(node_config::folder(&daemon))?.flatten().map(|entry| entry.path()).collect();
-    ensure!(left == [file], "{left:?}");
+    ensure!(!folder.join("strict-groups.toml").exists() && file.exists(), "{said}");
+    // containerd was not restarted yet: pods start by the files, also of handlers that nobody uses.
+    runs(&daemon, &strict("between").handler("crun"), &STRICT)?;
 
     daemon.restart(Signal::SIGTERM)?;
     runs(&daemon, &strict("new"), &MERGED).context("containerd runs runc again")?;
-    let output = daemon.cri().exec(&old, &["cat", "/proc/self/status"])?;
-    let exec = Identity::from_status(&output.stdout).with_context(|| output.stderr.clone())?;
-    ensure!(exec.groups() == STRICT.into(), "exec after the removal: {exec}");
-    daemon.cri().stop(&old)?;
+    let (code, said) = config(world, &daemon, &["--remove"], &folder)?;
+    ensure!(code == Some(1) && said.contains("stays"), "{code:?} {said}");
+    ends(&daemon, &old)?;
     daemon.cri().remove_pod(&pod.id)?;
-    let (code, said) = remove()?;
+    let (code, said) = config(world, &daemon, &["--remove"], &folder)?;
     ensure!(code == Some(0) && said.contains("removed "), "{code:?} {said}");
-    ensure!(fs::read_dir(node_config::folder(&daemon))?.next().is_none(), "something stays");
+    ensure!(fs::read_dir(folder)?.next().is_none(), "something stays");
+    daemon.stop()
+}
+
+/// From the wrapper's way to the NRI way, while a container runs.
+fn other_way(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let pod = daemon.cri().run_pod(&strict("old"))?;
+    let old = daemon.cri().launch(&pod, &app())?;
+    let (code, said) = config(world, &daemon, &["--write"], &node_config::folder(&daemon))?;
+    ensure!(
+        code == Some(0) && said.contains("stays: it is the OCI runtime of 2 containers"),
+        "{code:?} {said}"
+    );
+    daemon.restart(Signal::SIGTERM)?;
+    ends(&daemon, &old)?;
+    daemon.cri().remove_pod(&pod.id)?;
+    daemon.stop()
+}
+
+/// Another OCI runtime would not know the containers that there are.
+fn new_runtime(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let pod = daemon.cri().run_pod(&strict("old"))?;
+    let old = daemon.cri().launch(&pod, &app())?;
+    let main = daemon.dir().join("config.toml");
+    let text = fs::read_to_string(&main)?;
+    let binary = |path: PathBuf| {
+        format!("BinaryName = \"{}\"\nRoot = \"{}/oci-runc\"", path.display(), daemon.dir().display())
+    };
+    let other = text.replace(&binary(world.machine.runc()), &binary(world.machine.crun()));
+    ensure!(other != text, "the configuration has another form");
+    fs::write(&main, other)?;
+    node_config::configure_for(&world.machine, &daemon, &["--wrapper"])?;
+    ensure!(file(&daemon).exists(), "the file by which the container is stopped is gone");
+    ends(&daemon, &old)?;
+    runs(&daemon, &strict("new"), &STRICT)?;
+    daemon.cri().remove_pod(&pod.id)?;
+    daemon.stop()
+}
+
+/// A file that was edited or is no program keeps pods from starting.
+fn mended(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let pod = daemon.cri().run_pod(&strict("old"))?;
+    let old = daemon.cri().launch(&pod, &app())?;
+    let path = file(&daemon);
+    let text = fs::read_to_string(&path)?;
+    fs::write(&path, text.replace("path =", "pth ="))?;
+    let said = daemon.cri().run_pod(&Pod::new("new")).err().context("it started")?.to_string();
+    ensure!(
+        said.contains("does not name the handler's OCI runtime") && said.contains("write it again"),
+        "{said}"
+    );
+    let (code, said) = config(world, &daemon, &["--wrapper", "--write"], &node_config::folder(&daemon))?;
+    ensure!(code == Some(0) && fs::read_to_string(&path)? == text, "{code:?} {said}");
+    let kept = path.with_file_name("edited-strict-groups-runtime-runc+runc");
+    ensure!(fs::read_to_string(&kept)?.contains("pth ="), "what was edited is lost");
+    fs::remove_file(kept)?;
+    ends(&daemon, &old)?;
+
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    let (code, said) = config(world, &daemon, &["--wrapper", "--write"], &node_config::folder(&daemon))?;
+    ensure!(code == Some(0), "{code:?} {said}");
+    runs(&daemon, &strict("new"), &STRICT)?;
+    daemon.cri().remove_pod(&pod.id)?;
     daemon.stop()
 }

@@ -168,7 +168,6 @@ fn by_label(world: &World) -> Result<()> {
     case.configure(rule)?;
     let said = case.refused(nobody)?;
     ensure!(said.contains("whether the pod asks for supplementalGroupsPolicy Strict is not known"), "{said}");
-    // Its own annotation says enough.
     let case = Case::new(world, &[(SOURCE, "api"), (ANNOTATION, "Merge")])?;
     case.configure(rule)?;
     let said = case.refused(nobody)?;

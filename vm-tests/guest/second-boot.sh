@@ -51,7 +51,8 @@ wrappers_way() {
   merged wrapper-merge
   merged wrapper-merge-crun --handler crun
   id=$(cri keep wrapper-keep --policy Strict | tail -n 1)
-  if strict-groups config containerd --remove /etc/containerd/conf.d; then die 'all was removed'; fi
+  if strict-groups config containerd --remove /etc/containerd/conf.d 2>/tmp/left; then die 'all was removed'; fi
+  grep -F 'stays: it is the OCI runtime of' /tmp/left
   if dpkg --remove strict-groups 2>/tmp/made-by; then die 'it was removed'; fi
   grep -F 'containers(made-by-the-wrapper)' /tmp/made-by
   systemctl restart containerd

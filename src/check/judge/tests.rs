@@ -17,6 +17,7 @@ fn handler(name: &str) -> Handler {
         gate: Gate::Installed { hook: "/usr/bin/strict-groups".into(), config: None },
         missing_annotations: Vec::new(),
         program: "runc".to_owned(),
+        takes_binary_name: true,
         wrapper: Wrapper::None,
     }
 }
@@ -59,7 +60,7 @@ fn good() -> Facts {
             old_runc_exec: OldRuncExec::Refuse,
             summary: "mode enforce".to_owned(),
         }),
-        unwrapped_pods: Vec::new(),
+        unwrapped_pods: Ok(Vec::new()),
         kernel: Kernel { release: "6.1.0".to_owned(), openat2: true, cgroups: Cgroups::V2 },
     }
 }
@@ -285,9 +286,9 @@ fn wrapper_of_each_handler_has_to_be_usable() {
     let edited = with(Handler { wrapper: Wrapper::Unusable("edited".to_owned()), ..wrapped("crun") });
     assert!(faults(&edited).1.contains(&("wrapper", State::Missing)));
     let older = Handler { missing_annotations: vec!["x".to_owned()], ..wrapped("crun") };
-    warning(&with(older), "wrapper");
-    let gvisor =
-        |default| Handler { kind: RuntimeType::Gvisor, default, gate: Gate::None, ..handler("gvisor") };
+    missing(&with(older), "wrapper");
+    let other = Handler { takes_binary_name: false, gate: Gate::None, ..handler("gvisor") };
+    let gvisor = |default| Handler { kind: RuntimeType::Gvisor, default, ..other.clone() };
     warning(&with(gvisor(false)), "wrapper");
     missing(&with(gvisor(true)), "wrapper");
     let config = good().config.map(|config| NodeConfig { path: "/other.toml".into(), ..config });
@@ -297,15 +298,22 @@ fn wrapper_of_each_handler_has_to_be_usable() {
 #[test]
 fn pods_of_before_the_wrapper_are_not_enforced() {
     let pods: Vec<String> = (0..7).map(|number| format!("default/web-{number}")).collect();
-    let facts = Facts { unwrapped_pods: pods.clone(), ..on_the_wrappers_way() };
+    let facts = Facts { unwrapped_pods: Ok(pods.clone()), ..on_the_wrappers_way() };
     missing(&facts, "wrapper");
     let table = judge(&facts, OWN).table();
     assert!(table.contains("7 (default/web-0, ") && table.contains("web-4, …)"), "{table}");
     // The plugin and the static gate see them.
     let gate = handler("x").gate;
     let both =
-        Facts { handlers: Ok(vec![Handler { gate, ..wrapped("runc") }]), unwrapped_pods: pods, ..good() };
+        Facts { handlers: Ok(vec![Handler { gate, ..wrapped("runc") }]), unwrapped_pods: Ok(pods), ..good() };
     assert_eq!(faults(&both), (Verdict::Enforced, vec![]));
+    let alone = Facts { plugin: Plugin::Waiting, ..both };
+    assert_eq!(faults(&alone).1, [("plugin", State::Warning), ("wrapper", State::Missing)]);
+    let unseen = Facts { unwrapped_pods: Err("not from here".to_owned()), ..on_the_wrappers_way() };
+    missing(&unseen, "wrapper");
+    // A handler whose shim takes no OCI runtime of our choice does not make it another way.
+    let by_path = Handler { takes_binary_name: false, wrapper: Wrapper::None, ..wrapped("x") };
+    warning(&Facts { handlers: Ok(vec![wrapped("runc"), by_path]), ..on_the_wrappers_way() }, "wrapper");
 }
 
 #[test]

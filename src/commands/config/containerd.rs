@@ -1,6 +1,7 @@
 //! `strict-groups config containerd`.
 
 use std::{
+    collections::BTreeMap,
     env, fs, io,
     io::Write,
     path::{Path, PathBuf, absolute},
@@ -10,16 +11,17 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use super::{Target, diff, print, remove, say, wrote};
+use super::{Target, diff, print, remove, say, stays, wrote};
 use crate::{
     engine::Engine,
     node_config::{
         containerd::{self, BASE_SPEC, DROP_IN, Input, Plan, Ways},
         folder::Folder,
         imports::{self, Main},
-        seal, wrapper,
+        seal,
     },
     shim, version,
+    wrapper::is_file_name,
 };
 
 /// Where containerd looks for its configuration.
@@ -62,9 +64,7 @@ pub(super) fn run(args: &ContainerdArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = &target.remove {
         let path = absolute(path).context("the folder's path")?;
         let folder = folder(&path);
-        let mut in_use = shim::containers(Path::new(shim::PROC)).context("cannot list processes")?;
-        let ours = folder.paths()?;
-        in_use.retain(|runtime, _| ours.contains(runtime));
+        let in_use = in_use(&folder)?;
         return remove(
             &folder,
             &in_use,
@@ -103,6 +103,12 @@ pub(super) fn run(args: &ContainerdArgs) -> anyhow::Result<ExitCode> {
     if target.write.is_some() {
         let changed = folder(&path).write(&plan.files)?;
         wrote(&changed);
+        for (file, containers) in in_use(&folder(&path))? {
+            let planned = plan.files.iter().any(|planned| file.ends_with(&planned.name));
+            if !planned {
+                stays(&file, &containers);
+            }
+        }
         let missing = containerd::not_in_effect(&containerd.dump(None)?, &plan)?;
         if !missing.is_empty() {
             say(&containerd.advice(&path, &missing, &plan));
@@ -122,13 +128,29 @@ pub(super) fn run(args: &ContainerdArgs) -> anyhow::Result<ExitCode> {
     print(plan.drop_in())
 }
 
+/// The files of ours that are the OCI runtime of containers, with those containers.
+fn in_use(folder: &Folder<'_>) -> anyhow::Result<BTreeMap<PathBuf, Vec<String>>> {
+    let found = shim::containers(Path::new(shim::PROC)).context("cannot list processes")?;
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut in_use = BTreeMap::new();
+    for path in folder.paths()? {
+        // By whatever path containerd was told.
+        let users = found.iter().filter(|(runtime, _)| real(runtime) == real(&path));
+        let ids: Vec<String> = users.flat_map(|(_, ids)| ids.clone()).collect();
+        if !ids.is_empty() {
+            in_use.insert(path, ids);
+        }
+    }
+    Ok(in_use)
+}
+
 fn folder(path: &Path) -> Folder<'_> {
     let is_our_name = |name: &str| {
         name == DROP_IN
-            || wrapper::is_file_name(name)
+            || is_file_name(name)
             || (name.starts_with(BASE_SPEC) && Path::new(name).extension() == Some("json".as_ref()))
     };
-    Folder { path, is_our_name }
+    Folder { path, is_our_name, is_program: is_file_name }
 }
 
 impl Containerd {

@@ -45,8 +45,9 @@ pub(super) struct CrioArgs {
 
 pub(super) fn run(args: &CrioArgs) -> anyhow::Result<ExitCode> {
     let target = &args.target;
-    let hooks = Folder { path: &args.hooks_dir, is_our_name: |name| name == crio::HOOK_FILE };
-    let folder = |path| Folder { path, is_our_name: |name| name == crio::DROP_IN };
+    let hooks =
+        Folder { path: &args.hooks_dir, is_our_name: |name| name == crio::HOOK_FILE, is_program: |_| false };
+    let folder = |path| Folder { path, is_our_name: |name| name == crio::DROP_IN, is_program: |_| false };
     if let Some(path) = &target.remove {
         let mut removed = folder(path).remove(|_| false)?;
         removed.extend(hooks.remove(|_| false)?);

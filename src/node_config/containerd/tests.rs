@@ -209,7 +209,7 @@ fn wrapper_becomes_the_runtime_of_each_handler_of_runcs_shim() {
         );
         assert!(plan.uncovered.is_empty() && plan.kata.is_empty());
         for (handler, own) in [("crun", "/usr/bin/crun"), ("own", "runc"), ("runc", "runc")] {
-            let name = wrapper::file_name(handler);
+            let name = crate::wrapper::file_name(handler, own);
             assert_eq!(binary(&plan, cri, handler), Some(format!("/etc/containerd/conf.d/{name}")));
             let file = plan.files.iter().find(|file| file.name == name).unwrap();
             assert!(file.executable && file.content.contains(&format!("\npath = \"{own}\"\n")));
@@ -234,7 +234,7 @@ fn wrapper_becomes_the_runtime_of_each_handler_of_runcs_shim() {
             );
         }
         assert_eq!(not_in_effect(plan.drop_in(), &plan).unwrap(), [""; 0]);
-        let other = plan.drop_in().replace("strict-groups-runtime-crun", "nvidia");
+        let other = plan.drop_in().replace("strict-groups-runtime-crun+crun", "nvidia");
         assert_eq!(not_in_effect(&other, &plan).unwrap(), ["crun"]);
     }
 }

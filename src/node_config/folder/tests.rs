@@ -4,7 +4,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use super::*;
 
 fn folder(path: &Path) -> Folder<'_> {
-    Folder { path, is_our_name: |name| name.starts_with("ours") }
+    Folder {
+        path,
+        is_our_name: |name| name.starts_with("ours"),
+        is_program: |name| name.starts_with("ours-program"),
+    }
 }
 
 fn file(name: &str, content: &str) -> File {
@@ -109,4 +113,30 @@ fn nothing_stays_of_a_write_that_fails() {
     let error = folder(&path).write(&[file("ours.toml", "")]).unwrap_err();
     assert!(matches!(error, FolderError::Io { .. }), "{error}");
     assert_eq!(contents(dir.path()), BTreeMap::from([("folder".to_owned(), "a file".to_owned())]));
+}
+
+#[test]
+fn program_is_mended_and_goes_by_a_removal_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ours-program");
+    let folder = folder(dir.path());
+    let program = File { executable: true, ..file("ours-program", "path = 1") };
+    folder.write(std::slice::from_ref(&program)).unwrap();
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(), 0o755);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(folder.write(std::slice::from_ref(&program)).unwrap(), std::slice::from_ref(&path));
+    assert_eq!(mode(), 0o755);
+
+    fs::write(&path, format!("{}edited", program.content)).unwrap();
+    folder.write(std::slice::from_ref(&program)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), program.content);
+    let kept = fs::read_to_string(dir.path().join("edited-ours-program")).unwrap();
+    assert!(kept.ends_with("edited"));
+    fs::remove_file(dir.path().join("edited-ours-program")).unwrap();
+
+    assert_eq!(folder.write(&[]).unwrap(), [""; 0].map(std::path::PathBuf::from));
+    assert_eq!(folder.diff(&[]).unwrap(), "");
+    assert!(path.exists(), "a container may have to be stopped by it");
+    assert_eq!(folder.remove(|_| false).unwrap(), [path]);
 }
