@@ -79,6 +79,7 @@ lint: linker ## what has to be clean before a commit
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked --features kubernetes-api -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --locked
 	@scripts/check-shell.sh $(TOOLS)
 
 .PHONY: fmt

@@ -56,7 +56,7 @@ pub enum ContainerdError {
     /// Somebody other than root could be listening there.
     #[error("containerd's API: {reason}")]
     NotTrusted {
-        /// Which part of the path is wrong, and what to do; see [`Untrusted`].
+        /// Which part of the path is wrong, and what to do; see [`Untrusted`](crate::ownership::Untrusted).
         reason: String,
     },
     /// No answer in time.

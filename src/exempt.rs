@@ -1,7 +1,7 @@
 //! Which pods the static gate lets start although the plugin did not see them.
 //!
 //! On a cold node something has to run before the plugin does: static pods, and the plugin's own
-//! pod. Who runs the node names them; the names are those that the runtime itself wrote down, never
+//! pod. The cluster administrator names them; the names are those that the runtime itself wrote down, never
 //! what a pod's author can write.
 
 use serde::Deserialize;

@@ -3,7 +3,7 @@
 //! Everything is there from the beginning, with its labels: to count is one atomic addition, nothing is
 //! allocated, and no name of a pod, or of anything else that a pod's author chose, can become a label.
 //! So there is also no library: those keep their labels in locked maps, and the text is a few lines
-//! ([`text`]).
+//! (`text.rs`).
 
 mod address;
 mod histogram;

@@ -4,7 +4,7 @@
 //! (`libcontainer/user`, `GetAdditionalGroups`). crun, gVisor, Kata and newer runcs take the numbers literally.
 //!
 //! What runs is asked, not what is configured: the binary itself, by `--version`, once. Its answer is kept in
-//! [`KNOWN`] under the binary's device, inode, size and time of change, so an upgrade is asked anew.
+//! `/run/strict-groups/oci-runtimes` under the binary's device, inode, size and time of change, so an upgrade is asked anew.
 
 use std::{
     ffi::OsStr,

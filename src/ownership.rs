@@ -13,12 +13,12 @@ use std::{
     fmt,
     fs::{self, Metadata},
     io,
-    os::unix::fs::MetadataExt,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Component, Path, PathBuf},
 };
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use thiserror::Error;
-use tokio::net::UnixStream;
 
 /// As the kernel has it (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;
@@ -230,9 +230,9 @@ fn look(path: &Path) -> Result<Metadata, Untrusted> {
 ///
 /// # Errors
 /// [`Untrusted::Peer`], or [`Untrusted::Unreadable`] when the kernel does not tell.
-pub fn check_peer(path: &Path, stream: &UnixStream) -> Result<(), Untrusted> {
-    let peer =
-        stream.peer_cred().map_err(|source| Untrusted::Unreadable { path: path.to_owned(), source })?;
+pub fn check_peer(path: &Path, stream: &impl AsFd) -> Result<(), Untrusted> {
+    let peer = getsockopt(stream, PeerCredentials)
+        .map_err(|errno| Untrusted::Unreadable { path: path.to_owned(), source: errno.into() })?;
     match peer.uid() {
         0 => Ok(()),
         uid => Err(Untrusted::Peer { path: path.to_owned(), uid }),

@@ -149,7 +149,7 @@ pub enum PolicyError {
     /// The pod asks for Merge on a node that is configured to be Strict.
     #[error(
         "annotation {} says Merge, but the configuration of this node demands Strict; \
-         remove the annotation or ask who runs the node",
+         remove the annotation or ask the cluster administrator",
         text::one_line(.key, KEY_SHOWN)
     )]
     MergeForbidden {
@@ -181,7 +181,7 @@ pub enum PolicyError {
     /// The pod's spec asks for Merge on a node that is configured to be Strict.
     #[error(
         "supplementalGroupsPolicy in the pod's spec says Merge, but the configuration of this node demands Strict; \
-         change the spec or ask who runs the node"
+         change the spec or ask the cluster administrator"
     )]
     SpecMergeForbidden,
     /// A rule of the node's configuration decides by the pod's labels, and they are not known here.

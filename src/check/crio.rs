@@ -1,5 +1,5 @@
-//! CRI-O's handlers and hooks, by its files: CRI-O does not tell what it runs with, so a file that was written
-//! after its start looks as if it were in effect.
+//! CRI-O's handlers and hooks, by its files. A running CRI-O reports its configuration (`GET /config`), and is not asked yet:
+//! a file that was written after its start looks as if it were in effect.
 
 use std::{
     fs, io,

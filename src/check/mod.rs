@@ -1,6 +1,6 @@
 //! `strict-groups check`: is this node able to enforce Strict, and does it?
 //!
-//! [`collect`] asks the runtime, the file system and the kernel, each for a limited time; [`judge`] says what the
+//! [`collect()`] asks the runtime, the file system and the kernel, each for a limited time; [`judge`] says what the
 //! answers mean (pure); [`report`] is the result.
 
 mod collect;

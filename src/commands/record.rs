@@ -1,4 +1,4 @@
-//! `strict-groups containerd-record`: asks containerd's API for the OCI runtime wrapper; see [`crate::record`].
+//! `strict-groups containerd-record`: asks containerd's API for the OCI runtime wrapper; see `src/record.rs`.
 
 use std::{
     io::{self, Write},

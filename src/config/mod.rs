@@ -111,7 +111,7 @@ pub struct Config {
 impl Config {
     /// Reads `path`, or [`DEFAULT_PATH`] when none is given; only the latter
     /// may be missing, and then every setting has its default. Nobody but root
-    /// may be able to change the file (see [`trust`]).
+    /// may be able to change the file (see [`ownership`]).
     ///
     /// # Errors
     /// The file is not root's alone, cannot be read, is not TOML, or says something unknown.

@@ -4,7 +4,7 @@
 //! It passes every call on, byte for byte, and changes what makes the feature:
 //! - `Status` says that the feature is there, while Strict is enforced;
 //! - `RunPodSandbox` with the policy Strict gets the annotation that the plugin reads;
-//! - what `CreateContainer` says of policy and groups goes to the plugin ([`crate::handover`]);
+//! - what `CreateContainer` says of policy and groups goes to the plugin (`src/handover.rs`);
 //! - the status of a container gets `user.linux`.
 //!
 //! With a runtime that has the feature it changes nothing.

@@ -1,6 +1,6 @@
 //! `strict-groups list`: who the containers of this node really are, against who they were meant to be.
 //!
-//! [`collect`] asks the runtime and `/proc`, [`wanted`] and [`verdict`] judge (pure), [`report`] is the result, and
+//! [`collect`] asks the runtime and `/proc`, [`expected`] and [`verdict`] judge (pure), [`report`] is the result, and
 //! [`table`] shows it.
 
 use std::path::Path;

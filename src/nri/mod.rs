@@ -37,7 +37,7 @@
 //!   thread sends no answer either. Use `tokio::task::spawn_blocking`.
 //! - An answer of more than 1 MiB is not sent, an error is: runtimes queue 256 frames of 4096 bytes and close the
 //!   connection over one more.
-//! - A handler must not wait for [`Runtime::update_containers`]: the runtime answers no call while it makes one.
+//! - A handler must not wait for [`RuntimeService::update_containers`]: the runtime answers no call while it makes one.
 //! - [`Plugin::shutdown`] is the runtime's word that it will close the connection, not that the plugin should end.
 //!
 //! # Inside

@@ -33,7 +33,7 @@ impl Mode {
     }
 }
 
-/// What who runs the node decided. The default enforces, and is Merge for pods that say nothing.
+/// What the cluster administrator decided. The default enforces, and is Merge for pods that say nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodePolicy {
     /// Whether the rest counts.

@@ -190,7 +190,7 @@ fn a_strict_node_refuses_merge() {
     assert_eq!(
         error.to_string(),
         "annotation supplemental-groups-policy.noderesource.dev/pod says Merge, but the configuration of this node \
-         demands Strict; remove the annotation or ask who runs the node"
+         demands Strict; remove the annotation or ask the cluster administrator"
     );
     assert_eq!(
         decided(&[("/pod", "Merge"), ("/container.app", "Strict")], STRICT_NODE),

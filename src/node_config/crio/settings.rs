@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 /// What CRI-O runs when no file says (1.26 to 1.30).
 const DEFAULT_RUNTIME: &str = "runc";
-/// Where CRI-O looks for hooks when no file says.
+/// Where the drop-in has CRI-O look for hooks. By itself it looks in /usr/share/containers/oci/hooks.d only.
 const DEFAULT_HOOKS: &str = "/usr/share/containers/oci/hooks.d";
 
 /// A file that is not understood.
@@ -44,7 +44,7 @@ pub struct Settings {
     pub handlers: BTreeMap<String, Table>,
     /// The handler of pods that name none.
     pub default_runtime: String,
-    /// Where CRI-O looks for hooks.
+    /// The folders in which CRI-O looks for hooks (`hooks_dir`).
     pub hooks: Vec<String>,
 }
 
