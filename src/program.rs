@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read},
     os::fd::AsFd,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -10,10 +11,26 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::{AccessFlags, access},
 };
 
 /// The most that is read at once, in bytes.
 const CHUNK: usize = 16 * 1024;
+
+/// The program `name`: itself where it is a path, else the first file of that name in one of `folders` that can be run
+/// (`execvp(3)`). `seen` is where a path is to be looked at.
+pub(crate) fn find(
+    name: &Path,
+    folders: impl IntoIterator<Item = PathBuf>,
+    seen: impl Fn(&Path) -> PathBuf,
+) -> Option<PathBuf> {
+    if name.components().count() > 1 || name.has_root() {
+        return Some(name.to_owned());
+    }
+    let can_run = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    let mut paths = folders.into_iter().map(|folder| folder.join(name));
+    paths.find(|program| program.is_absolute() && can_run(&seen(program)))
+}
 
 /// What `command` prints on standard output until it closes that, `largest` bytes at most: what comes later is left out.
 /// It is killed then, whatever it still does.
@@ -60,6 +77,24 @@ mod tests {
 
     fn shell(script: &str, timeout: Duration, largest: usize) -> io::Result<Vec<u8>> {
         printed(Command::new("/bin/sh").args(["-c", script]), timeout, largest)
+    }
+
+    #[test]
+    fn program_is_the_first_that_can_be_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = || ["/nonexistent".into(), dir.path().join("a"), dir.path().join("b")];
+        for (folder, mode) in [("a", 0o644), ("b", 0o755)] {
+            let file = dir.path().join(folder).join("runc");
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            std::fs::write(&file, "").unwrap();
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let found = |name: &str| find(Path::new(name), folders(), Path::to_owned);
+        assert_eq!(found("runc"), Some(dir.path().join("b/runc")));
+        assert_eq!(found("other"), None);
+        assert_eq!(found("/x/runc"), Some("/x/runc".into()));
+        // It counts what is seen there.
+        assert_eq!(find(Path::new("runc"), folders(), |_| "/nonexistent".into()), None);
     }
 
     #[test]

@@ -86,18 +86,33 @@ pub async fn collect(places: &Places) -> Facts {
         Ok(_) => crio::handlers(),
         Err(_) => Err("the runtime does not answer".to_owned()),
     };
-    let config = Config::load(places.config.as_deref()).map_err(|error| error.one_line(CONFIG_SHOWN));
+    // What the handlers' gates and wrappers read, unless the command line says otherwise.
+    let config_path = places.config.clone().or_else(|| named_config(handlers.as_deref().unwrap_or_default()));
+    let config = Config::load(config_path.as_deref()).map_err(|error| error.one_line(CONFIG_SHOWN));
     Facts {
         nri: nri(&places.nri).await,
         plugin: plugin(&places.health),
         hooks: hooks(config.as_ref().ok(), handlers.as_deref().unwrap_or_default(), pid),
         oci_runtimes: oci_runtimes(handlers.as_deref().unwrap_or_default(), pid),
-        config: config.map(|config| node_config(&config, places.config.as_deref())),
+        config: config.map(|config| node_config(&config, config_path.as_deref())),
         unwrapped_pods: unwrapped_pods(&places.runtime, pid, handlers.as_deref().unwrap_or_default()),
         kernel: kernel(),
         runtime: said.map(|said| said.runtime),
         handlers,
     }
+}
+
+/// The node's configuration that a handler names. None: that at the default place.
+fn named_config(handlers: &[Handler]) -> Option<PathBuf> {
+    let by_gate = handlers.iter().filter_map(|handler| match &handler.gate {
+        Gate::Installed { config, .. } => config.clone(),
+        Gate::None | Gate::Unreadable(_) => None,
+    });
+    let by_wrapper = handlers.iter().filter_map(|handler| match &handler.wrapper {
+        Wrapper::Installed { config, .. } => config.clone(),
+        Wrapper::None | Wrapper::Unusable(_) => None,
+    });
+    by_gate.chain(by_wrapper).next()
 }
 
 async fn ask(socket: &Path) -> Result<Said, String> {
@@ -247,7 +262,9 @@ fn oci_runtimes(handlers: &[Handler], pid: Option<i32>) -> Vec<OciRuntime> {
     programs.sort_unstable();
     programs.dedup();
     let folders = folders(pid);
-    let version = |name: &str| match find(name, &folders, |path| seen_by(pid, path)) {
+    let version = |name: &str| match crate::program::find(Path::new(name), folders.iter().cloned(), |path| {
+        seen_by(pid, path)
+    }) {
         Some(path) => {
             let seen = seen_by(pid, &path);
             if seen == path { program::trusted_version(&path) } else { program::version(&seen) }
@@ -271,15 +288,6 @@ fn folders(pid: Option<i32>) -> Vec<PathBuf> {
 fn path_in(environment: &[u8]) -> Option<&OsStr> {
     let mut entries = environment.split(|byte| *byte == 0);
     entries.find_map(|entry| entry.strip_prefix(b"PATH=")).map(OsStr::from_bytes)
-}
-
-/// A program by its path, or by its name in one of `folders`. `seen` is where a path is to be looked at.
-fn find(name: &str, folders: &[PathBuf], seen: impl Fn(&Path) -> PathBuf) -> Option<PathBuf> {
-    if name.contains('/') {
-        return Some(PathBuf::from(name));
-    }
-    let mut paths = folders.iter().map(|folder| folder.join(name));
-    paths.find(|program| program.is_absolute() && seen(program).is_file())
 }
 
 fn node_config(config: &Config, path: Option<&Path>) -> NodeConfig {
@@ -338,7 +346,7 @@ mod tests {
 
     #[test]
     fn programs_by_path_and_by_name() {
-        let find = |name| find(name, &folders(None), Path::to_owned);
+        let find = |name: &str| crate::program::find(Path::new(name), folders(None), Path::to_owned);
         assert_eq!(find("/x/runc"), Some("/x/runc".into()));
         assert!(find("sh").is_some_and(|path| path.is_absolute()));
         assert_eq!(find("no-such-program-here"), None);
@@ -352,13 +360,15 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         let path = std::env::var_os("PATH").unwrap();
         assert_eq!(folders(Some(own)), std::env::split_paths(&path).collect::<Vec<_>>());
+    }
 
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("runc"), "").unwrap();
-        let folders = [PathBuf::from("/nonexistent"), dir.path().to_owned()];
-        assert_eq!(find("runc", &folders, Path::to_owned), Some(dir.path().join("runc")));
-        // It counts what the runtime sees there.
-        assert_eq!(find("runc", &folders, |_| "/nonexistent".into()), None);
+    #[test]
+    fn configuration_is_that_of_the_handlers() {
+        assert_eq!(named_config(&[]), None);
+        let text = r#"{"containerd":{"runtimes":{"x":{"runtimeType":"io.containerd.runc.v2","options":{"BinaryName":"/d/strict-groups-runtime-x+runc"}}}}}"#;
+        let program = |_: &Path| Ok("#!/sg handler\nconfig = \"/c.toml\"\npath = \"runc\"\n".to_owned());
+        let handlers = containerd::handlers(text, |_| Err(io::ErrorKind::NotFound.into()), program).unwrap();
+        assert_eq!(named_config(&handlers), Some("/c.toml".into()));
     }
 
     #[test]

@@ -11,11 +11,13 @@ use std::{
     process::Command,
 };
 
-use nix::unistd::{AccessFlags, access};
 use thiserror::Error;
 
 use super::handler::{Handler, runtime_in};
-use crate::config::{ConfigError, UnderlyingRuntime};
+use crate::{
+    config::{ConfigError, UnderlyingRuntime},
+    program,
+};
 
 /// The names that our own binary goes by.
 const OURS: [&str; 2] = ["strict-groups", super::NAME];
@@ -115,20 +117,13 @@ pub(super) fn in_name_of(file: &Path, path: &OsStr) -> Option<PathBuf> {
 /// # Errors
 /// It is ourselves, or a name that is not in the PATH.
 pub(super) fn named(handler: &Handler) -> Result<PathBuf, UnderlyingError> {
-    let name = handler.path();
-    let path = if name.components().count() == 1 && !name.has_root() {
-        // As the shim, which gave us its environment, would have found it.
-        let variable = env::var_os("PATH").unwrap_or_default();
-        let mut paths = env::split_paths(&variable).map(|folder| folder.join(name));
-        let found = paths.find(|path| path.is_file() && access(path, AccessFlags::X_OK).is_ok());
-        let path_variable = || variable.to_string_lossy().into_owned();
-        found.ok_or_else(|| UnderlyingError::NotInPath {
-            name: name.to_owned(),
-            path_variable: path_variable(),
-        })?
-    } else {
-        name.to_owned()
-    };
+    // As the shim, which gave us its environment, would have found it.
+    let variable = env::var_os("PATH").unwrap_or_default();
+    let found = program::find(handler.path(), env::split_paths(&variable), Path::to_owned);
+    let path = found.ok_or_else(|| UnderlyingError::NotInPath {
+        name: handler.path().to_owned(),
+        path_variable: variable.to_string_lossy().into_owned(),
+    })?;
     let own = fs::metadata(OWN).ok();
     if is_ours(&path, own.as_ref()) { Err(UnderlyingError::Loop { path }) } else { Ok(path) }
 }

@@ -20,7 +20,7 @@ use crate::{
         imports::{self, Main},
         seal,
     },
-    shim, version,
+    program, shim, version,
     wrapper::is_file_name,
 };
 
@@ -238,7 +238,7 @@ fn is_our_drop_in(path: &Path) -> bool {
 fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/local/bin", "/usr/bin"].map(PathBuf::from);
-    env::split_paths(&path).chain(usual).map(|folder| folder.join(name)).find(|program| program.is_file())
+    program::find(Path::new(name), env::split_paths(&path).chain(usual), Path::to_owned)
 }
 
 /// What a program prints, given this on stdin.
