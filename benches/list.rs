@@ -5,10 +5,10 @@
 
 #![allow(clippy::indexing_slicing, missing_docs, reason = "a bench may panic, and counts little")]
 
-#[path = "common/mod.rs"]
+#[path = "common/lib.rs"]
 #[allow(dead_code, reason = "shared with other benches: each uses a part")]
 mod common;
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/support/lib.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
 

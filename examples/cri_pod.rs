@@ -1,7 +1,7 @@
 //! What a kubelet would ask of the node's runtime, for the virtual machine's scenarios: the pod of the feature's
 //! announcement, and strict-groups' own pod on a node. See vm-tests/.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/support/lib.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
 

@@ -3,7 +3,7 @@
 //!
 //! Exit code: 0 when all came out as promised and nothing is left behind, else 1.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/support/lib.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
 

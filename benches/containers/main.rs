@@ -13,11 +13,11 @@
     reason = "a bench may panic, and counts little"
 )]
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/support/lib.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
 
-#[path = "../common/mod.rs"]
+#[path = "../common/lib.rs"]
 mod common;
 mod hook;
 mod load;

@@ -12,10 +12,10 @@ mod bundle;
 #[path = "../../tests/wrapper/command.rs"]
 #[allow(dead_code, reason = "shared with the tests: each uses a part")]
 mod command;
-#[path = "../common/mod.rs"]
+#[path = "../common/lib.rs"]
 #[allow(dead_code, reason = "shared with other benches: each uses a part")]
 mod common;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/support/lib.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the tests: each uses a part")]
 mod support;
 #[path = "../../tests/wrapper/world.rs"]

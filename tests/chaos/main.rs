@@ -10,7 +10,7 @@
 //! another, `CHAOS_SEED` which random choices are made. The figures are
 //! printed; `make chaos` and `make load` are the large ones.
 
-#[path = "../support/mod.rs"]
+#[path = "../support/lib.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the other tests: each uses a part")]
 mod support;
 

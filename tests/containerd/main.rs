@@ -5,7 +5,7 @@
 //! pods of its own. As with any test binary, a name selects trials:
 //! `cargo test --test containerd announcement`.
 
-#[path = "../support/mod.rs"]
+#[path = "../support/lib.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the demo: each uses a part")]
 mod support;
 

@@ -5,7 +5,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null, and a test may panic")]
 
-#[path = "../support/mod.rs"]
+#[path = "../support/lib.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with others: each uses a part")]
 mod support;
 

@@ -15,7 +15,7 @@
 //! All of `examples/nri_logger.rs`:
 //!
 //! ```no_run
-#![doc = include_str!("../../examples/nri_logger.rs")]
+#![doc = include_str!("../examples/nri_logger.rs")]
 //! ```
 //!
 //! # What you can rely on

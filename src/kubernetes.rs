@@ -25,7 +25,7 @@ mod access;
 #[cfg(feature = "kubernetes-api")]
 mod client;
 #[cfg(not(feature = "kubernetes-api"))]
-#[path = "no_client.rs"]
+#[path = "kubernetes/no_client.rs"]
 mod client;
 #[cfg(feature = "kubernetes-api")]
 mod kubeconfig;

@@ -55,7 +55,7 @@ impl Listed {
 /// The containers of a JSON report that keeps to the schema, by `pod/container`.
 fn items(json: &str) -> Result<HashMap<String, Value>> {
     let report: Value = serde_json::from_str(json)?;
-    let schema: Value = serde_json::from_str(include_str!("../../../docs/list.schema.json"))?;
+    let schema: Value = serde_json::from_str(include_str!("../../docs/list.schema.json"))?;
     let schema = jsonschema::validator_for(&schema).context("the schema")?;
     let errors: Vec<String> =
         schema.iter_errors(&report).map(|error| format!("{}: {error}", error.instance_path())).collect();
