@@ -7,6 +7,7 @@ mod collect;
 mod containerd;
 mod crio;
 pub mod facts;
+mod file;
 mod hooks;
 pub mod judge;
 mod program;

@@ -14,6 +14,7 @@ pub mod containerd;
 mod cri;
 pub mod cri_proxy;
 pub mod declared;
+pub mod endpoint;
 mod engine;
 pub mod exempt;
 pub mod fast_path;
@@ -50,6 +51,7 @@ mod shim;
 pub mod spec;
 pub mod start_check;
 pub mod static_gate;
+mod terminal_json;
 mod text;
 #[cfg(test)]
 mod troubleshooting;

@@ -10,10 +10,8 @@ mod changed;
 pub mod collect;
 mod containerd;
 mod crio;
-pub mod endpoint;
 pub mod expected;
 mod image;
-pub(crate) mod json;
 pub mod observed;
 pub mod report;
 pub mod table;
@@ -21,7 +19,7 @@ pub mod verdict;
 mod yaml;
 
 pub use crate::cri::CallError;
-use crate::policy::NodePolicy;
+use crate::{policy::NodePolicy, terminal_json};
 use collect::{CollectError, Filter};
 use report::Report;
 
@@ -40,7 +38,7 @@ impl Report {
     /// # Errors
     /// None that can happen: what is in a report can be written.
     pub fn json(&self) -> serde_json::Result<String> {
-        json::document(self)
+        terminal_json::document(self)
     }
 
     /// The report as YAML.
@@ -48,6 +46,6 @@ impl Report {
     /// # Errors
     /// As [`Report::json`].
     pub fn yaml(&self) -> serde_json::Result<String> {
-        Ok(yaml::document(&serde_json::to_value(self)?, &json::quoted))
+        Ok(yaml::document(&serde_json::to_value(self)?, &terminal_json::quoted))
     }
 }

@@ -20,7 +20,7 @@ use super::{
         Cgroups, ContainerRuntime, Facts, Gate, Handler, Hook, Kernel, NodeConfig, Nri, OciRuntime, Plugin,
         Wrapper,
     },
-    program, started,
+    file, program, started,
 };
 use crate::{
     config::{self, Config, Ungated},
@@ -76,7 +76,7 @@ pub async fn collect(places: &Places) -> Facts {
                         "it was changed after containerd was started, which has the one before",
                     ));
                 }
-                crio::read(&seen_by(pid, Path::new(path)))
+                file::read(&seen_by(pid, Path::new(path)))
             };
             containerd::handlers(config, read, program)
         }
@@ -188,7 +188,7 @@ fn program_text(path: &Path, seen: &Path) -> Result<String, String> {
             Err(format!("it leads to {}", target.display()))
         };
     }
-    crio::read(seen).map_err(|error| error.to_string())
+    file::read(seen).map_err(|error| error.to_string())
 }
 
 /// The pods that containerd, the process `pid`, made before it had the wrapper. They keep their OCI runtime.

@@ -10,15 +10,13 @@ use toml::Value;
 
 use super::{
     facts::{Gate, Handler, Wrapper},
-    hooks,
+    file, hooks,
 };
 use crate::{engine::Engine, node_config::crio::Settings, runtime_type::RuntimeType, wrapper};
 
 /// CRI-O's main file and its folder of drop-ins.
 const MAIN: &str = "/etc/crio/crio.conf";
 const DROP_INS: &str = "/etc/crio/crio.conf.d";
-/// No file of this kind is larger.
-const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// The handlers, as CRI-O's files have them.
 ///
@@ -29,7 +27,7 @@ pub(super) fn handlers() -> Result<Vec<Handler>, String> {
     paths.extend(files(Path::new(DROP_INS))?);
     let mut texts = Vec::new();
     for path in paths {
-        match read(&path) {
+        match file::read(&path) {
             Ok(text) => texts.push((path, text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
@@ -44,7 +42,9 @@ pub(super) fn handlers() -> Result<Vec<Handler>, String> {
             .into_iter()
             .filter(|path| path.extension().is_some_and(|end| end == "json"))
         {
-            if let Some(found) = read(&path).ok().and_then(|text| hooks::in_hook_file(&text, Engine::CriO)) {
+            if let Some(found) =
+                file::read(&path).ok().and_then(|text| hooks::in_hook_file(&text, Engine::CriO))
+            {
                 gate = found;
             }
         }
@@ -114,15 +114,6 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// The text of a plain file; nothing else is opened, since it could make us wait.
-pub(super) fn read(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
-        return Err(io::Error::other("it is no plain file, or too large"));
-    }
-    fs::read_to_string(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,7 +147,7 @@ mod tests {
     #[test]
     fn only_plain_files_are_read() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(read(dir.path()).is_err());
-        assert_eq!(read(&dir.path().join("x")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(file::read(dir.path()).is_err());
+        assert_eq!(file::read(&dir.path().join("x")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::{list::json, text};
+use crate::{terminal_json, text};
 
 /// The longest text of a finding, in bytes.
 const LONGEST: usize = 600;
@@ -113,7 +113,7 @@ impl Report {
     /// # Errors
     /// None that can happen: what is in a report can be written.
     pub fn json(&self) -> serde_json::Result<String> {
-        json::document(self)
+        terminal_json::document(self)
     }
 
     /// The report as a table, with a line below each finding that can be mended, and the verdict last.

@@ -15,8 +15,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     check::{self, Places, judge::judge, report::Verdict},
     config::{Config, ConfigError},
-    list::endpoint,
-    nri, ownership,
+    endpoint, nri, ownership,
     policy::NodePolicy,
     service,
 };

@@ -11,7 +11,8 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     config::Config,
-    list::{self, collect::Filter, endpoint, report::Report, table, verdict::Verdict},
+    endpoint,
+    list::{self, collect::Filter, report::Report, table, verdict::Verdict},
 };
 
 /// Shows every container's real user and groups, what was declared, and whether that is as it should be.

@@ -71,7 +71,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::list::json::quoted;
+    use crate::terminal_json::quoted;
 
     #[test]
     fn as_people_write_it() {

@@ -20,7 +20,7 @@ pub(crate) fn document(value: &impl Serialize) -> serde_json::Result<String> {
 }
 
 /// `text` as a JSON string.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     escaped(&serde_json::Value::from(text).to_string())
 }
 
