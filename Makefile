@@ -80,6 +80,7 @@ lint: linker ## what has to be clean before a commit
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked --features kubernetes-api -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --locked
+	@python3 scripts/check-circles.py
 	@scripts/check-shell.sh $(TOOLS)
 
 .PHONY: fmt

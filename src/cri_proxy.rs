@@ -22,6 +22,7 @@ mod listener;
 pub(crate) mod messages;
 mod reply;
 mod runtime;
+mod trailers;
 mod upstream;
 mod wire;
 

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use tokio::sync::mpsc;
 
-use super::reply;
+use super::trailers;
 
 /// The body of a request or of an answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -67,7 +67,7 @@ impl hyper::body::Body for Ended {
         Pin::new(&mut self.inner).poll_frame(cx).map(|frame| match frame {
             Some(Err(error)) => {
                 self.over = true;
-                Some(Ok(Frame::trailers(reply::broken_off(&error))))
+                Some(Ok(Frame::trailers(trailers::broken_off(&error))))
             }
             frame => frame,
         })

@@ -16,6 +16,7 @@ use super::{
     grpc_frame::{self, FrameError, Frames, LARGEST, LARGEST_BODY},
     reply::{self, Failed},
     runtime::ContainerRuntime,
+    trailers,
     upstream::Upstream,
     wire::NotAMessage,
 };
@@ -253,11 +254,11 @@ async fn edit_events(
                 frames.push(data);
                 match pass_events(&runtime, &mut frames, &sender).await {
                     Ok(()) => continue,
-                    Err(error) => reply::not_understood(error),
+                    Err(error) => trailers::not_understood(error),
                 }
             }
             Some(Ok(Err(frame))) => frame.into_trailers().unwrap_or_default(),
-            Some(Err(error)) => reply::broken_off(&error),
+            Some(Err(error)) => trailers::broken_off(&error),
         };
         // The other side may be gone, which ends it just as well.
         let _ = sender.send(Frame::trailers(end)).await;
