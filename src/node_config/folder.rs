@@ -57,19 +57,13 @@ impl Folder<'_> {
         let mut changes = Vec::new();
         for File { name, content, executable } in files {
             let mode = if *executable { 0o755 } else { 0o644 };
-            let path = self.path.join(name);
-            let (old, edited) = match self.read(name) {
-                Err(FolderError::Edited { .. }) if (self.is_program)(name) => {
-                    (fs::read_to_string(&path).ok(), true)
-                }
-                read => (read?, false),
-            };
-            changes.push(Change { path, old, new: Some(content), mode, edited });
+            let (old, edited) = self.read_to_change(name)?;
+            changes.push(Change { path: self.path.join(name), old, new: Some(content), mode, edited });
         }
         for name in self.our_names()? {
             if files.iter().all(|file| file.name != name) {
-                let (path, old) = (self.path.join(&name), self.read(&name)?);
-                changes.push(Change { path, old, new: None, mode: 0, edited: false });
+                let (old, edited) = self.read_to_change(&name)?;
+                changes.push(Change { path: self.path.join(&name), old, new: None, mode: 0, edited });
             }
         }
         changes.retain(|change| change.old.as_deref() != change.new || !change.has_mode());
@@ -145,6 +139,17 @@ impl Folder<'_> {
         // The drop-in goes before the base specs that it names.
         names.sort_by_key(|name| (Path::new(name).extension() != Some("toml".as_ref()), name.clone()));
         Ok(names)
+    }
+
+    /// The content of a file of ours, and whether it was edited, which only a program may be.
+    fn read_to_change(&self, name: &str) -> Result<(Option<String>, bool), FolderError> {
+        match self.read(name) {
+            Err(FolderError::Edited { path }) if (self.is_program)(name) => Ok((
+                Some(fs::read_to_string(&path).map_err(|source| FolderError::Io { path, source })?),
+                true,
+            )),
+            read => Ok((read?, false)),
+        }
     }
 
     /// The content of a file of ours; None where there is none of that name.

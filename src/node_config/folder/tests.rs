@@ -138,5 +138,8 @@ fn program_is_mended_and_goes_by_a_removal_alone() {
     assert_eq!(folder.write(&[]).unwrap(), [""; 0].map(std::path::PathBuf::from));
     assert_eq!(folder.diff(&[]).unwrap(), "");
     assert!(path.exists(), "a container may have to be stopped by it");
-    assert_eq!(folder.remove(|_| false).unwrap(), [path]);
+    fs::write(&path, format!("{}edited", program.content)).unwrap();
+    assert_eq!(folder.paths().unwrap(), std::slice::from_ref(&path), "an edit is in nobody's way");
+    assert_eq!(folder.remove(|_| false).unwrap(), std::slice::from_ref(&path));
+    assert!(!path.exists() && dir.path().join("edited-ours-program").exists());
 }
