@@ -39,7 +39,8 @@ fn it_copies_itself_once() {
 fn a_running_hook_is_replaced_and_its_copy_installs_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("strict-groups");
-    fs::copy("/bin/sleep", &target).unwrap();
+    // Not by fs::copy: a fork of another test would hold it open for writing, and it could not run.
+    assert!(Command::new("cp").arg("/bin/sleep").arg(&target).status().unwrap().success());
     let mut running = Command::new(&target).arg("60").spawn().unwrap();
     let said = install(dir.path(), &[]);
     let lives = running.try_wait().unwrap().is_none();

@@ -45,7 +45,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, killed) in [("runc", false), ("runsc", true)] {
             let path = dir.path().join(name);
-            std::fs::copy("/bin/sleep", &path).unwrap();
+            // Not by fs::copy: a fork of another test would hold it open for writing.
+            assert!(Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
             let mut child = Command::new(&path).arg("1000").stdin(Stdio::null()).spawn().unwrap();
             // Until its exec it is a copy of ourselves.
             while std::fs::read_link(format!("/proc/{}/exe", child.id())).unwrap() != path {

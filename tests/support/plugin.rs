@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -192,13 +192,15 @@ impl Drop for Plugin {
 /// The binary under test, copied into the run's folder: it runs from a place
 /// that is root's alone, and the checkout may belong to somebody else.
 pub(crate) fn binary(run: &Run) -> Result<PathBuf> {
-    // Held for the first caller's copy: a program that is being written cannot be run.
+    // Held for the first caller's copy: a program that is being written cannot be run. It is
+    // cp that writes: our own descriptor would live on in whatever another trial forks.
     static COPYING: Mutex<()> = Mutex::new(());
     let _guard = COPYING.lock().unwrap_or_else(PoisonError::into_inner);
     let copy = run.dir().join("strict-groups");
     if !copy.exists() {
         let built = built()?;
-        fs::copy(&built, &copy).with_context(|| format!("copying {}", built.display()))?;
+        let copied = Command::new("cp").arg(&built).arg(&copy).status()?;
+        ensure!(copied.success(), "copying {}: {copied}", built.display());
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
     }
     Ok(copy)
