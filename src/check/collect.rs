@@ -231,12 +231,14 @@ fn hooks(config: Option<&Config>, handlers: &[Handler], pid: Option<i32>) -> Vec
     let mut paths: Vec<PathBuf> = own.into_iter().chain(gates).chain(wrappers).collect();
     paths.sort();
     paths.dedup();
-    let version = |path: &PathBuf| {
-        let seen = seen_by(pid, path);
-        // What is in the view of the runtime alone is there for it to judge.
-        if seen == *path { program::trusted_version(path) } else { program::version(&seen) }
-    };
-    paths.into_iter().map(|path| Hook { version: version(&path), path }).collect()
+    paths.into_iter().map(|path| Hook { version: version(&path, pid), path }).collect()
+}
+
+/// What the program `path` of the process `pid` says of its version.
+fn version(path: &Path, pid: Option<i32>) -> Result<String, String> {
+    let seen = seen_by(pid, path);
+    // What is in the view of the runtime alone is there for it to judge.
+    if seen == path { program::trusted_version(path) } else { program::version(&seen) }
 }
 
 /// `path` as the process `pid` sees it, which may be in another mount namespace.
@@ -262,16 +264,14 @@ fn oci_runtimes(handlers: &[Handler], pid: Option<i32>) -> Vec<OciRuntime> {
     programs.sort_unstable();
     programs.dedup();
     let folders = folders(pid);
-    let version = |name: &str| match crate::program::find(Path::new(name), folders.iter().cloned(), |path| {
-        seen_by(pid, path)
-    }) {
-        Some(path) => {
-            let seen = seen_by(pid, &path);
-            if seen == path { program::trusted_version(&path) } else { program::version(&seen) }
-        }
-        None => Err(format!("there is no {name}")),
+    let version_of = |name: &str| {
+        let found = crate::program::find(Path::new(name), folders.iter().cloned(), |path| seen_by(pid, path));
+        found.map_or_else(|| Err(format!("there is no {name}")), |path| version(&path, pid))
     };
-    programs.into_iter().map(|name| OciRuntime { program: name.to_owned(), version: version(name) }).collect()
+    programs
+        .into_iter()
+        .map(|name| OciRuntime { version: version_of(name), program: name.to_owned() })
+        .collect()
 }
 
 /// The folders in which the process `pid` looks for programs. Where that is not known: ours, and the usual ones.
@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(program::version(&script).unwrap(), "runc version 1.1.15");
         fs::write(
             &script,
-            "#!/bin/sh\necho NVIDIA Container ContainerRuntime version 1.14\necho runc version 1.1.9\n",
+            "#!/bin/sh\necho NVIDIA Container Runtime version 1.14\necho runc version 1.1.9\n",
         )
         .unwrap();
         assert_eq!(program::version(&script).unwrap(), "runc version 1.1.9");
