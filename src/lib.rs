@@ -16,6 +16,9 @@ pub mod cri_proxy;
 pub mod declared;
 pub mod endpoint;
 mod engine;
+#[cfg(test)]
+#[path = "../tests/support/executable.rs"]
+mod executable;
 pub mod exempt;
 pub mod fast_path;
 #[cfg(any(test, fuzzing))]

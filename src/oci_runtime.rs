@@ -132,6 +132,7 @@ fn is_new_runc(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executable;
 
     #[test]
     fn versions_are_understood_or_count_as_old() {
@@ -169,8 +170,7 @@ mod tests {
     fn program(dir: &Path, line: &str) -> PathBuf {
         let path = dir.join("runtime");
         let text = format!("#!/bin/sh\necho run >>{}\necho '{line}'\n", dir.join("runs").display());
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable::script(&path, &text).unwrap();
         path
     }
 
@@ -215,10 +215,9 @@ mod tests {
         let ask = |path: &Path| of(path, Command::new(path), &dir.path().join("known"));
         assert_eq!(ask(Path::new("/nonexistent/runc")), GroupLookup::ByName);
         let endless = dir.path().join("endless");
-        fs::write(&endless, "#!/bin/sh\nexec cat /dev/zero\n").unwrap();
-        fs::set_permissions(&endless, fs::Permissions::from_mode(0o755)).unwrap();
+        executable::script(&endless, "#!/bin/sh\nexec cat /dev/zero\n").unwrap();
         assert_eq!(ask(&endless), GroupLookup::ByName);
-        fs::write(&endless, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        executable::script(&endless, "#!/bin/sh\nexec sleep 1000\n").unwrap();
         assert_eq!(ask(&endless), GroupLookup::ByName);
     }
 }

@@ -9,6 +9,10 @@ use std::{
     process::{Command, Output},
 };
 
+#[path = "support/executable.rs"]
+#[allow(dead_code, reason = "shared with other tests: each uses a part")]
+mod executable;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_strict-groups");
 
 fn install(to: &Path, more: &[&str]) -> Output {
@@ -39,8 +43,7 @@ fn it_copies_itself_once() {
 fn a_running_hook_is_replaced_and_its_copy_installs_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("strict-groups");
-    // Not by fs::copy: a fork of another test would hold it open for writing, and it could not run.
-    assert!(Command::new("cp").arg("/bin/sleep").arg(&target).status().unwrap().success());
+    executable::copy(Path::new("/bin/sleep"), &target).unwrap();
     let mut running = Command::new(&target).arg("60").spawn().unwrap();
     let said = install(dir.path(), &[]);
     let lives = running.try_wait().unwrap().is_none();

@@ -333,6 +333,7 @@ fn cgroups(mounts: &str) -> Cgroups {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executable;
 
     #[test]
     fn control_groups_by_the_mounts() {
@@ -382,18 +383,17 @@ mod tests {
     fn a_program_that_hangs_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("hangs");
-        fs::write(&script, "#!/bin/sh\nexec sleep 100\n").unwrap();
-        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        executable::script(&script, "#!/bin/sh\nexec sleep 100\n").unwrap();
         assert!(program::version(&script).unwrap_err().contains("took longer"));
-        fs::write(&script, "#!/bin/sh\necho runc version 1.1.15\necho more\n").unwrap();
+        executable::script(&script, "#!/bin/sh\necho runc version 1.1.15\necho more\n").unwrap();
         assert_eq!(program::version(&script).unwrap(), "runc version 1.1.15");
-        fs::write(
+        executable::script(
             &script,
             "#!/bin/sh\necho NVIDIA Container Runtime version 1.14\necho runc version 1.1.9\n",
         )
         .unwrap();
         assert_eq!(program::version(&script).unwrap(), "runc version 1.1.9");
-        fs::write(&script, "#!/bin/sh\nexit 3\n").unwrap();
+        executable::script(&script, "#!/bin/sh\nexit 3\n").unwrap();
         assert!(program::version(&script).unwrap_err().contains("exit status: 3"));
     }
 }

@@ -39,14 +39,14 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::executable;
 
     #[test]
     fn only_a_process_of_gvisor_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         for (name, killed) in [("runc", false), ("runsc", true)] {
             let path = dir.path().join(name);
-            // Not by fs::copy: a fork of another test would hold it open for writing.
-            assert!(Command::new("cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
+            executable::copy(Path::new("/bin/sleep"), &path).unwrap();
             let mut child = Command::new(&path).arg("1000").stdin(Stdio::null()).spawn().unwrap();
             // Until its exec it is a copy of ourselves.
             while std::fs::read_link(format!("/proc/{}/exe", child.id())).unwrap() != path {

@@ -129,6 +129,7 @@ fn asked(real: &Path, global: &[OsString], id: &OsStr) -> io::Result<Option<Runn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executable;
 
     fn found(root: &tempfile::TempDir, id: &str) -> Option<Running> {
         kept(root.path(), OsStr::new(id))
@@ -200,8 +201,7 @@ mod tests {
 
     fn script(dir: &Path, cases: &str) -> PathBuf {
         let script = dir.join("other");
-        fs::write(&script, format!("#!/bin/sh\ncase \"$*\" in\n{cases}\nesac\n")).unwrap();
-        fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        executable::script(&script, &format!("#!/bin/sh\ncase \"$*\" in\n{cases}\nesac\n")).unwrap();
         script
     }
 

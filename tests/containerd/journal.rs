@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::os::linux::fs::MetadataExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +16,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use crate::steps::{fresh, strict_works};
-use crate::support::{Containerd, Kind, plugin, run, wait_for};
+use crate::support::{Containerd, Kind, executable, plugin, run, wait_for};
 use crate::world::{World, trial};
 
 /// Puts $0, where there is one, in the journal's place and becomes the rest of the words.
@@ -67,8 +66,7 @@ fn journal(world: &World) -> Result<()> {
     let words: Vec<String> = words(&daemon, Some(&socket))?.iter().map(|word| format!("'{word}'")).collect();
     let script =
         format!("#!/bin/sh\nexport {}={}\nexec {}\n", run::VARIABLE, world.run.name(), words.join(" "));
-    fs::write(&path, script)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    executable::script(&path, &script)?;
     daemon.restart(Signal::SIGTERM)?;
     strict_works(&daemon, "journal-launched")?;
     until(&journal, |entry| entry.get("POD").is_some_and(|pod| pod == "journal-launched"))?;

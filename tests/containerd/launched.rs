@@ -1,7 +1,7 @@
 //! containerd starts the plugin itself, from its plugin directory.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::steps::{app, fresh, merge_works, says, strict, strict_works};
-use crate::support::{Kind, plugin, run, wait_for};
+use crate::support::{Kind, executable, plugin, run, wait_for};
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -36,8 +36,7 @@ fn by_containerd(world: &World, kind: Kind) -> Result<()> {
         log.display()
     );
     let path = daemon.nri_plugins().join("90-strict-groups");
-    fs::write(&path, script)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    executable::script(&path, &script)?;
     for (times, signal) in (1..).zip([Signal::SIGTERM, Signal::SIGKILL]) {
         daemon.restart(signal)?;
         strict_works(&daemon, "launched-strict")?;

@@ -18,7 +18,9 @@ use crate::steps::{
     strict_works,
 };
 use crate::store::{self, Calls, Fault, Store};
-use crate::support::{ContainerSpec, Containerd, Handler, Kind, Options, Plugin, Pod, RunningPod, wait_for};
+use crate::support::{
+    ContainerSpec, Containerd, Handler, Kind, Options, Plugin, Pod, RunningPod, executable, wait_for,
+};
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -398,7 +400,6 @@ fn script(world: &World, name: &str, runc: &Path, body: &str) -> Result<PathBuf>
     let runc = runc.display();
     // The shim has the runtime log into the bundle, at every call.
     let bundle = r#"for word; do [ "$last" = --log ] && bundle=$(dirname "$word"); last=$word; done"#;
-    fs::write(&path, format!("#!/bin/sh\nrunc='{runc}'\n{bundle}\n{body}\n"))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    executable::script(&path, &format!("#!/bin/sh\nrunc='{runc}'\n{bundle}\n{body}\n"))?;
     Ok(path)
 }

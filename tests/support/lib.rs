@@ -7,6 +7,7 @@ pub(crate) mod cleanup;
 pub(crate) mod config;
 pub(crate) mod containerd;
 pub(crate) mod cri;
+pub(crate) mod executable;
 pub(crate) mod forwarding;
 pub(crate) mod identity;
 pub(crate) mod image;

@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Containerd, Run, log_tail, wait_for};
+use super::{Containerd, Run, executable, log_tail, wait_for};
 
 /// How long registering or ending may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -192,15 +192,13 @@ impl Drop for Plugin {
 /// The binary under test, copied into the run's folder: it runs from a place
 /// that is root's alone, and the checkout may belong to somebody else.
 pub(crate) fn binary(run: &Run) -> Result<PathBuf> {
-    // Held for the first caller's copy: a program that is being written cannot be run. It is
-    // cp that writes: our own descriptor would live on in whatever another trial forks.
+    // Held for the first caller's copy: a program that is being written cannot be run.
     static COPYING: Mutex<()> = Mutex::new(());
     let _guard = COPYING.lock().unwrap_or_else(PoisonError::into_inner);
     let copy = run.dir().join("strict-groups");
     if !copy.exists() {
         let built = built()?;
-        let copied = Command::new("cp").arg(&built).arg(&copy).status()?;
-        ensure!(copied.success(), "copying {}: {copied}", built.display());
+        executable::copy(&built, &copy)?;
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
     }
     Ok(copy)

@@ -1,13 +1,12 @@
 //! The wrapper as an operator sets it up: its configuration, and the underlying OCI runtime behind it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::support::{plugin, run};
+use crate::support::{executable::script, plugin, run};
 use crate::world::World;
 
 /// Which real runtime.
@@ -145,15 +144,4 @@ pub(crate) fn finish(command: &mut Command, dir: &Path) -> Result<Output> {
         Ok(bytes)
     };
     Ok(Output { status, stdout: read(out)?, stderr: read(err)? })
-}
-
-/// Writes an executable file. By another process, or a child of this one could hold it open for
-/// writing, which keeps it from being run.
-pub(crate) fn script(path: &Path, text: &str) -> Result<()> {
-    let source = path.with_extension("source");
-    fs::write(&source, text)?;
-    fs::set_permissions(&source, fs::Permissions::from_mode(0o755))?;
-    let copied = Command::new("cp").arg("-p").arg(&source).arg(path).status()?;
-    ensure!(copied.success(), "copying {}", path.display());
-    Ok(fs::remove_file(source)?)
 }

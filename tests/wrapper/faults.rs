@@ -11,7 +11,8 @@ use nix::sys::stat::Mode;
 use serde_json::Value;
 
 use crate::bundle::{Bundle, STRICT};
-use crate::command::{Real, Wrapper, finish, one_line, script};
+use crate::command::{Real, Wrapper, finish, one_line};
+use crate::support::executable::script;
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::bundle::Bundle;
-use crate::command::{Real, Wrapper, finish, script};
+use crate::command::{Real, Wrapper, finish};
+use crate::support::executable::script;
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -16,10 +16,9 @@ use serde_json::Value;
 use strict_groups::membership::implied;
 
 use crate::bundle::Bundle;
-use crate::command::script;
 use crate::podman::Podman;
-use crate::support::image::Draft;
 use crate::support::{ContainerSpec, Containerd, Kind, Options, Pod};
+use crate::support::{executable::script, image::Draft};
 use crate::world::{World, trial};
 use files::{Files, User};
 

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::bundle::{ANNOTATION, Bundle};
-use crate::command::{Real, Wrapper, finish, one_line, script};
-use crate::support::{Containerd, Kind, Options};
+use crate::command::{Real, Wrapper, finish, one_line};
+use crate::support::{Containerd, Kind, Options, executable::script};
 use crate::world::{World, trial};
 
 const SOURCE: &str = "kubernetes.io/config.source";

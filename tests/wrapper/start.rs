@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use strict_groups::gate::State;
 
 use crate::bundle::{Bundle, Container, MERGED, STRICT};
-use crate::command::{BOTH, Real, Wrapper, finish, script};
-use crate::support::wait_for;
+use crate::command::{BOTH, Real, Wrapper, finish};
+use crate::support::{executable::script, wait_for};
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {

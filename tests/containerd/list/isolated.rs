@@ -1,8 +1,6 @@
 //! What a pid or an annotation of today does not show: containers of gVisor and Kata Containers, and pods that were
 //! annotated after their sandbox was made.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{items, list};
 use crate::steps::{ANNOTATION, app, fresh_image, fresh_with, named, strict};
-use crate::support::{Containerd, Handler, Kind, Options, Plugin, Pod, node_config};
+use crate::support::{Containerd, Handler, Kind, Options, Plugin, Pod, executable, node_config};
 use crate::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -26,8 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn script(path: &Path, lines: &str) -> Result<()> {
-    fs::write(path, format!("#!/bin/sh\n{lines}\n"))?;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+    Ok(executable::script(path, &format!("#!/bin/sh\n{lines}\n"))?)
 }
 
 /// Handlers of other runtime types, whose shim is runc's in truth: it gives a container without an option to find the
