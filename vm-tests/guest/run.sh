@@ -35,8 +35,8 @@ scenario() {
   tell "not ok $1 $((SECONDS - began))s"
   {
     tail -n 25 "$log"
-    journalctl --boot --no-pager --lines 20 --unit strict-groups --unit containerd --output cat
-  } | cut -c 1-300 | sed 's/^/#   /' >"$port"
+    journalctl --boot --no-pager --lines 60 --unit strict-groups --unit containerd --output cat
+  } | cut -c 1-900 | sed 's/^/#   /' >"$port"
 }
 
 finish() {
