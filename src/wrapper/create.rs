@@ -25,7 +25,7 @@ use crate::{
     gate::{Gate, State},
     membership,
     oci::{self, Annotations, IdMaps},
-    policy::PolicyError,
+    policy::{self, PolicyError},
     record::{self, RecordError},
     rootfs, shim,
     spec::{self, SpecError, View},
@@ -69,9 +69,13 @@ impl SpecFile {
 pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) -> Result<(), WrapperError> {
     let file = SpecFile::of(create);
     let Read { json, view, annotations } = read(create, &file)?;
-    let Some(Gated { spec: gated, gate }) = gated(create.id, &json, &view, &annotations, config, &file)?
-    else {
-        return Ok(());
+    let (gated, gate) = match gated(create.id, &json, &view, &annotations, config, &file)? {
+        Gated::Strict { spec, gate } => (spec, gate),
+        Gated::Merge { marked: None } => return Ok(()),
+        Gated::Merge { marked: Some(new) } => {
+            let fault = |fault| WrapperError::Fault { subject: Subject::Id(create.id.to_owned()), fault };
+            return file.replace(&new).map_err(fault);
+        }
     };
 
     let subject = Subject::Named { pod: gate.pod.clone(), container: gate.container.clone() };
@@ -112,10 +116,10 @@ pub(super) fn refuse_strict(
         gate.verify(&view.user)?;
     }
     let strict = match view.gates.first() {
-        Some(gate) => Some(Ungated { pod: gate.pod.clone(), container: gate.container.clone() }),
+        Some(gate) => Ungated::Strict { pod: gate.pod.clone(), container: gate.container.clone() },
         None => ungated(create.id, &file.directory, &view, &annotations, config)?,
     };
-    strict.map_or(Ok(()), |strict| Err(strict.fault(why)))
+    strict.merge_or(why)
 }
 
 /// What a bundle's spec says.
@@ -134,13 +138,15 @@ fn read(create: &Create<'_>, file: &SpecFile) -> Result<Read, WrapperError> {
     Ok(Read { json, view, annotations })
 }
 
-/// The spec of a container that is Strict, and its gate.
-struct Gated<'j> {
-    spec: Cow<'j, [u8]>,
-    gate: Gate,
+/// What becomes of a container's spec.
+enum Gated<'j> {
+    /// It is Strict: its spec with the gate.
+    Strict { spec: Cow<'j, [u8]>, gate: Gate },
+    /// It is not: its spec with the marker that says so, where that is needed.
+    Merge { marked: Option<Vec<u8>> },
 }
 
-/// Tells whether the container is Strict, and gives its spec a gate where it has none. None: it is not.
+/// Tells whether the container is Strict, and gives its spec a gate where it has none.
 fn gated<'j>(
     id: &str,
     json: &'j [u8],
@@ -148,46 +154,69 @@ fn gated<'j>(
     annotations: &Annotations,
     config: Result<Config, ConfigError>,
     file: &SpecFile,
-) -> Result<Option<Gated<'j>>, WrapperError> {
+) -> Result<Gated<'j>, WrapperError> {
     if let Some(gate) = shut_gate(view) {
         // The gate would say the same; not every runtime passes on what a hook prints.
         gate.verify(&view.user)?;
     }
     let pending = view.gates.iter().find(|gate| matches!(gate.state, State::Pending { .. }));
     if let Some(gate) = pending.or(view.gates.first()) {
-        return Ok(Some(Gated { spec: Cow::Borrowed(json), gate: gate.clone() }));
+        return Ok(Gated::Strict { spec: Cow::Borrowed(json), gate: gate.clone() });
     }
 
     let hook_path = config.as_ref().ok().and_then(Config::hook_path).map(Path::to_owned);
-    let Some(Ungated { pod, container }) = ungated(id, &file.directory, view, annotations, config)? else {
-        return Ok(None);
-    };
-    let gate = Gate { pod, container, state: State::Pending { declared: None } };
+    let ungated = ungated(id, &file.directory, view, annotations, config)?;
     let fault = |fault| WrapperError::Fault { subject: Subject::Id(id.to_owned()), fault };
+    let spec = |source: SpecError| fault(Fault::Spec { path: file.path(), source });
     let path =
-        hook_path.map_or_else(std::env::current_exe, Ok).map_err(|error| fault(Fault::OwnPath(error)))?;
-    let shut = spec::shut(json, &path.to_string_lossy(), &gate)
-        .map_err(|source: SpecError| fault(Fault::Spec { path: file.path(), source }))?;
-    Ok(shut.map(|json| Gated { spec: Cow::Owned(json), gate }))
+        || hook_path.map_or_else(std::env::current_exe, Ok).map_err(|error| fault(Fault::OwnPath(error)));
+    match ungated {
+        Ungated::Strict { pod, container } => {
+            let gate = Gate { pod, container, state: State::Pending { declared: None } };
+            let shut = spec::shut(json, &path()?.to_string_lossy(), &gate).map_err(spec)?;
+            Ok(Gated::Strict { spec: shut.map_or(Cow::Borrowed(json), Cow::Owned), gate })
+        }
+        // The static gate knows less than the record, and would refuse it while the plugin is not running.
+        Ungated::Merge { by_record: true } if StaticGate::in_spec(json).is_ok_and(|gate| gate.is_some()) => {
+            let marked = spec::mark(json, &path()?.to_string_lossy()).map_err(spec)?;
+            Ok(Gated::Merge { marked })
+        }
+        Ungated::Merge { .. } => Ok(Gated::Merge { marked: None }),
+    }
 }
 
 fn shut_gate(view: &View) -> Option<&Gate> {
     view.gates.iter().find(|gate| matches!(gate.state, State::Refused { .. }))
 }
 
-/// A container that is Strict and has no gate.
-pub(super) struct Ungated {
-    pod: String,
-    container: String,
+/// The policy of a container that has no gate.
+pub(super) enum Ungated {
+    Strict {
+        pod: String,
+        container: String,
+    },
+    Merge {
+        /// Whether containerd had to be asked for it.
+        by_record: bool,
+    },
 }
 
 impl Ungated {
-    pub(super) fn fault(self, fault: Fault) -> WrapperError {
-        WrapperError::Fault { subject: Subject::Named { pod: self.pod, container: self.container }, fault }
+    /// Lets Merge pass. `fault` is what is wrong if the container is Strict.
+    ///
+    /// # Errors
+    /// It is.
+    pub(super) fn merge_or(self, fault: Fault) -> Result<(), WrapperError> {
+        match self {
+            Self::Merge { .. } => Ok(()),
+            Self::Strict { pod, container } => {
+                Err(WrapperError::Fault { subject: Subject::Named { pod, container }, fault })
+            }
+        }
     }
 }
 
-/// Tells whether the container of `bundle`, which has no gate, is Strict. None: it is not.
+/// Tells whether the container of `bundle`, which has no gate, is Strict.
 ///
 /// # Errors
 /// That cannot be told, or the node's configuration has such a container refused.
@@ -197,19 +226,20 @@ pub(super) fn ungated(
     view: &View,
     annotations: &Annotations,
     config: Result<Config, ConfigError>,
-) -> Result<Option<Ungated>, WrapperError> {
+) -> Result<Ungated, WrapperError> {
     let resolve = config.as_ref().is_ok_and(|config| config.runtime().ungated() == config::Ungated::Resolve);
     // Exempt is who must start while nobody enforces anything.
     let config = if resolve { config.map(Config::without_exempt) } else { config };
     let static_gate = StaticGate { runtime: Engine::of(annotations, id), config: None };
-    match decide(&static_gate, id, bundle, view, annotations, config)? {
-        Ok(Verdict::Merge) => Ok(None),
+    let Decided { verdict, by_record } = decide(&static_gate, id, bundle, view, annotations, config)?;
+    match verdict {
+        Ok(Verdict::Merge) => Ok(Ungated::Merge { by_record }),
         Ok(Verdict::Strict { pod, container }) if resolve => {
             let container = match static_gate.runtime {
                 Engine::Other => text::one_line(id, text::NAME_MAX),
                 Engine::Containerd | Engine::CriO => container,
             };
-            Ok(Some(Ungated { pod, container }))
+            Ok(Ungated::Strict { pod, container })
         }
         Ok(Verdict::Strict { pod, container }) => {
             Err(StaticRefusal::Container { pod, container, cause: StaticCause::NotSeen }.into())
@@ -219,6 +249,12 @@ pub(super) fn ungated(
         }
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+struct Decided {
+    verdict: Result<Verdict, StaticRefusal>,
+    /// Whether containerd was asked.
+    by_record: bool,
 }
 
 /// The policy of a container without a gate, by the files of its bundle where they say enough.
@@ -232,12 +268,16 @@ fn decide(
     view: &View,
     annotations: &Annotations,
     config: Result<Config, ConfigError>,
-) -> Result<Result<Verdict, StaticRefusal>, WrapperError> {
+) -> Result<Decided, WrapperError> {
+    let by_bundle = |verdict| Ok(Decided { verdict, by_record: false });
     let in_bundle =
         |id: &str| Sandbox::in_config(oci::read_annotations(&bundle::read_sandbox(bundle, id).ok()?).ok()?);
     let (Engine::Containerd, Ok(config)) = (static_gate.runtime, &config) else {
-        return Ok(static_gate.decide(&Candidate { id, view, annotations }, in_bundle, || config));
+        return by_bundle(static_gate.decide(&Candidate { id, view, annotations }, in_bundle, || config));
     };
+    // Where the container has a key of ours that its sandbox lacks, the pod was annotated since, or containerd did not
+    // pass our keys on when it made the sandbox: pod_annotations was another one then.
+    let in_bundle = |id: &str| in_bundle(id).filter(|sandbox| has_our_keys_of(annotations, sandbox));
     // Whatever the plugin decided: if it was Merge, this can still be Strict by a newer configuration.
     let view = &View { seen_as_merge: false, ..view.clone() };
     let candidate = Candidate { id, view, annotations };
@@ -247,7 +287,7 @@ fn decide(
             container,
             cause: StaticCause::UnknownSandbox | StaticCause::Policy(PolicyError::DependsOnLabels),
         }) => (pod, container),
-        decided => return Ok(decided),
+        verdict => return by_bundle(verdict),
     };
     let mut asked = Ok(());
     let in_record = |sandbox: &str| {
@@ -260,10 +300,18 @@ fn decide(
             }
         }
     };
-    let decided = static_gate.decide(&candidate, in_record, || Ok(config.clone()));
+    let verdict = static_gate.decide(&candidate, in_record, || Ok(config.clone()));
     let subject = Subject::Named { pod, container };
     asked.map_err(|error| WrapperError::Fault { subject, fault: Fault::Pod(error) })?;
-    Ok(decided)
+    Ok(Decided { verdict, by_record: true })
+}
+
+/// Whether the sandbox has every annotation of ours that a container has.
+fn has_our_keys_of(annotations: &Annotations, sandbox: &Sandbox) -> bool {
+    annotations
+        .iter()
+        .filter(|(key, _)| policy::form(key).is_some())
+        .all(|(key, value)| sandbox.annotations.get(key) == Some(value))
 }
 
 /// The groups that the process may have beside its primary one: what was declared, where that can be known, else all that

@@ -60,10 +60,8 @@ fn verify_one(id: &OsStr, found: &Running, config: Result<Config, ConfigError>) 
             return Ok(());
         }
         // As `create` judges it, so that a container of before the wrapper is not started.
-        return match create::ungated(&id.to_string_lossy(), &found.bundle, &view, &annotations, config)? {
-            None => Ok(()),
-            Some(strict) => Err(strict.fault(Fault::NotStrict)),
-        };
+        return create::ungated(&id.to_string_lossy(), &found.bundle, &view, &annotations, config)?
+            .merge_or(Fault::NotStrict);
     };
     for gate in &view.gates {
         gate.verify_spec(&view.user, view.keeps_original_groups)?;

@@ -37,6 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("containerd::rule_by_label_is_decided_by_the_record", by_label),
         trial("containerd::pod_of_before_the_set_up_keeps_its_runtime", older_pod),
         trial("containerd::pod_without_a_source_is_decided_by_its_record", without_source),
+        trial("containerd::pod_of_a_wrong_drop_in_is_decided_by_its_record", without_our_keys),
         trial("containerd::annotation_of_a_running_pod_changes_nothing", annotated_later),
         trial("containerd::beside_the_plugin_and_after_its_end", beside_the_plugin),
         trial("containerd::strict_of_either_wins", either_wins),
@@ -194,6 +195,29 @@ fn without_source(world: &World) -> Result<()> {
     daemon.stop()
 }
 
+/// While another imported file takes our `pod_annotations` back, a sandbox's bundle says nothing of the policy, though it
+/// has what shows that it is new.
+fn without_our_keys(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    let drop_in = node_config::folder(&daemon).join("strict-groups.toml");
+    let ours = fs::read_to_string(&drop_in)?;
+    let theirs: String = ours
+        .lines()
+        .map(|line| match line.split_once("pod_annotations = ") {
+            Some((before, _)) => format!("{before}pod_annotations = [\"kubernetes.io/*\"]\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    ensure!(theirs != ours && !theirs.contains("noderesource"), "{theirs}");
+    fs::write(&drop_in, theirs)?;
+    daemon.restart(Signal::SIGTERM)?;
+    let pod = daemon.cri().run_pod(&strict("between"))?;
+    fs::write(&drop_in, ours)?;
+    daemon.restart(Signal::SIGTERM)?;
+    runs_in(&daemon, &pod, &app(), &STRICT)?;
+    daemon.stop()
+}
+
 fn annotated_later(world: &World) -> Result<()> {
     let daemon = configured(world)?;
     let pod = daemon.cri().run_pod(&strict("strict"))?;
@@ -238,6 +262,10 @@ fn either_wins(world: &World) -> Result<()> {
     runs(&daemon, &Pod::new("wrapper").label("app", "wrapper"), &STRICT)?;
     runs(&daemon, &Pod::new("neither").label("app", "other"), &MERGED)?;
     plugin.stop(Signal::SIGTERM)?;
+    // The static gate knows neither labels nor this sandbox, and takes the wrapper's word.
+    runs(&daemon, &Pod::new("alone").label("app", "wrapper"), &STRICT)?;
+    runs(&daemon, &Pod::new("merge-alone").label("app", "other"), &MERGED)?;
+    runs(&daemon, &Pod::new("by-hand").without_annotation("kubernetes.io/config.source"), &MERGED)?;
     daemon.stop()
 }
 
