@@ -264,6 +264,16 @@ impl StaticGate {
         sandbox: impl FnOnce(&str) -> Option<Sandbox>,
         config: impl FnOnce() -> Result<Config, ConfigError>,
     ) -> Result<Verdict, StaticRefusal> {
+        self.decide_by(candidate, Box::new(sandbox), Box::new(config))
+    }
+
+    /// The same: once in the binary for all callers.
+    fn decide_by<'a>(
+        &self,
+        candidate: &Candidate<'_>,
+        sandbox: Box<dyn FnOnce(&str) -> Option<Sandbox> + 'a>,
+        config: Box<dyn FnOnce() -> Result<Config, ConfigError> + 'a>,
+    ) -> Result<Verdict, StaticRefusal> {
         if self.is_unconcerned(candidate) {
             return Ok(Verdict::Merge);
         }
