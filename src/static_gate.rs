@@ -94,6 +94,9 @@ impl Sandbox {
     }
 }
 
+type AskSandbox<'a> = Box<dyn FnOnce(&str) -> Option<Sandbox> + 'a>;
+type AskConfig<'a> = Box<dyn FnOnce() -> Result<Config, ConfigError> + 'a>;
+
 /// The policy of a candidate that no gate of the plugin speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -271,8 +274,8 @@ impl StaticGate {
     fn decide_by<'a>(
         &self,
         candidate: &Candidate<'_>,
-        sandbox: Box<dyn FnOnce(&str) -> Option<Sandbox> + 'a>,
-        config: Box<dyn FnOnce() -> Result<Config, ConfigError> + 'a>,
+        sandbox: AskSandbox<'a>,
+        config: AskConfig<'a>,
     ) -> Result<Verdict, StaticRefusal> {
         if self.is_unconcerned(candidate) {
             return Ok(Verdict::Merge);
