@@ -76,12 +76,14 @@ fn runtime(bundle: &Path) -> Option<PathBuf> {
 
 impl Shim {
     /// None: the process is no shim of the node's, or has ended. Whoever may run a process can give it a shim's name: one that
-    /// is not root's, or that is in a container, by its mount namespace, is none.
+    /// is not root's, or that is in a container, by its root directory, is none. A mount namespace of its own says nothing:
+    /// a service of systemd's has one when its unit says so.
     fn of(process: PathBuf) -> Option<Self> {
         let proc = process.parent()?;
-        let namespace = |process: &Path| fs::metadata(process.join("ns/mnt")).ok().map(|file| file.ino());
-        let own = namespace(&process)?;
-        let is_the_nodes = ["self", "1"].into_iter().any(|known| namespace(&proc.join(known)) == Some(own));
+        let root =
+            |process: &Path| fs::metadata(process.join("root")).ok().map(|root| (root.dev(), root.ino()));
+        let own = root(&process)?;
+        let is_the_nodes = ["self", "1"].into_iter().any(|known| root(&proc.join(known)) == Some(own));
         if fs::metadata(&process).ok()?.uid() != 0 || !is_the_nodes {
             return None;
         }
@@ -94,6 +96,11 @@ impl Shim {
     /// The bundle of its pod's sandbox, through the link of the process: it may be in another mount namespace.
     fn bundle(&self) -> PathBuf {
         self.process.join("cwd")
+    }
+
+    /// The folder of its containerd's state: `STATE/io.containerd.runtime.v2.task/NAMESPACE/ID` is the bundle.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.bundle().join("../../..")
     }
 
     /// containerd's socket, which it names.
@@ -176,13 +183,12 @@ mod tests {
         fs::create_dir_all(&process).unwrap();
         fs::create_dir_all(&bundle).unwrap();
         fs::write(process.join("cmdline"), format!("{program}\0-namespace\0k8s.io\0")).unwrap();
-        let own = root.join("proc/self/ns/mnt");
+        let own = root.join("proc/self/root");
         if !own.exists() {
             fs::create_dir_all(own.parent().unwrap()).unwrap();
-            fs::write(&own, "").unwrap();
+            symlink(root, own).unwrap();
         }
-        fs::create_dir(process.join("ns")).unwrap();
-        fs::hard_link(&own, process.join("ns/mnt")).unwrap();
+        symlink(root, process.join("root")).unwrap();
         fs::write(bundle.join("runtime"), runtime).unwrap();
         symlink(&bundle, process.join("cwd")).unwrap();
     }
@@ -215,8 +221,8 @@ mod tests {
         process(dir.path(), "12", "/bin/sleep", "aa", "/d/file");
         // In a container, and of another user.
         process(dir.path(), "13", RUNC, "bb", "/d/file");
-        fs::remove_file(dir.path().join("proc/13/ns/mnt")).unwrap();
-        fs::write(dir.path().join("proc/13/ns/mnt"), "").unwrap();
+        fs::remove_file(dir.path().join("proc/13/root")).unwrap();
+        symlink(dir.path().join("k8s.io"), dir.path().join("proc/13/root")).unwrap();
         process(dir.path(), "14", RUNC, "cc", "/d/file");
         if nix::unistd::geteuid().is_root() {
             nix::unistd::chown(&dir.path().join("proc/14"), Some(1000.into()), None).unwrap();

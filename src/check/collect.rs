@@ -95,7 +95,11 @@ pub async fn collect(places: &Places) -> Facts {
         hooks: hooks(config.as_ref().ok(), handlers.as_deref().unwrap_or_default(), pid),
         oci_runtimes: oci_runtimes(handlers.as_deref().unwrap_or_default(), pid),
         config: config.map(|config| node_config(&config, config_path.as_deref())),
-        unwrapped_pods: unwrapped_pods(&places.runtime, pid, handlers.as_deref().unwrap_or_default()),
+        unwrapped_pods: unwrapped_pods(
+            said.as_ref().ok().and_then(|said| containerd::state(said.config.as_deref()?)),
+            pid,
+            handlers.as_deref().unwrap_or_default(),
+        ),
         kernel: kernel(),
         runtime: said.map(|said| said.runtime),
         handlers,
@@ -191,22 +195,25 @@ fn program_text(path: &Path, seen: &Path) -> Result<String, String> {
     file::read(seen).map_err(|error| error.to_string())
 }
 
-/// The pods that containerd, the process `pid`, made before it had the wrapper. They keep their OCI runtime.
-fn unwrapped_pods(socket: &Path, pid: Option<i32>, handlers: &[Handler]) -> Result<Vec<String>, String> {
+/// The pods that containerd, the process `pid` with this folder for its state, made before it had the wrapper. They keep
+/// their OCI runtime.
+fn unwrapped_pods(
+    state: Option<PathBuf>,
+    pid: Option<i32>,
+    handlers: &[Handler],
+) -> Result<Vec<String>, String> {
     if !handlers.iter().any(|handler| handler.wrapper.is_installed()) {
         return Ok(Vec::new());
     }
     if !pid.is_some_and(|pid| Path::new(shim::PROC).join(pid.to_string()).exists()) {
         return Err("the processes of the node cannot be seen from here".to_owned());
     }
-    // By whatever path it was named.
-    let id = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-    let socket_id = id(&seen_by(pid, socket)).or_else(|| id(socket));
+    let state = state.ok_or("containerd's status does not say where its state is")?;
+    // By whatever path it was named. Its socket may have been another one when the shim was started.
+    let id = |path: &Path| fs::metadata(path).map(|folder| (folder.dev(), folder.ino()));
+    let state_id = id(&seen_by(pid, &state)).map_err(|error| format!("{}: {error}", state.display()))?;
     let shims = shim::all(Path::new(shim::PROC)).map_err(|error| error.to_string())?;
-    let is_its = |shim: &&Shim| {
-        shim.socket()
-            .is_some_and(|own| own == socket || (socket_id.is_some() && id(&seen_by(pid, &own)) == socket_id))
-    };
+    let is_its = |shim: &&Shim| id(&shim.state()).is_ok_and(|own| own == state_id);
     let is_wrapper = |runtime: &Path| {
         let name = runtime.file_name().unwrap_or_default().to_string_lossy();
         name == wrapper::NAME || wrapper::is_file_name(&name)

@@ -29,8 +29,18 @@ const RUNSC: &str = "runsc";
 
 /// The CRI plugin's configuration in the verbose part of its status.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Config {
     containerd: Containerd,
+    /// The plugin's own folder, in that of containerd's state.
+    #[serde(default)]
+    state_dir: PathBuf,
+}
+
+/// The folder of containerd's state by `config`, JSON. None: it does not say.
+pub(super) fn state(config: &str) -> Option<PathBuf> {
+    let Config { state_dir, .. } = serde_json::from_str(config).ok()?;
+    state_dir.is_absolute().then(|| state_dir.parent().map(Path::to_owned))?
 }
 
 #[derive(Deserialize)]
@@ -76,7 +86,7 @@ pub(super) fn handlers(
     read: impl Fn(&str) -> io::Result<String>,
     program: impl Fn(&Path) -> Result<String, String>,
 ) -> Result<Vec<Handler>, String> {
-    let Config { containerd } = serde_json::from_str(config)
+    let Config { containerd, .. } = serde_json::from_str(config)
         .map_err(|error| format!("the configuration in containerd's status is not understood: {error}"))?;
     let Containerd { default_runtime_name, runtimes, default_runtime, untrusted_workload_runtime } =
         containerd;

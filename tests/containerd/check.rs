@@ -187,6 +187,22 @@ fn wrappers_way(world: &World) -> Result<()> {
     node_config::configure_for(&world.machine, &daemon, &["--wrapper"])?;
     let checked = Checked::now(&daemon)?.is("NotEnforced", 1, &["wrapper"])?;
     ensure!(checked.report.to_string().contains("default/older"), "{:#}", checked.report);
+    // Also when containerd has moved since: the shim names the socket that it was started with.
+    let (main, socket) = (daemon.dir().join("config.toml"), daemon.socket());
+    let before = std::fs::read_to_string(&main)?;
+    let moved = daemon.dir().join("moved.sock");
+    daemon.halt(Signal::SIGTERM)?;
+    std::fs::write(&main, before.replace(&socket.display().to_string(), &moved.display().to_string()))?;
+    let mut other = daemon.spawn()?;
+    let checked = wait_for(std::time::Duration::from_secs(20), || {
+        Checked::at(&daemon, &moved).ok().filter(|checked| !checked.report["runtime"].is_null())
+    });
+    other.kill()?;
+    other.wait()?;
+    std::fs::write(&main, before)?;
+    daemon.launch()?;
+    let checked = checked.context("containerd does not answer at its new place")?;
+    checked.is("NotEnforced", 1, &["wrapper"])?;
     daemon.cri().remove_pod(&older.id)?;
     let checked = Checked::now(&daemon)?.is("Enforced", 0, &[])?;
     let found = checked.report.to_string();

@@ -90,6 +90,7 @@ pub(crate) struct Options {
     pub(crate) nri_settings: String,
     pub(crate) handlers: Vec<Handler>,
     pub(crate) network: bool,
+    pub(crate) own_mounts: bool,
     pub(crate) extra: String,
 }
 
@@ -118,6 +119,12 @@ impl Options {
         self
     }
 
+    /// Gives the daemon, and its shims, a mount namespace, as systemd does where a unit has `PrivateMounts=` or the like.
+    pub(crate) fn own_mounts(mut self) -> Self {
+        self.own_mounts = true;
+        self
+    }
+
     /// Adds text, whole TOML tables, to the end of the configuration.
     pub(crate) fn extra(mut self, toml: &str) -> Self {
         self.extra.push_str(toml);
@@ -132,6 +139,7 @@ pub(crate) struct Containerd {
     programs: PathBuf,
     dir: PathBuf,
     snapshotter: &'static str,
+    own_mounts: bool,
     child: Mutex<Option<Child>>,
     cri: Cri,
 }
@@ -158,8 +166,8 @@ impl Containerd {
         fs::write(dir.join("config.toml"), config::config(kind, &dir, snapshotter, &options))?;
 
         let cri = Cri::new(&dir.join("containerd.sock"), run.name())?;
-        let daemon =
-            Self { run: Arc::clone(run), kind, programs, dir, snapshotter, child: Mutex::new(None), cri };
+        let (own_mounts, child) = (options.own_mounts, Mutex::new(None));
+        let daemon = Self { run: Arc::clone(run), kind, programs, dir, snapshotter, own_mounts, child, cri };
         daemon.launch()?;
         daemon.import(&Image::sandbox(machine)?)?;
         Ok(daemon)
@@ -235,13 +243,18 @@ impl Containerd {
         Ok(())
     }
 
-    /// Starts the daemon on what is in its folder and waits until the CRI answers.
-    pub(crate) fn launch(&self) -> Result<()> {
+    /// Starts the daemon on what is in its folder.
+    pub(crate) fn spawn(&self) -> Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         // Its own shim and ctr have to come first in PATH.
         let path = format!("{}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", self.programs.display());
-        let mut child = self.run.spawn(
-            Command::new(self.programs.join("containerd"))
+        let program = self.programs.join("containerd");
+        let mut command = Command::new(if self.own_mounts { Path::new("unshare") } else { &program });
+        if self.own_mounts {
+            command.args(["--mount", "--propagation", "slave"]).arg(program);
+        }
+        self.run.spawn(
+            command
                 .arg("--config")
                 .arg(self.dir.join("config.toml"))
                 .env("PATH", path)
@@ -249,7 +262,12 @@ impl Containerd {
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
                 .stderr(log),
-        )?;
+        )
+    }
+
+    /// The same, and waits until the CRI answers.
+    pub(crate) fn launch(&self) -> Result<()> {
+        let mut child = self.spawn()?;
         let up = wait_for(PATIENCE, || match child.try_wait() {
             Ok(None) => self.cri.is_ready().then_some(Ok(())),
             Ok(Some(status)) => {

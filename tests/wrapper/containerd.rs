@@ -42,6 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("containerd::beside_the_plugin_and_after_its_end", beside_the_plugin),
         trial("containerd::strict_of_either_wins", either_wins),
         trial("containerd::removal_waits_for_the_last_container", removal),
+        trial("containerd::removal_sees_containers_of_another_mount_namespace", own_mounts),
         trial("containerd::other_way_leaves_what_containers_are_stopped_by", other_way),
         trial("containerd::handlers_new_runtime_leaves_the_old_ones_file", new_runtime),
         trial("containerd::file_that_cannot_be_used_is_mended_by_a_write", mended),
@@ -327,6 +328,21 @@ fn removal(world: &World) -> Result<()> {
     let (code, said) = config(world, &daemon, &["--remove"], &folder)?;
     ensure!(code == Some(0) && said.contains("removed "), "{code:?} {said}");
     ensure!(fs::read_dir(folder)?.next().is_none(), "something stays");
+    daemon.stop()
+}
+
+/// The unit of a containerd may give it a mount namespace: its shims are found there.
+fn own_mounts(world: &World) -> Result<()> {
+    let daemon = start(world, Kind::V1_7, Options::default().own_mounts())?;
+    node_config::configure_for(&world.machine, &daemon, &["--wrapper"])?;
+    let pod = daemon.cri().run_pod(&strict("old"))?;
+    daemon.cri().launch(&pod, &app())?;
+    let folder = node_config::folder(&daemon);
+    config(world, &daemon, &["--remove"], &folder)?;
+    daemon.restart(Signal::SIGTERM)?;
+    let (code, said) = config(world, &daemon, &["--remove"], &folder)?;
+    ensure!(code == Some(1) && said.contains("2 containers") && file(&daemon).exists(), "{code:?} {said}");
+    daemon.cri().remove_pod(&pod.id)?;
     daemon.stop()
 }
 
