@@ -238,10 +238,7 @@ impl StaticGate {
                 .map(|()| None)
                 .map_err(|refusal| StaticRefusal::Gate(refusal.under(Engine::of(annotations, id))));
         }
-        // An empty list is none to keep to: a runtime may not call setgroups then, see [`crate::groups::strict`].
-        let made = &view.user.additional_gids;
-        let nothing_to_lose =
-            !made.is_empty() && made.iter().all(|gid| *gid == view.user.gid) && !view.keeps_original_groups;
+        let nothing_to_lose = nothing_to_lose(view);
         match self.decide(candidate, sandbox, config) {
             Ok(Verdict::Merge) => Ok(None),
             Ok(Verdict::Strict { pod, container }) if nothing_to_lose => Ok(Some((pod, container))),
@@ -339,12 +336,21 @@ impl StaticGate {
 
 impl StaticCause {
     /// Whether the policy only could not be told.
-    fn is_no_fault_of_the_pod(&self) -> bool {
+    #[must_use]
+    pub fn is_no_fault_of_the_pod(&self) -> bool {
         match self {
             Self::UnknownSandbox | Self::Config(_) | Self::Policy(PolicyError::DependsOnLabels) => true,
             Self::NotSeen | Self::Policy(_) | Self::NoPod | Self::Nameless { .. } => false,
         }
     }
+}
+
+/// Whether a process made by this spec is Strict as it is: it has its primary group only.
+#[must_use]
+pub fn nothing_to_lose(view: &View) -> bool {
+    // An empty list is none to keep to: a runtime may not call setgroups then, see [`crate::groups::strict`].
+    let made = &view.user.additional_gids;
+    !made.is_empty() && made.iter().all(|gid| *gid == view.user.gid) && !view.keeps_original_groups
 }
 
 fn speaks_for_a_container(key: &str) -> bool {

@@ -85,7 +85,8 @@ pub fn file(name: &str, own: &str, program: &Path, config: Option<&Path>) -> Res
 /// Our executable in the first line of such a file. None: it is no such file.
 #[must_use]
 pub fn program(text: &str) -> Option<&Path> {
-    let line = text.lines().next()?.strip_prefix("#!")?;
+    // Not by lines(), which drops a carriage return: the kernel takes it for a part of the line.
+    let line = text.split('\n').next()?.strip_prefix("#!")?;
     line.strip_suffix(HANDLER)?.strip_suffix(' ').map(Path::new)
 }
 
@@ -110,6 +111,7 @@ mod tests {
         assert_eq!(seal::owner(&file.content), seal::Owner::Ours);
         assert_eq!(program(&file.content), Some(Path::new("/opt/sg")));
         assert_eq!(program("#!/bin/sh\n"), None);
+        assert_eq!(program(&file.content.replace('\n', "\r\n")), None);
         assert!(is_file_name(&file.name) && !is_file_name(NAME));
         assert!(content("", "/opt/sg").unwrap().ends_with("\npath = \"runc\"\n"));
     }

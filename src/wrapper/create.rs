@@ -29,7 +29,7 @@ use crate::{
     record::{self, RecordError},
     rootfs, shim,
     spec::{self, SpecError, View},
-    static_gate::{Candidate, Sandbox, StaticCause, StaticGate, StaticRefusal, Verdict},
+    static_gate::{Candidate, Sandbox, StaticCause, StaticGate, StaticRefusal, Verdict, nothing_to_lose},
     text,
 };
 
@@ -244,6 +244,12 @@ pub(super) fn ungated(
         Ok(Verdict::Strict { pod, container }) => {
             Err(StaticRefusal::Container { pod, container, cause: StaticCause::NotSeen }.into())
         }
+        // As the static gate does it: with a gate of its own it starts, whatever the policy is.
+        Err(StaticRefusal::Container { pod, container, cause })
+            if cause.is_no_fault_of_the_pod() && nothing_to_lose(view) =>
+        {
+            Ok(Ungated::Strict { pod, container })
+        }
         Err(StaticRefusal::Container { cause, .. }) if static_gate.runtime == Engine::Other => {
             Err(WrapperError::NoPod { subject: Subject::Id(id.to_owned()), cause })
         }
@@ -301,9 +307,14 @@ fn decide(
         }
     };
     let verdict = static_gate.decide(&candidate, in_record, || Ok(config.clone()));
-    let subject = Subject::Named { pod, container };
-    asked.map_err(|error| WrapperError::Fault { subject, fault: Fault::Pod(error) })?;
-    Ok(Decided { verdict, by_record: true })
+    match asked {
+        Ok(()) => Ok(Decided { verdict, by_record: true }),
+        Err(_) if nothing_to_lose(view) => by_bundle(Ok(Verdict::Strict { pod, container })),
+        Err(error) => {
+            let subject = Subject::Named { pod, container };
+            Err(WrapperError::Fault { subject, fault: Fault::Pod(error) })
+        }
+    }
 }
 
 /// Whether the sandbox has every annotation of ours that a container has.

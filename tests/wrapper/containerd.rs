@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("containerd::pod_of_before_the_set_up_keeps_its_runtime", older_pod),
         trial("containerd::pod_without_a_source_is_decided_by_its_record", without_source),
         trial("containerd::pod_of_a_wrong_drop_in_is_decided_by_its_record", without_our_keys),
+        trial("containerd::broken_configuration_stops_who_could_gain_a_group", nothing_to_lose),
         trial("containerd::annotation_of_a_running_pod_changes_nothing", annotated_later),
         trial("containerd::beside_the_plugin_and_after_its_end", beside_the_plugin),
         trial("containerd::strict_of_either_wins", either_wins),
@@ -216,6 +217,19 @@ fn without_our_keys(world: &World) -> Result<()> {
     fs::write(&drop_in, ours)?;
     daemon.restart(Signal::SIGTERM)?;
     runs_in(&daemon, &pod, &app(), &STRICT)?;
+    daemon.stop()
+}
+
+/// A configuration that cannot be read stops who could gain a group, and nobody else.
+fn nothing_to_lose(world: &World) -> Result<()> {
+    let daemon = configured(world)?;
+    configure_node(&daemon, "mode = \"off\"\n")?;
+    let pod = daemon.cri().run_pod(&Pod::new("alone"))?;
+    let gates = runs_in(&daemon, &pod, &app().user(2000).group(2000).supplemental(&[]), &[2000])?;
+    ensure!(gates.iter().any(|gate| gate.pod == "default/alone"), "{gates:?}");
+    daemon.cri().remove_pod(&pod.id)?;
+    let said = refused(&daemon, &Pod::new("more"))?;
+    ensure!(said.contains("policy of this node cannot be read"), "{said}");
     daemon.stop()
 }
 

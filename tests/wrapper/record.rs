@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
-use crate::bundle::{ANNOTATION, Bundle};
+use crate::bundle::{ANNOTATION, Bundle, gates};
 use crate::command::{Real, Wrapper, finish, one_line};
 use crate::support::{Containerd, Kind, Options, executable::script};
 use crate::world::{World, trial};
@@ -186,14 +186,19 @@ fn without_a_shim(world: &World) -> Result<()> {
 }
 
 fn nothing_to_lose(world: &World) -> Result<()> {
-    let case = Case::strict(world)?;
-    let groups = |groups: &[u32]| -> Result<()> {
+    let goes_on = |case: Case, groups: &[u32]| -> Result<()> {
         let mut spec = case.bundle.now()?;
         spec["process"]["user"]["additionalGids"] = serde_json::json!(groups);
-        Ok(fs::write(case.bundle.config(), spec.to_string())?)
+        fs::write(case.bundle.config(), spec.to_string())?;
+        case.goes_on(Path::new("/nonexistent/containerd.sock"))?;
+        ensure!(case.bundle.gids()? == serde_json::json!([3000]), "{}", case.bundle.gids()?);
+        ensure!(gates(&case.bundle.config())?.len() == 1, "nobody checks it at its start");
+        Ok(())
     };
-    groups(&[3000, 3000])?;
-    case.goes_on(Path::new("/nonexistent/containerd.sock"))?;
-    ensure!(case.bundle.gids()? == serde_json::json!([3000]), "{}", case.bundle.gids()?);
-    Ok(())
+    goes_on(Case::strict(world)?, &[3000, 3000])?;
+    // Whatever the policy is, which nobody says: it is Strict as it is.
+    goes_on(Case::new(world, &[])?, &[3000])?;
+    let case = Case::new(world, &[(SOURCE, "api")])?;
+    case.configure("[[rule]]\nlabels = { app = \"web\" }\npolicy = \"Strict\"\n")?;
+    goes_on(case, &[3000])
 }
