@@ -15,7 +15,6 @@ pub(crate) mod connect;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod late_pings;
 mod message;
 mod status;
 

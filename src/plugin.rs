@@ -6,7 +6,6 @@
 //! state about containers that could be lost, forged or out of date. What it remembers of containerd's records it can
 //! read again.
 
-mod alarm;
 mod aside;
 mod audit;
 mod catch_up;

@@ -9,7 +9,7 @@ use tokio::{
     net,
 };
 
-use super::{Error, late_pings::LatePings};
+use super::Error;
 use crate::{
     ownership::{self, Untrusted},
     unix_stream::UnixStream,
@@ -54,7 +54,7 @@ where
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(LARGEST_HEADERS)
-        .handshake(LatePings::new(stream))
+        .handshake(stream)
         .await
         .map_err(Error::Lost)?;
     tokio::spawn(async move {

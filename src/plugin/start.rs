@@ -161,8 +161,8 @@ impl StartCheck {
             return;
         }
         // The line follows after the answer to the runtime, which waits for us here.
-        let removed = own.removed;
-        self.names.find(container.pid, removed.first.clone(), move |first| line.log(&removed.with(&first)));
+        let (names, pid, removed) = (self.names.clone(), container.pid, own.removed);
+        tokio::spawn(async move { line.log(&removed.with(&names.beside(pid, &removed.first).await)) });
     }
 }
 
