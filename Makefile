@@ -16,8 +16,8 @@ help: ## list the targets
 
 .PHONY: demo
 demo: root runtimes build ## the announcement's pod on a real containerd 1.7, before and after
-	@cargo build --quiet --example demo
-	@STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" target/debug/examples/demo
+	@cargo build --quiet --package xtask
+	@STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" target/debug/xtask demo
 
 .PHONY: test
 test: root runtimes go-modules build ## all tests, on real runtimes
@@ -33,7 +33,7 @@ vm-test: vm-data ## a virtual Debian 13 machine: package, systemd, reboot, upgra
 
 .PHONY: vm-data
 vm-data: root runtimes gvisor deb image ## what the machines of vm-tests/ need, target/vm/data
-	@cargo build --quiet --example cri_pod
+	@cargo build --quiet --package xtask
 	@vm-tests/data.sh target/vm/data
 
 .PHONY: chaos

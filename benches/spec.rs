@@ -11,9 +11,9 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use strict_groups::gate::{Gate, State};
-use strict_groups::policy::{Facts, NodePolicy};
-use strict_groups::{groups, spec};
+use strict_groups_core::gate::{Gate, State};
+use strict_groups_core::policy::{Facts, NodePolicy};
+use strict_groups_core::{groups, spec};
 
 const FIXTURE: &str = include_str!("../tests/fixtures/containerd-1.7.24/config.json");
 const SIZE: usize = 30 * 1024;

@@ -8,8 +8,8 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 .PHONY: man
 man: linker ## man pages and the shells' completions
 	@rm -rf $(PACKAGE)/man $(PACKAGE)/completions
-	@cargo run --quiet --locked --example generate -- man $(PACKAGE)/man
-	@cargo run --quiet --locked --example generate -- completions $(PACKAGE)/completions
+	@cargo run --quiet --locked --package xtask -- man $(PACKAGE)/man
+	@cargo run --quiet --locked --package xtask -- completions $(PACKAGE)/completions
 
 # Everything that goes into a package and is not in the repository.
 .PHONY: package-files

@@ -3,7 +3,6 @@
 pub mod check;
 pub mod config;
 pub mod cri_proxy;
-pub mod hook;
 pub mod install;
 pub mod list;
 pub mod plugin;

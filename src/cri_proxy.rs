@@ -13,7 +13,7 @@ mod answer;
 mod body;
 mod edit;
 mod forward;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a failed assertion is the result")]
 pub(crate) mod fuzzing;
 mod grpc_frame;

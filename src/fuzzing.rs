@@ -1,6 +1,6 @@
 //! The bodies of the fuzz targets (`fuzz/README.md`): any bytes in, nothing out; what must hold is asserted.
 //!
-//! They exist for cargo-fuzz, which sets `cfg(fuzzing)`, and for `cargo test`, where every file of the committed
+//! They exist for cargo-fuzz, which sets `the feature `fuzzing``, and for `cargo test`, where every file of the committed
 //! corpora is a regression test. What is asserted is said by each function; all of them also assert that nothing
 //! panics, that a refusal is one line a terminal can show, and that no case takes much longer than reading it
 //! ([`growth`]).
@@ -16,11 +16,12 @@
 mod annotation;
 mod decide;
 mod gate;
-pub(crate) mod growth;
 mod hook;
 mod readers;
 mod small;
 mod spec;
+
+use strict_groups_core::fuzzing::growth;
 
 /// The fuzz targets: name, body, in the order of their names.
 macro_rules! targets {
@@ -38,8 +39,8 @@ macro_rules! targets {
 targets! {
     /// Annotations to a policy.
     annotation: annotation::annotation, <[u8]>::len;
-    /// An OCI runtime's command line: see `src/runtime/fuzzing.rs`.
-    argv: crate::wrapper::fuzzing::argv, <[u8]>::len;
+    /// An OCI runtime's command line: see [`container_start::wrapper::fuzzing`].
+    argv: container_start::wrapper::fuzzing::argv, <[u8]>::len;
     /// A node's configuration.
     config: small::config, <[u8]>::len;
     /// Messages of the CRI that the proxy looks at: see `src/cri_proxy/fuzzing.rs`.
@@ -54,29 +55,22 @@ targets! {
     gate: gate::gate, <[u8]>::len;
     /// A container's `/etc/group`.
     group_file: small::group_file, small::length;
-    /// Frames of gRPC messages: see `src/grpc/fuzzing.rs`.
-    grpc: crate::grpc::fuzzing::frames, <[u8]>::len;
+    /// Frames of gRPC messages: see `uds_grpc::fuzzing`.
+    grpc: uds_grpc::fuzzing::frames, <[u8]>::len;
     /// A kubeconfig file: see `src/kubernetes/fuzzing.rs`. Nothing without the feature `kubernetes-api`.
     kubeconfig: crate::kubernetes::fuzzing::kubeconfig, <[u8]>::len;
-    /// Frames and messages of a runtime's stream, and the answers to them: see `src/nri/fuzzing.rs`.
-    mux: crate::nri::fuzzing::stream, <[u8]>::len;
+    /// Frames and messages of a runtime's stream, and the answers to them: see `nri_plugin::fuzzing`.
+    mux: nri_plugin::fuzzing::stream, <[u8]>::len;
     /// All that the hook reads.
     oci_state: hook::oci_state, <[u8]>::len;
     /// An image's `/etc/passwd` and `/etc/group`.
     passwd: small::passwd, small::length;
     /// The API server's pod.
     pod: small::pod, <[u8]>::len;
-    /// What runc and crun keep of a container: see `src/runtime/fuzzing.rs`.
-    runtime_state: crate::wrapper::fuzzing::state, <[u8]>::len;
+    /// What runc and crun keep of a container: see [`container_start::wrapper::fuzzing`].
+    runtime_state: container_start::wrapper::fuzzing::state, <[u8]>::len;
     /// config.json to edited config.json.
     spec: spec::spec, <[u8]>::len;
-}
-
-/// A reason to refuse, as it is shown to users: one line of bounded length.
-pub(crate) fn presentable(error: &impl std::fmt::Display) {
-    let text = error.to_string();
-    assert!(!text.is_empty() && !text.contains(char::is_control), "{text:?}");
-    assert!(text.len() < 8 * 1024, "{} bytes", text.len());
 }
 
 /// Numbers between commas; what is none is passed over.

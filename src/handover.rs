@@ -20,11 +20,11 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{
+use hostfs::{
     atomic_write,
     ownership::{self, Kind, Untrusted},
-    text,
 };
+use strict_groups_core::text;
 
 /// Where the files are unless the command lines say otherwise.
 pub(crate) const DEFAULT_DIR: &str = "/run/strict-groups/requests";

@@ -16,7 +16,7 @@
 
 mod answer;
 mod error;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod lookup;
 

@@ -18,10 +18,11 @@ pub mod table;
 pub mod verdict;
 mod yaml;
 
-pub use crate::cri::CallError;
-use crate::{policy::NodePolicy, terminal_json};
+pub use crate::runtimes::cri::CallError;
+use crate::terminal_json;
 use collect::{CollectError, Filter};
 use report::Report;
+use strict_groups_core::policy::NodePolicy;
 
 /// Looks at the containers of the runtime on `socket`, and judges them by what `node` says.
 ///

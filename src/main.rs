@@ -3,11 +3,14 @@
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
+use container_start::{
+    fast_path::{self, FastPath},
+    hook,
+};
 use strict_groups::{
     cli::{Cli, Command},
-    commands::{check, config, cri_proxy, hook, install, list, plugin, probe, record, wrapper},
-    fast_path::{self, FastPath},
-    logging, nri,
+    commands::{check, config, cri_proxy, install, list, plugin, probe, record, wrapper},
+    ops::logging,
 };
 
 mod allocator;
@@ -55,7 +58,7 @@ fn command(args: Vec<OsString>) -> ExitCode {
 /// The command line; a runtime that starts us from its plugin directory gives
 /// none, but says so in the environment.
 fn or_launched(mut args: Vec<OsString>) -> Vec<OsString> {
-    if args.len() < 2 && nri::is_launched() {
+    if args.len() < 2 && nri_plugin::is_launched() {
         args.push("plugin".into());
     }
     args

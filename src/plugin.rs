@@ -2,7 +2,7 @@
 //! post-create, and checks the created process at `StartContainer`.
 //!
 //! The decision is kept nowhere but in the container's own hooks (see
-//! [`crate::gate`]): every event brings them along, so this handler has no
+//! [`strict_groups_core::gate`]): every event brings them along, so this handler has no
 //! state about containers that could be lost, forged or out of date. What it remembers of containerd's records it can
 //! read again.
 
@@ -39,11 +39,7 @@ use tokio::{sync::watch, task::AbortHandle};
 use tracing::warn;
 
 use crate::{
-    containerd::Containers,
-    kubernetes::Lookup,
-    metrics::Metrics,
-    policy::{Mode, NodePolicy},
-    service::Registration,
+    kubernetes::Lookup, ops::metrics::Metrics, ops::service::Registration, runtimes::containerd::Containers,
 };
 use audit::Audit;
 use catch_up::CatchUp;
@@ -53,6 +49,7 @@ use pod_spec::PodSpecs;
 use resolver::Resolver;
 use settings::Settings;
 use start::StartCheck;
+use strict_groups_core::policy::{Mode, NodePolicy};
 pub use view::{Container, Pod};
 
 /// How long one step may wait for containerd. The runtime waits 2 s for us by

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::text;
+use strict_groups_core::text;
 
 /// `value` as indented JSON, with a line break at the end.
 ///

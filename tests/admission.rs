@@ -26,7 +26,7 @@ impl Policy {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/kubernetes/admission").join(file);
         let text = fs::read_to_string(path).unwrap();
         let documents: Vec<Json> =
-            text.split("\n---\n").map(|document| serde_norway::from_str(document).unwrap()).collect();
+            text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect();
         let spec = documents.first().unwrap()["spec"].clone();
         let selector = documents
             .iter()

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use strict_groups::gate::{Gate, State};
+use strict_groups_core::gate::{Gate, State};
 
 const POLICY: &str = "supplemental-groups-policy.noderesource.dev";
 const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
@@ -506,7 +506,7 @@ fn exec_that_could_gain_groups_is_allowed_by_the_nodes_configuration() {
 
 #[test]
 fn the_mark_of_a_merge_container_stops_nothing() {
-    let args: Vec<String> = strict_groups::merge_marker::args().split_off(1);
+    let args: Vec<String> = strict_groups_core::merge_marker::args().split_off(1);
     for stdin in [&state(Path::new("/nonexistent"))[..], b"", b"{"] {
         let output = run(&args, stdin);
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");

@@ -9,9 +9,7 @@ use std::{
     process::{Command, Output},
 };
 
-#[path = "support/executable.rs"]
-#[allow(dead_code, reason = "shared with other tests: each uses a part")]
-mod executable;
+use hostfs::executable;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_strict-groups");
 

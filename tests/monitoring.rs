@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use strict_groups::metrics::Metrics;
+use strict_groups::ops::metrics::Metrics;
 
 const DASHBOARD: &str = include_str!("../packaging/monitoring/dashboard.json");
 const ALERTS: &str = include_str!("../packaging/monitoring/alerts.yaml");
@@ -68,7 +68,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 #[test]
 fn the_alert_rules_are_rules() {
-    let rules: Value = serde_norway::from_str(ALERTS).unwrap();
+    let rules: Value = serde_saphyr::from_str(ALERTS).unwrap();
     assert_eq!(rules.as_object().unwrap().keys().collect::<Vec<_>>(), ["groups"]);
     let mut names = BTreeSet::new();
     for group in rules["groups"].as_array().unwrap() {

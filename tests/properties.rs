@@ -8,9 +8,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use strict_groups::gate::{Gate, State};
-use strict_groups::spec::{self, SpecError};
-use strict_groups::{declared, groups};
+use strict_groups_core::gate::{Gate, State};
+use strict_groups_core::spec::{self, SpecError};
+use strict_groups_core::{declared, groups};
 
 const FIXTURES: [&str; 2] = [
     include_str!("fixtures/containerd-1.7.24/config.json"),

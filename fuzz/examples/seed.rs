@@ -5,11 +5,8 @@ use std::{error::Error, fs, path::Path};
 
 use prost::Message;
 use serde_json::{Value, json};
-use strict_groups::{
-    gate::{Gate, State},
-    nri::api::CreateContainerRequest,
-    policy::ANNOTATION,
-};
+use strict_groups_core::{gate::{Gate, State}, policy::ANNOTATION};
+use nri_plugin::api::CreateContainerRequest;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

@@ -23,13 +23,15 @@ use super::{
     file, program, started,
 };
 use crate::{
+    ops::service::{Health, HealthError},
+    runtimes::cri::{Cri, PROXY, has_strict},
+};
+use container_start::{
     config::{self, Config, Ungated},
-    cri::{Cri, PROXY, has_strict},
-    ownership::{self, Kind, Untrusted},
-    service::{Health, HealthError},
     shim::{self, Shim},
     wrapper,
 };
+use hostfs::ownership::{self, Kind, Untrusted};
 
 /// How long one question to a socket may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -272,7 +274,8 @@ fn oci_runtimes(handlers: &[Handler], pid: Option<i32>) -> Vec<OciRuntime> {
     programs.dedup();
     let folders = folders(pid);
     let version_of = |name: &str| {
-        let found = crate::program::find(Path::new(name), folders.iter().cloned(), |path| seen_by(pid, path));
+        let found =
+            hostfs::program::find(Path::new(name), folders.iter().cloned(), |path| seen_by(pid, path));
         found.map_or_else(|| Err(format!("there is no {name}")), |path| version(&path, pid))
     };
     programs
@@ -302,7 +305,7 @@ fn node_config(config: &Config, path: Option<&Path>) -> NodeConfig {
     let path = path.unwrap_or(Path::new(config::DEFAULT_PATH));
     NodeConfig {
         path: path.to_owned(),
-        audit: node.mode == crate::policy::Mode::Audit,
+        audit: node.mode == strict_groups_core::policy::Mode::Audit,
         wrapper_resolves: config.runtime().ungated() == Ungated::Resolve,
         old_runc_exec: config.old_runc_exec(),
         summary: format!(
@@ -340,7 +343,7 @@ fn cgroups(mounts: &str) -> Cgroups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executable;
+    use hostfs::executable;
 
     #[test]
     fn control_groups_by_the_mounts() {
@@ -354,7 +357,7 @@ mod tests {
 
     #[test]
     fn programs_by_path_and_by_name() {
-        let find = |name: &str| crate::program::find(Path::new(name), folders(None), Path::to_owned);
+        let find = |name: &str| hostfs::program::find(Path::new(name), folders(None), Path::to_owned);
         assert_eq!(find("/x/runc"), Some("/x/runc".into()));
         assert!(find("sh").is_some_and(|path| path.is_absolute()));
         assert_eq!(find("no-such-program-here"), None);

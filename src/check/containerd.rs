@@ -13,14 +13,14 @@ use super::{
     facts::{Gate, Handler, Wrapper},
     hooks,
 };
-use crate::{
+use crate::configure::{
+    containerd::{OWN_SANDBOXES, annotation_patterns},
+    wrapper,
+};
+use container_start::wrapper::{Handler as WrapperFile, NAME, is_file_name};
+use strict_groups_core::{
     engine::Engine,
-    node_config::{
-        containerd::{OWN_SANDBOXES, annotation_patterns},
-        wrapper,
-    },
     runtime_type::{self, RuntimeType, takes_binary_name},
-    wrapper::{Handler as WrapperFile, NAME, is_file_name},
 };
 
 /// What the shims run for a handler that names no program.

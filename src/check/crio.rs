@@ -12,7 +12,9 @@ use super::{
     facts::{Gate, Handler, Wrapper},
     file, hooks,
 };
-use crate::{engine::Engine, node_config::crio::Settings, runtime_type::RuntimeType, wrapper};
+use crate::configure::crio::Settings;
+use container_start::wrapper;
+use strict_groups_core::{engine::Engine, runtime_type::RuntimeType};
 
 /// CRI-O's main file and its folder of drop-ins.
 const MAIN: &str = "/etc/crio/crio.conf";

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::{config::OldRuncExec, runtime_type::RuntimeType};
+use container_start::config::OldRuncExec;
+use strict_groups_core::runtime_type::RuntimeType;
 
 /// All of it.
 #[derive(Debug, Clone)]

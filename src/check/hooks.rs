@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::facts::Gate;
-use crate::engine::Engine;
-use crate::static_gate::StaticGate;
+use container_start::static_gate::StaticGate;
+use strict_groups_core::engine::Engine;
 
 /// The static gate for `runtime` among the createRuntime hooks of a spec.
 pub(super) fn in_spec(spec: &str, runtime: Engine) -> Gate {
@@ -35,7 +35,7 @@ fn gate(hook: &Value, runtime: Engine) -> Option<Gate> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node_config::{Hook, crio};
+    use crate::configure::{Hook, crio};
 
     fn hook(runtime: Engine) -> Hook {
         let gate = StaticGate { runtime, config: Some("/etc/sg.toml".into()) };

@@ -9,13 +9,12 @@ use super::{
     program::RUNC_VERSION,
     report::{self, Finding, Report},
 };
-use crate::{
+use crate::{configure::containerd::annotation_patterns, version};
+use container_start::{
     config::{DEFAULT_PATH, OldRuncExec},
-    node_config::containerd::annotation_patterns,
     oci_runtime::GroupLookup,
-    runtime_type::RuntimeType,
-    version,
 };
+use strict_groups_core::runtime_type::RuntimeType;
 
 const STATIC_GATE: &str = "static-gate";
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::ownership;
+use hostfs::ownership;
 
 /// How long a program may take to say its version.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::{terminal_json, text};
+use crate::terminal_json;
+use strict_groups_core::text;
 
 /// The longest text of a finding, in bytes.
 const LONGEST: usize = 600;

@@ -14,11 +14,12 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     check::{self, Places, judge::judge, report::Verdict},
-    config::{Config, ConfigError},
-    endpoint, nri, ownership,
-    policy::NodePolicy,
-    service,
+    ops::service,
+    runtimes::endpoint,
 };
+use container_start::config::{Config, ConfigError};
+use hostfs::ownership;
+use strict_groups_core::policy::NodePolicy;
 
 /// How long the whole look may take, also where a file system hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,7 +51,7 @@ struct NodeArgs {
     #[arg(short, long, value_name = "ENDPOINT")]
     runtime_endpoint: Option<String>,
     /// The runtime's NRI socket
-    #[arg(long, value_name = "PATH", default_value = nri::DEFAULT_SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = nri_plugin::DEFAULT_SOCKET)]
     nri_socket: PathBuf,
     /// The file of the plugin's --health-file
     #[arg(long, value_name = "FILE", default_value = service::HEALTH_FILE)]
@@ -81,7 +82,8 @@ fn check_node(args: &NodeArgs) -> anyhow::Result<ExitCode> {
     let runtime = match &args.runtime_endpoint {
         Some(endpoint) => endpoint::named(endpoint)?,
         // Where there is none, the report says so, and what else is missing.
-        None => endpoint::usual(Path::exists).unwrap_or_else(|_| crate::containerd::DEFAULT_SOCKET.into()),
+        None => endpoint::usual(Path::exists)
+            .unwrap_or_else(|_| crate::runtimes::containerd::DEFAULT_SOCKET.into()),
     };
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "check connects to sockets of root: run it as root");
     let places = Places {

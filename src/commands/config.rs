@@ -13,14 +13,10 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use crate::{
-    config::Config,
-    engine::Engine,
-    node_config::{File, Hook, folder::Folder},
-    ownership,
-    static_gate::StaticGate,
-    text,
-};
+use crate::configure::{File, Hook, folder::Folder};
+use container_start::{config::Config, static_gate::StaticGate};
+use hostfs::ownership;
+use strict_groups_core::{engine::Engine, text};
 
 mod containerd;
 mod crio;

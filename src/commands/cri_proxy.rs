@@ -8,9 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::{
-    containerd,
     cri_proxy::{self, Options},
-    handover, service,
+    handover,
+    ops::service,
+    runtimes::containerd,
 };
 
 /// Passes the kubelet's calls on to the container runtime and adds supplementalGroupsPolicy.

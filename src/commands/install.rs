@@ -11,10 +11,13 @@ use anyhow::Context;
 use clap::Args;
 use nix::unistd::geteuid;
 
-use crate::{
-    atomic_write::{self, Outcome},
+use container_start::{
     config::{self, Config},
-    ownership, wrapper,
+    wrapper,
+};
+use hostfs::{
+    atomic_write::{self, Outcome},
+    ownership,
 };
 
 /// The file's name in the folder.

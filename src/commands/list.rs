@@ -10,10 +10,10 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    config::Config,
-    endpoint,
     list::{self, collect::Filter, report::Report, table, verdict::Verdict},
+    runtimes::endpoint,
 };
+use container_start::config::Config;
 
 /// Shows every container's real user and groups, what was declared, and whether that is as it should be.
 ///

@@ -13,21 +13,34 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    config::{Config, DEFAULT_PATH},
-    containerd::{self, Containers},
     handover,
     kubernetes::{Client, Lookup},
-    metrics::{self, Reload as Reloaded},
-    nri::{self, Identity, Options},
-    ownership::{self, Untrusted},
+    ops::metrics::{self, Reload as Reloaded},
+    ops::privilege,
+    ops::service::Service,
     plugin::StrictGroups,
-    privilege,
-    service::Service,
-    text,
+    runtimes::containerd::{self, Containers},
 };
+use container_start::config::{Config, DEFAULT_PATH};
+use hostfs::ownership::{self, Untrusted};
+use nri_plugin::{BoxError, Identity, Options, Stream};
+use strict_groups_core::text;
 
 /// How much is logged of the reason for which a configuration cannot be used, in bytes.
 const LONGEST_REASON: usize = 1024;
+
+/// Connects to the NRI socket at `path`, if it is root's alone.
+///
+/// # Errors
+/// [`Untrusted`], or what the system said as an [`std::io::Error`].
+async fn connect(path: &Path) -> Result<Box<dyn Stream>, BoxError> {
+    match uds_grpc::open(path).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(uds_grpc::Error::NotTrusted(untrusted)) => Err(untrusted.into()),
+        Err(uds_grpc::Error::Connect(error)) => Err(error.into()),
+        Err(other) => Err(other.into()),
+    }
+}
 
 /// Enforces Strict on this node: runs as an NRI plugin until it is told to stop.
 #[derive(Debug, Clone, Args)]
@@ -36,7 +49,7 @@ pub struct PluginArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The runtime's NRI socket
-    #[arg(long, value_name = "PATH", default_value = nri::DEFAULT_SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = nri_plugin::DEFAULT_SOCKET)]
     nri_socket: PathBuf,
     /// containerd's own socket
     #[arg(long, value_name = "PATH", default_value = containerd::DEFAULT_SOCKET)]
@@ -73,11 +86,11 @@ impl PluginArgs {
 }
 
 /// Checked with the other arguments, so that a wrong one is a wrong usage.
-fn name(text: &str) -> Result<String, nri::Error> {
+fn name(text: &str) -> Result<String, nri_plugin::Error> {
     Identity::new(text, "00").map(|identity| identity.name().to_owned())
 }
 
-fn index(text: &str) -> Result<String, nri::Error> {
+fn index(text: &str) -> Result<String, nri_plugin::Error> {
     Identity::new("name", text).map(|identity| identity.index().to_owned())
 }
 
@@ -116,7 +129,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut options = Options::from_env(Identity::new(&args.name, &args.index)?)?;
     if !options.is_connected() {
-        options = options.socket(&args.nri_socket).root_only();
+        options = options.socket(&args.nri_socket).connect_by(|path| Box::pin(connect(path)));
     }
     let containers = Containers::new(&args.containerd_socket);
     info!(
@@ -160,7 +173,7 @@ async fn serve(
         }
     };
     tokio::select! {
-        ended = nri::run(plugin, options, stop) => ended?,
+        ended = nri_plugin::run(plugin, options, stop) => ended?,
         never = service.report(registration, mode) => match never {},
         never = give_metrics => match never {},
     }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::SystemTime};
 
 use clap::Args;
 
-use crate::service::Health;
+use crate::ops::service::Health;
 
 /// Exits 0 when the plugin beside it lives.
 #[derive(Debug, Args)]

@@ -8,11 +8,9 @@ use std::{
 use anyhow::Context;
 use prost_types::Any;
 
-use crate::{
-    containerd::Containers,
-    record::{Asked, FAILED, TIMEOUT},
-    text,
-};
+use crate::runtimes::containerd::Containers;
+use container_start::record::{Asked, FAILED, TIMEOUT};
+use strict_groups_core::text;
 
 /// How much of a reason is printed, in bytes.
 const SHOWN: usize = 1024;

@@ -1,4 +1,4 @@
-//! `strict-groups runtime`: the OCI runtime wrapper under its own name; see [`crate::wrapper`].
+//! `strict-groups runtime`: the OCI runtime wrapper under its own name; see [`container_start::wrapper`].
 
 use std::{
     ffi::OsString,
@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use crate::wrapper;
+use container_start::wrapper;
 
 /// Makes Strict containers so, then becomes the underlying OCI runtime.
 #[derive(Debug, Args)]

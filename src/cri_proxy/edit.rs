@@ -10,7 +10,7 @@ pub(super) mod user;
 use thiserror::Error;
 
 use super::wire::NotAMessage;
-use crate::text;
+use strict_groups_core::text;
 
 /// `SupplementalGroupsPolicy`
 const MERGE: u64 = 0;
@@ -64,5 +64,5 @@ fn is_strict(pod: &str, number: u64) -> Result<bool, Refused> {
 fn pod_of(metadata: &[u8]) -> Result<String, NotAMessage> {
     use super::wire::text as field;
     let name = format!("{}/{}", field(metadata, &[3])?, field(metadata, &[1])?);
-    Ok(text::one_line(&name, crate::text::NAME_MAX))
+    Ok(text::one_line(&name, strict_groups_core::text::NAME_MAX))
 }

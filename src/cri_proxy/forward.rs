@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     handover::{Kept, Requests},
-    service::Health,
+    ops::service::Health,
 };
 
 /// The service whose calls are looked at.

@@ -8,8 +8,8 @@ use super::{
     grpc_frame::{self, FrameError, Frames},
     wire,
 };
-use crate::{
-    cri::{Info, PROXY, has_strict, v1},
+use crate::runtimes::cri::{Info, PROXY, has_strict, v1};
+use strict_groups_core::{
     fuzzing::presentable,
     policy::{ANNOTATION, Facts, NodePolicy, Policy},
 };

@@ -9,7 +9,7 @@ use std::{
 use thiserror::Error;
 use tokio::net::UnixListener;
 
-use crate::ownership::{self, Untrusted};
+use hostfs::ownership::{self, Untrusted};
 
 /// Why there is nothing to listen on.
 #[derive(Debug, Error)]

@@ -10,7 +10,8 @@ use super::{
     grpc_frame::FrameError,
     trailers::{LONGEST, status},
 };
-use crate::{grpc::Code, text};
+use strict_groups_core::text;
+use uds_grpc::Code;
 
 /// The runtime cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,10 +10,8 @@ use std::{
 use tracing::{info, warn};
 
 use super::edit::user::User;
-use crate::{
-    cri::{CallError, Cri, Info, v1::ContainerState},
-    spec,
-};
+use crate::runtimes::cri::{CallError, Cri, Info, v1::ContainerState};
+use strict_groups_core::spec;
 
 /// How long we wait for an answer of ours.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -3,7 +3,8 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::grpc_frame::FrameError;
-use crate::{grpc::Code, text};
+use strict_groups_core::text;
+use uds_grpc::Code;
 
 /// The longest text of an error, in bytes.
 pub(super) const LONGEST: usize = 2048;

@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Mutex;
 
 use super::{body::Body, reply::Unavailable, runtime::ContainerRuntime};
-use crate::grpc;
 
 /// Bytes that may be on their way to us, of one call and of all.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -67,7 +66,7 @@ impl Upstream {
 
     async fn connect(&self) -> Result<SendRequest<Body>, Unavailable> {
         let refused = |reason: String| Unavailable::new(&self.socket, &reason);
-        let stream = grpc::connect::open(&self.socket).await.map_err(|error| refused(error.to_string()))?;
+        let stream = uds_grpc::open(&self.socket).await.map_err(|error| refused(error.to_string()))?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

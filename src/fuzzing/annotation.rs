@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::presentable;
-use crate::policy::{ANNOTATION, Facts, NodePolicy, Policy, Setting};
+use strict_groups_core::fuzzing::presentable;
+use strict_groups_core::policy::{ANNOTATION, Facts, NodePolicy, Policy, Setting};
 
 /// The annotations in the opposite order.
 #[derive(Clone, Copy)]

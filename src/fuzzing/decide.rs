@@ -6,15 +6,14 @@ use prost::Message;
 use tokio::runtime::{Builder, Runtime};
 
 use super::annotation::{expected, node};
-use crate::{
-    containerd::Containers,
+use crate::{plugin::StrictGroups, runtimes::containerd::Containers};
+use nri_plugin::{
+    api::{CreateContainerRequest, CreateContainerResponse},
+    fuzzing::{ask, parts, request},
+};
+use strict_groups_core::{
     gate::{Gate, State},
     merge_marker,
-    nri::{
-        api::{CreateContainerRequest, CreateContainerResponse},
-        fuzzing::{ask, parts, request},
-    },
-    plugin::StrictGroups,
     policy::{NodePolicy, Policy},
 };
 

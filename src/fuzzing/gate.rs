@@ -1,11 +1,11 @@
 //! A hook's arguments to a gate, and back.
 
-use super::presentable;
-use crate::{
+use container_start::static_gate::StaticGate;
+use strict_groups_core::fuzzing::presentable;
+use strict_groups_core::{
     gate::{Gate, State},
     merge_marker,
     oci::ProcessUser,
-    static_gate::StaticGate,
 };
 
 /// A gate that is understood is understood again after it was written, and says the same: the same state, the same

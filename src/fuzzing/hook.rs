@@ -2,18 +2,21 @@
 
 use std::{ffi::OsString, io, path::Path};
 
-use super::{presentable, readers, split};
-use crate::{
-    commands::hook::{self, Node},
+use super::{readers, split};
+use container_start::hook::{self, Node};
+use container_start::{
     config::{Config, ConfigError},
+    group_file::{GroupFile, GroupFileError},
+    oci_runtime::GroupLookup,
+    static_gate::StaticGate,
+};
+use strict_groups_core::fuzzing::presentable;
+use strict_groups_core::{
     engine::Engine,
     gate::{Gate, State},
-    group_file::{GroupFile, GroupFileError},
     groups, merge_marker,
     oci::KEEP_GROUPS,
-    oci_runtime::GroupLookup,
     policy::ANNOTATION,
-    static_gate::StaticGate,
 };
 
 /// A machine of which everything was said.
@@ -134,7 +137,7 @@ mod tests {
     use std::fmt::Write;
 
     use super::*;
-    use crate::fuzzing::growth::assert_linear;
+    use strict_groups_core::fuzzing::growth::assert_linear;
 
     /// `unit` again and again, each time with another number for `#`, with commas between.
     fn list(unit: &str, bytes: usize) -> String {

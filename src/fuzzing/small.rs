@@ -2,13 +2,15 @@
 
 use std::{borrow::Cow, path::Path};
 
-use super::{
+use super::{numbers, readers, split};
+use crate::kubernetes;
+use container_start::config::Config;
+use strict_groups_core::fuzzing::{
     growth::{assert_linear, repeated},
-    numbers, presentable, readers, split,
+    presentable,
 };
-use crate::{
-    config::Config,
-    declared, groups, kubernetes, membership,
+use strict_groups_core::{
+    declared, groups, membership,
     policy::{Facts, Labels},
 };
 

@@ -3,8 +3,9 @@
 use serde_json::value::RawValue;
 
 use super::readers::{agree, members};
-use super::{numbers, presentable, split};
-use crate::{
+use super::{numbers, split};
+use strict_groups_core::fuzzing::presentable;
+use strict_groups_core::{
     gate::{Gate, State},
     spec,
 };

@@ -22,7 +22,9 @@ use super::{
     AccessError,
     kubeconfig::{self, Chosen, Content},
 };
-use crate::{config::Kubernetes, ownership, text};
+use container_start::config::Kubernetes;
+use hostfs::ownership;
+use strict_groups_core::text;
 
 /// Where Kubernetes puts a pod's service account ("Accessing the Kubernetes API from a Pod").
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

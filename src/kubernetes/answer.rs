@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, de::IgnoredAny};
 use thiserror::Error;
 
-use crate::text;
+use strict_groups_core::text;
 
 /// What a pod declares about supplementary groups.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -17,7 +17,8 @@ use super::{
     AccessError, AskError,
     access::{Access, Origin},
 };
-use crate::{config::Kubernetes, text};
+use container_start::config::Kubernetes;
+use strict_groups_core::text;
 
 /// The longest answer. etcd takes 1.5 MiB for an object.
 const LONGEST: usize = 8 << 20;

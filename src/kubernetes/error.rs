@@ -5,7 +5,8 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 
 use super::AnswerError;
-use crate::{ownership::Untrusted, text};
+use hostfs::ownership::Untrusted;
+use strict_groups_core::text;
 
 /// Why it is not known whom to ask, or as whom.
 #[derive(Debug, Error)]

@@ -7,7 +7,7 @@ pub(crate) fn kubeconfig(data: &[u8]) {
     use std::path::Path;
 
     use super::kubeconfig::{Content, parse};
-    use crate::fuzzing::presentable;
+    use strict_groups_core::fuzzing::presentable;
 
     let Ok(text) = std::str::from_utf8(data) else { return };
     match parse(text, Path::new("/etc/kubernetes/kubelet.conf")) {

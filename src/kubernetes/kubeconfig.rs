@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::AccessError;
-use crate::text;
+use strict_groups_core::text;
 
 /// How to reach one cluster as one user.
 #[derive(Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Stands for the client in a binary that was built without it.
 
 use super::{AccessError, AskError};
-use crate::config::Kubernetes;
+use container_start::config::Kubernetes;
 
 /// There is none.
 #[derive(Debug)]

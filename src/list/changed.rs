@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::observed::Seen;
-use crate::{oci::Annotations, policy, static_gate::CONFIG_SOURCE, text};
+use container_start::static_gate::CONFIG_SOURCE;
+use strict_groups_core::{oci::Annotations, policy, text};
 
 /// How much of a key and of a value is shown, in bytes.
 const KEY_SHOWN: usize = 128;
@@ -59,7 +60,7 @@ fn difference(sandbox: &BTreeMap<String, String>, now: &BTreeMap<String, String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::ANNOTATION;
+    use strict_groups_core::policy::ANNOTATION;
 
     fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
         entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()

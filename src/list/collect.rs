@@ -11,12 +11,11 @@ use super::{
     observed::{Made, Owner, Process, RunState, Seen},
 };
 use crate::{
-    containerd::{ContainerdError, Containers},
-    cri::{self, CallError, Cri, v1},
-    gate::State,
-    identity::{self, IdentityError},
-    runtime_type::RuntimeType,
+    runtimes::containerd::{ContainerdError, Containers},
+    runtimes::cri::{self, CallError, Cri, v1},
 };
+use hostfs::identity::{self, IdentityError};
+use strict_groups_core::{gate::State, runtime_type::RuntimeType};
 
 /// Why there is no list.
 #[derive(Debug, Error)]

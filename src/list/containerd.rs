@@ -9,12 +9,11 @@ use std::collections::HashMap;
 
 use super::{changed, observed::Made};
 use crate::{
-    containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
-    cri::{self, CallError, Cri},
-    declared,
-    grpc::{self, Code},
-    spec,
+    runtimes::containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
+    runtimes::cri::{self, CallError, Cri},
 };
+use strict_groups_core::{declared, spec};
+use uds_grpc::Code;
 
 mod tasks {
     #![allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::pedantic)]
@@ -23,7 +22,7 @@ mod tasks {
 
 pub(super) use tasks::Status;
 
-const NAMESPACE: grpc::Metadata<'static> = &[("containerd-namespace", "k8s.io")];
+const NAMESPACE: uds_grpc::Metadata<'static> = &[("containerd-namespace", "k8s.io")];
 
 /// The CRI's containers, without the sandboxes.
 const CONTAINERS: &str = r#"labels."io.cri-containerd.kind"==container"#;

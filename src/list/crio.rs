@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use tokio::task::JoinSet;
 
 use super::observed::Made;
-use crate::{
-    cri::{CallError, Cri, Info},
+use crate::runtimes::cri::{CallError, Cri, Info};
+use strict_groups_core::{
     gate::State,
     spec::{self, View},
 };

@@ -1,9 +1,9 @@
 //! Which policy a container was meant to have, and who said so. Pure.
 
 use super::observed::{Made, Owner};
-use crate::policy::{Decision, Facts, Mode, NodePolicy, Policy, PolicyError};
+use strict_groups_core::policy::{Decision, Facts, Mode, NodePolicy, Policy, PolicyError};
 
-pub use crate::policy::Origin;
+pub use strict_groups_core::policy::Origin;
 
 /// The policy of a container that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +54,8 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::Config,
+    use container_start::config::Config;
+    use strict_groups_core::{
         gate::{Gate, State},
         oci::ProcessUser,
         policy::ANNOTATION,

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{groups, membership, rootfs};
+use hostfs::rootfs;
+use strict_groups_core::{groups, membership};
 
 /// How long one container's files may take.
 const PATIENCE: Duration = Duration::from_millis(500);

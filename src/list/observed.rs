@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::abilities::Abilities;
-use crate::{identity::Identity, policy::Labels, spec::View};
+use hostfs::identity::Identity;
+use strict_groups_core::{policy::Labels, spec::View};
 
 /// How far a container got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

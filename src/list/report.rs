@@ -11,8 +11,8 @@ use super::{
     observed::Seen,
     verdict::{Judgement, Verdict, judge},
 };
-use crate::{
-    identity::Identity,
+use hostfs::identity::Identity;
+use strict_groups_core::{
     oci::ProcessUser,
     policy::{ANNOTATION, NodePolicy},
     text,

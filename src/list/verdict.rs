@@ -8,7 +8,7 @@ use super::{
     expected::Wanted,
     observed::{Made, Process, RunState, Seen},
 };
-use crate::{
+use strict_groups_core::{
     gate::{Cause, State},
     groups,
     policy::Policy,

@@ -131,7 +131,7 @@ nested:
         #[test]
         fn a_reader_of_yaml_finds_the_same(value in values()) {
             let text = document(&value, &quoted);
-            let read: Value = serde_norway::from_str(&text).map_err(|error| {
+            let read: Value = serde_saphyr::from_str(&text).map_err(|error| {
                 TestCaseError::fail(format!("{error} in:\n{text}"))
             })?;
             prop_assert_eq!(read, value, "{}", text);

@@ -12,10 +12,8 @@ use super::{
     resolver::{Resolved, Resolver},
     settings::Settings,
 };
-use crate::{
-    metrics::{Audited, Metrics},
-    policy::Origin,
-};
+use crate::ops::metrics::{Audited, Metrics};
+use strict_groups_core::policy::Origin;
 
 /// How many containers are looked at at once; what comes on top waits.
 const AT_ONCE: usize = 4;

@@ -16,11 +16,11 @@ use super::{
     settings::Settings,
     subject::Subject,
 };
-use crate::{
+use crate::ops::metrics::{Metrics, Refusal};
+use hostfs::identity::{self, IdentityError};
+use nri_plugin::api::ContainerState;
+use strict_groups_core::{
     gate::{Gate, State},
-    identity::{self, IdentityError},
-    metrics::{Metrics, Refusal},
-    nri::api::ContainerState,
     policy::{Decision, Policy, PolicyError},
 };
 
@@ -239,12 +239,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{
-        containerd::Containers,
-        nri::api::{Hook, Hooks},
-        plugin::names::Names,
-        policy::NodePolicy,
-    };
+    use crate::{plugin::names::Names, runtimes::containerd::Containers};
+    use nri_plugin::api::{Hook, Hooks};
+    use strict_groups_core::policy::NodePolicy;
 
     fn catch_up() -> (CatchUp, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::default());

@@ -16,16 +16,19 @@ use super::{
     subject::Subject,
 };
 use crate::{
-    containerd::ContainerdError,
-    gate::{Gate, State},
     handover::HandoverError,
-    metrics::{Created, Event, Refusal},
-    nri::{
-        self, BoxError, Events, Plugin, RuntimeInfo,
-        api::{ContainerUpdate, CreateContainerResponse},
-    },
+    ops::metrics::{Created, Event, Refusal},
+    runtimes::containerd::ContainerdError,
+    version,
+};
+use nri_plugin::{
+    self, BoxError, Events, Plugin, RuntimeInfo,
+    api::{ContainerUpdate, CreateContainerResponse},
+};
+use strict_groups_core::{
+    gate::{Gate, State},
     policy::{Policy, PolicyError},
-    text, version,
+    text,
 };
 
 /// How much of a runtime's name and version is told, in bytes.
@@ -259,13 +262,13 @@ impl Plugin for StrictGroups {
         }
     }
 
-    fn connected(&self, runtime: &RuntimeInfo, _: &nri::RuntimeService) {
+    fn connected(&self, runtime: &RuntimeInfo, _: &nri_plugin::RuntimeService) {
         let name = text::one_line(&format!("{} {}", runtime.name, runtime.version), RUNTIME_SHOWN);
         self.registration.send_replace(Some(name));
         self.metrics.set_registered(true);
     }
 
-    fn not_synchronized(&self, reason: &nri::Error) {
+    fn not_synchronized(&self, reason: &nri_plugin::Error) {
         if self.withdrawn.load(Ordering::Relaxed) {
             return;
         }
@@ -275,11 +278,11 @@ impl Plugin for StrictGroups {
              If containers of this node have megabytes of environment, that is more than NRI can send, to any plugin: \
              find them (`crictl inspect`) and delete their pods, or use strict-groups-runtime as the OCI runtime, which \
              needs no NRI. It is tried again after pauses of up to 5 minutes",
-            text::one_line(&nri::with_sources(reason), REASON_SHOWN)
+            text::one_line(&nri_plugin::with_sources(reason), REASON_SHOWN)
         );
     }
 
-    fn disconnected(&self, reason: &nri::Error) {
+    fn disconnected(&self, reason: &nri_plugin::Error) {
         self.registration.send_replace(None);
         self.catches_up(None);
         self.resolver.forget();
@@ -322,10 +325,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        containerd::Containers,
         handover::{Request, Requests},
-        policy::{ANNOTATION, NodePolicy},
+        runtimes::containerd::Containers,
     };
+    use strict_groups_core::policy::{ANNOTATION, NodePolicy};
 
     fn request(strict: bool) -> Request {
         Request {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-use crate::groups::MOST;
+use strict_groups_core::groups::MOST;
 
 /// A container that no OCI runtime can start. runc's own words are `unable to setup user: setgroups: invalid argument`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::groups;
+use strict_groups_core::groups;
 
 /// The most that a line names.
 const NAMED: usize = 32;

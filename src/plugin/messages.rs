@@ -4,21 +4,19 @@ use super::{
     events::Refused, limit::TooManyGroups, resolver::ResolveError, start::NotStarted, subject::Subject,
 };
 use crate::{
-    containerd::ContainerdError,
-    declared::DeclaredError,
-    gate::Cause,
     handover::{self, HandoverError},
-    spec::SpecError,
-    start_check::StartError,
+    runtimes::containerd::ContainerdError,
     troubleshooting::{detail, every, samples},
 };
+use container_start::start_check::StartError;
+use strict_groups_core::{declared::DeclaredError, gate::Cause, spec::SpecError};
 
 fn subject() -> Subject {
     Subject { pod: samples::POD.to_owned(), container: samples::CONTAINER.to_owned() }
 }
 
 fn not_ours() -> HandoverError {
-    HandoverError::Untrusted(crate::ownership::Untrusted::TooManyLinks { path: "/FILE".into() })
+    HandoverError::Untrusted(hostfs::ownership::Untrusted::TooManyLinks { path: "/FILE".into() })
 }
 
 fn too_many() -> TooManyGroups {
@@ -72,7 +70,7 @@ pub(crate) fn all() -> Vec<String> {
 
 /// What follows "refused before its start".
 fn not_started() -> Vec<String> {
-    let gone = crate::identity::IdentityError::Gone { pid: 1 };
+    let gone = hostfs::identity::IdentityError::Gone { pid: 1 };
     let inner = [
         gone.to_string(),
         Cause::NoWrapper.to_string(),

@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::{groups, rootfs};
+use hostfs::rootfs;
+use strict_groups_core::groups;
 
 /// How long a log line waits for its names.
 const TIMEOUT: Duration = Duration::from_secs(1);

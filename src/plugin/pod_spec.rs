@@ -6,9 +6,9 @@ use super::{Container, Pod};
 use crate::{
     handover::{HandoverError, Request, Requests},
     kubernetes::{Declared, Lookup, PodId},
-    nri::Events,
-    policy::Policy,
 };
+use nri_plugin::Events;
+use strict_groups_core::policy::Policy;
 
 /// By it the kubelet says where it has a pod from; it always sets it itself.
 pub(super) const SOURCE: &str = "kubernetes.io/config.source";

@@ -18,11 +18,13 @@ use super::{
     recent::Recent,
 };
 use crate::{
-    containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
+    ops::metrics::Refusal,
+    runtimes::containerd::{ContainerdError, Containers, Record, SPEC_TYPE},
+};
+use strict_groups_core::{
     declared::{self, DeclaredError},
     gate::Gate,
     groups,
-    metrics::Refusal,
     runtime_type::RuntimeType,
     spec::{self, Resolution, SpecError},
     text,
@@ -372,7 +374,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::ProcessUser;
+    use strict_groups_core::oci::ProcessUser;
 
     fn own(runtime: &str, removed: &[u32], removed_before: &[u32]) -> Own {
         let user = ProcessUser { uid: 1000, gid: 3000, additional_gids: vec![] };

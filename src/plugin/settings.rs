@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::{
+use nri_plugin::api::{ContainerAdjustment, CreateContainerResponse, Hook, Hooks};
+use strict_groups_core::{
     gate::Gate,
     merge_marker,
-    nri::api::{ContainerAdjustment, CreateContainerResponse, Hook, Hooks},
     policy::{Decision, Facts, Mode, NodePolicy, Policy, PolicyError},
 };
 

@@ -14,13 +14,13 @@ use super::{
     names::Names,
     resolver::{Own, ResolveError, Resolver},
 };
-use crate::{
+use crate::ops::metrics::{Metrics, Refusal, Started};
+use container_start::start_check::{self, StartError};
+use hostfs::identity::Identity;
+use strict_groups_core::{
     gate::{Cause, State},
     groups,
-    identity::Identity,
-    metrics::{Metrics, Refusal, Started},
     policy::PolicyError,
-    start_check::{self, StartError},
     text,
 };
 

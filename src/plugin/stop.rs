@@ -39,7 +39,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::executable;
+    use hostfs::executable;
 
     #[test]
     fn only_a_process_of_gvisor_is_killed() {

@@ -3,11 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    gate::Gate,
-    merge_marker,
-    nri::api::{ContainerState, Hook, Hooks},
-};
+use nri_plugin::api::{ContainerState, Hook, Hooks};
+use strict_groups_core::{gate::Gate, merge_marker};
 
 /// The part of NRI's `PodSandbox` that a decision is made from.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -3,27 +3,26 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use super::{detail, every};
-use crate::{
-    commands::hook::{HookError, InputError},
+use crate::{cri_proxy, plugin, runtimes::containerd::ContainerdError};
+use container_start::hook::{HookError, InputError};
+use container_start::{
     config::ConfigError,
-    containerd::ContainerdError,
-    cri_proxy,
-    declared::DeclaredError,
-    gate::{Cause, GateError, Refusal},
     group_file::GroupFileError,
-    groups::Alias,
-    grpc::Code,
-    identity::IdentityError,
-    oci::OciError,
-    ownership::Untrusted,
-    plugin,
-    policy::{Policy, PolicyError},
     record::RecordError,
-    spec::SpecError,
     start_check::StartError,
     static_gate::{StaticCause, StaticGateError, StaticRefusal},
     wrapper::{Fault, HandlerError, Subject, UnderlyingError, WrapperError},
 };
+use hostfs::{identity::IdentityError, ownership::Untrusted};
+use strict_groups_core::{
+    declared::DeclaredError,
+    gate::{Cause, GateError, Refusal},
+    groups::Alias,
+    oci::OciError,
+    policy::{Policy, PolicyError},
+    spec::SpecError,
+};
+use uds_grpc::Code;
 
 pub(crate) const POD: &str = "NAMESPACE/POD";
 pub(crate) const CONTAINER: &str = "NAME";
@@ -205,7 +204,7 @@ fn static_refusals() -> Vec<String> {
 
 fn configuration() -> Vec<String> {
     let parse = toml::from_str::<toml::Table>("x").unwrap_err();
-    let inner = crate::text::one_line(&parse.to_string(), 512);
+    let inner = strict_groups_core::text::one_line(&parse.to_string(), 512);
     let untrusted = Untrusted::Missing { path: file() };
     let inner_untrusted = untrusted.to_string();
     let samples = every!(ConfigError;

@@ -127,7 +127,7 @@ gvisor() {
   echo "figure: $(runsc --version | head -n 1)"
 }
 
-# The field itself, through the CRI proxy: cri_pod makes the calls that a kubelet makes, without an annotation.
+# The field itself, through the CRI proxy: the CRI client makes the calls that a kubelet makes, without an annotation.
 field() {
   export CONTAINER_RUNTIME_ENDPOINT=/run/strict-groups-cri/cri.sock
   # What an old runtime makes of it by itself.
@@ -170,8 +170,8 @@ After=containerd.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStartPre=/bin/sh -c '[ -e /mnt/vm/cri_pod ] || { mkdir -p /mnt/vm && mount -o ro /dev/vda /mnt/vm; }'
-ExecStart=/mnt/vm/cri_pod run kubelet-first --policy Strict
+ExecStartPre=/bin/sh -c '[ -e /mnt/vm/xtask ] || { mkdir -p /mnt/vm && mount -o ro /dev/vda /mnt/vm; }'
+ExecStart=/mnt/vm/xtask cri-pod run kubelet-first --policy Strict
 
 [Install]
 WantedBy=multi-user.target

@@ -6,7 +6,7 @@ MERGED=3000,4000,50000
 documents=/mnt/vm/docs
 
 die() { echo "$*"; return 1; }
-cri() { /mnt/vm/cri_pod "$@"; }
+cri() { /mnt/vm/xtask cri-pod "$@"; }
 
 # documented NAME: runs the commands of the documents that stand below the mark `vm: NAME`, as they are written there.
 documented() {

@@ -54,7 +54,7 @@ fn good() -> Facts {
             version: Ok("runc version 1.3.0".to_owned()),
         }],
         config: Ok(NodeConfig {
-            path: PathBuf::from(crate::config::DEFAULT_PATH),
+            path: PathBuf::from(container_start::config::DEFAULT_PATH),
             audit: false,
             wrapper_resolves: true,
             old_runc_exec: OldRuncExec::Refuse,

@@ -13,16 +13,17 @@ use clap::Args;
 
 use super::{Target, diff, print, remove, say, stays, wrote};
 use crate::{
-    engine::Engine,
-    node_config::{
+    configure::{
         containerd::{self, BASE_SPEC, DROP_IN, Input, Plan, Ways},
         folder::Folder,
         imports::{self, Main},
         seal,
     },
-    program, shim, version,
-    wrapper::is_file_name,
+    version,
 };
+use container_start::{shim, wrapper::is_file_name};
+use hostfs::program;
+use strict_groups_core::engine::Engine;
 
 /// Where containerd looks for its configuration.
 const MAIN: &str = "/etc/containerd/config.toml";

@@ -10,17 +10,15 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::{Target, print, say, wrote};
-use crate::{
-    config::Config,
-    engine::Engine,
-    node_config::{
-        File,
-        crio::{self, Input, Plan, Settings},
-        folder::Folder,
-        seal,
-    },
-    ownership, wrapper,
+use crate::configure::{
+    File,
+    crio::{self, Input, Plan, Settings},
+    folder::Folder,
+    seal,
 };
+use container_start::{config::Config, wrapper};
+use hostfs::ownership;
+use strict_groups_core::engine::Engine;
 
 /// Under CRI-O everything takes effect at its next start but the hook, which it sees at once.
 const RESTART: &str = "Restart CRI-O (systemctl restart crio); containers go on running.";

@@ -1,10 +1,8 @@
 //! `RunPodSandbox`: the policy of the pod's spec goes on as the annotation that the plugin reads.
 
 use super::{Refused, is_strict, pod_of};
-use crate::{
-    cri_proxy::wire::{self, NotAMessage},
-    policy::{self, ANNOTATION},
-};
+use crate::cri_proxy::wire::{self, NotAMessage};
+use strict_groups_core::policy::{self, ANNOTATION};
 
 /// `RunPodSandboxRequest.config.metadata`
 const METADATA: &[u32] = &[1, 1];

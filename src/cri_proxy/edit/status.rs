@@ -1,8 +1,8 @@
 //! `Status`: says that the feature is there.
 
 use crate::{
-    cri::PROXY,
     cri_proxy::wire::{self, NotAMessage},
+    runtimes::cri::PROXY,
 };
 
 /// `StatusResponse.info`, there in a verbose one

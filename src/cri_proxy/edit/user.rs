@@ -4,8 +4,8 @@
 use serde::Deserialize;
 
 use crate::{
-    cri::Info,
     cri_proxy::wire::{self, NotAMessage},
+    runtimes::cri::Info,
 };
 
 /// `ContainerStatusRequest.verbose`

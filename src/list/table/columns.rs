@@ -1,12 +1,10 @@
 //! The columns: what stands in their cells, and how a cell that is too long is cut.
 
-use crate::{
-    list::{
-        report::{Group, Item},
-        verdict::Verdict,
-    },
-    policy::ANNOTATION,
+use crate::list::{
+    report::{Group, Item},
+    verdict::Verdict,
 };
+use strict_groups_core::policy::ANNOTATION;
 
 const CUT: char = '…';
 

@@ -1,12 +1,12 @@
 use super::*;
-use crate::{
+use crate::list::{
+    abilities::{Abilities, Way},
+    expected::Origin,
+    observed::{Owner, Process},
+};
+use hostfs::identity::Identity;
+use strict_groups_core::{
     gate::Gate,
-    identity::Identity,
-    list::{
-        abilities::{Abilities, Way},
-        expected::Origin,
-        observed::{Owner, Process},
-    },
     oci::ProcessUser,
     policy::{ANNOTATION, PolicyError},
     spec::View,
