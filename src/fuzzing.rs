@@ -1,6 +1,6 @@
 //! The bodies of the fuzz targets (`fuzz/README.md`): any bytes in, nothing out; what must hold is asserted.
 //!
-//! They exist for cargo-fuzz, which sets `the feature `fuzzing``, and for `cargo test`, where every file of the committed
+//! They exist for cargo-fuzz, which sets the feature `fuzzing`, and for `cargo test`, where every file of the committed
 //! corpora is a regression test. What is asserted is said by each function; all of them also assert that nothing
 //! panics, that a refusal is one line a terminal can show, and that no case takes much longer than reading it
 //! ([`growth`]).

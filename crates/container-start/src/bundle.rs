@@ -108,6 +108,7 @@ pub fn note_wrapper(directory: &Path) -> io::Result<()> {
 }
 
 /// Whether the note is in the bundle `directory`, and root wrote it.
+#[must_use]
 pub fn has_wrapper(directory: &Path) -> bool {
     fs::symlink_metadata(directory.join(WRAPPER)).is_ok_and(|note| note.is_file() && note.uid() == 0)
 }

@@ -87,6 +87,7 @@ impl Passed {
 }
 
 /// The file that CRI-O made in the `bundle` and had mounted, if it did.
+#[must_use]
 pub fn generated(bundle: &Path, confinement: &Confinement) -> Option<PathBuf> {
     let path = bundle.join(GENERATED);
     confinement.mount_sources.iter().any(|source| Path::new(source) == path).then_some(path)
@@ -164,6 +165,7 @@ pub fn find(root: OwnedFd, generated: Option<&Path>) -> Result<GroupFile, GroupF
 impl GroupFile {
     /// A file of the container's own, with this content, that no user of it can change.
     #[cfg(any(test, feature = "fuzzing"))]
+    #[must_use]
     pub fn of(content: &[u8]) -> Self {
         Self { content: Some(content.to_vec()), passed: Vec::new(), generated: false }
     }

@@ -167,12 +167,21 @@ pub fn verify(args: &[String], state: impl Read) -> Result<(), HookError> {
 /// What the hook reads of the machine that it runs on.
 pub trait Node {
     /// The `config.json` of a bundle.
+    ///
+    /// # Errors
+    /// It cannot be read.
     fn config_json(&self, bundle: &Path) -> io::Result<Vec<u8>>;
     /// The `config.json` of the sandbox `id`, whose bundle is beside this one.
+    ///
+    /// # Errors
+    /// It cannot be read.
     fn sandbox_json(&self, bundle: &Path, id: &str) -> io::Result<Vec<u8>>;
     /// How the OCI runtime that runs the hook reads groups.
     fn group_lookup(&self) -> GroupLookup;
     /// The `/etc/group` below `root`, a path in the view of the process `pid`. `generated` may be mounted there.
+    ///
+    /// # Errors
+    /// Somebody else could change it, or it cannot be read.
     fn group_file(
         &self,
         pid: u32,
@@ -188,6 +197,9 @@ pub trait Node {
     /// Whether the container was created through our wrapper, which sees its execs too.
     fn has_wrapper(&self, bundle: &Path) -> bool;
     /// The node's configuration.
+    ///
+    /// # Errors
+    /// It cannot be used.
     fn configuration(&self, path: Option<&Path>) -> Result<Config, ConfigError>;
 }
 
@@ -241,6 +253,9 @@ impl Node for Machine {
 }
 
 /// [`verify`] on this `node`.
+///
+/// # Errors
+/// As [`verify`].
 pub fn verify_on(node: &impl Node, args: &[String], state: impl Read) -> Result<(), HookError> {
     if merge_marker::is_marker(args) {
         // The marker needs no check. Drain stdin, because some OCI runtimes block on it.

@@ -40,6 +40,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const LARGEST: usize = 4096;
 
 /// How the OCI runtime that runs this process as a hook reads groups: it is the parent.
+#[must_use]
 pub fn of_parent() -> GroupLookup {
     let parent = std::os::unix::process::parent_id();
     let exe = format!("/proc/{parent}/exe");
@@ -56,6 +57,7 @@ pub fn of_parent() -> GroupLookup {
 }
 
 /// How the OCI runtime at `path` reads groups.
+#[must_use]
 pub fn of_file(path: &Path) -> GroupLookup {
     of(path, Command::new(path), Path::new(KNOWN))
 }

@@ -27,6 +27,7 @@ pub const PROC: &str = "/proc";
 const NAMESPACE: &[u8] = b"k8s.io";
 
 /// The socket of the containerd whose shim is our parent. None: it is no shim, or does not say.
+#[must_use]
 pub fn parents_containerd() -> Option<PathBuf> {
     let parent = std::os::unix::process::parent_id();
     Shim::of(Path::new(PROC).join(parent.to_string()))?.socket()
@@ -100,22 +101,26 @@ impl Shim {
     }
 
     /// The folder of its containerd's state: `STATE/io.containerd.runtime.v2.task/NAMESPACE/ID` is the bundle.
+    #[must_use]
     pub fn state(&self) -> PathBuf {
         self.bundle().join("../../..")
     }
 
     /// containerd's socket, which it names.
+    #[must_use]
     pub fn socket(&self) -> Option<PathBuf> {
         let socket = Path::new(OsStr::from_bytes(self.flag(b"address")?));
         socket.is_absolute().then(|| socket.to_owned())
     }
 
     /// The OCI runtime of its pod: a path, empty for the default one.
+    #[must_use]
     pub fn runtime(&self) -> Option<PathBuf> {
         runtime(&self.bundle())
     }
 
     /// Its pod, as `namespace/name`. None: it has none, or the bundle does not say.
+    #[must_use]
     pub fn pod(&self) -> Option<String> {
         if self.flag(b"namespace")? != NAMESPACE {
             return None;

@@ -28,6 +28,7 @@ pub struct Keys {
 
 impl Engine {
     /// The name, as the static gate's arguments have it.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Containerd => "containerd",
@@ -36,6 +37,7 @@ impl Engine {
         }
     }
 
+    #[must_use]
     pub fn keys(self) -> Keys {
         match self {
             // Put in after the pod's annotations that `pod_annotations` lets through.
@@ -71,6 +73,7 @@ impl Engine {
     }
 
     /// The pod of a container or sandbox with these annotations, as `namespace/name`. None: they do not say.
+    #[must_use]
     pub fn pod(self, annotations: &Annotations) -> Option<String> {
         let keys = self.keys();
         let value = |key: &str| annotations.get(key).map(|name| text::one_line(name, text::NAME_MAX));
@@ -79,6 +82,7 @@ impl Engine {
 
     /// Whether the container is one of this runtime's. CRI-O shares its folder of hooks with podman,
     /// whose containers belong to no pod.
+    #[must_use]
     pub fn made(self, annotations: &Annotations) -> bool {
         match self {
             Self::Containerd | Self::Other => true,

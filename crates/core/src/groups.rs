@@ -99,11 +99,13 @@ pub fn names(group_file: &[u8], gids: &[u32]) -> Vec<Option<String>> {
 }
 
 /// The groups as one word for logs, `3000,4000`: the first 64, and how many more there are.
+#[must_use]
 pub fn list(gids: &[u32]) -> String {
     list_with_names(gids, &[])
 }
 
 /// The same with the names that [`names`] found, `44(video),1001`.
+#[must_use]
 pub fn list_with_names(gids: &[u32], names: &[Option<String>]) -> String {
     let mut text = String::new();
     for (place, gid) in gids.iter().take(LISTED).enumerate() {

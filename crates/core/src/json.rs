@@ -27,11 +27,17 @@ pub struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// Reads an object. Its values are only checked to be JSON.
+    ///
+    /// # Errors
+    /// It is no JSON object.
     pub fn parse(json: &'a str) -> serde_json::Result<Self> {
         serde_json::from_str(json)
     }
 
     /// The value of `name`, which is an ASCII name. A value of null counts as none, like in Go.
+    ///
+    /// # Errors
+    /// A reader in Go could find another member under this name.
     pub fn get(&self, name: &str) -> Result<Option<&'a str>, Ambiguous> {
         let mut value = None;
         for (key, raw) in self.members.iter().filter(|(key, _)| folds_to(key, name)) {
@@ -44,6 +50,9 @@ impl<'a> Object<'a> {
     }
 
     /// Refuses two members whose names are the same without regard to case, whatever they are.
+    ///
+    /// # Errors
+    /// There are two such members.
     pub fn distinct(&self) -> Result<(), Ambiguous> {
         let mut seen = HashSet::with_capacity(self.members.len());
         match self
@@ -68,6 +77,7 @@ impl<'a> Object<'a> {
 
     /// The object with some values replaced by other raw JSON, and those added that it lacks. All
     /// other values are copied as they are. The names in `changes` are plain ASCII.
+    #[must_use]
     pub fn with(&self, changes: &[(&str, &str)]) -> String {
         let old = self.members.iter().map(|(key, raw)| {
             let new = changes.iter().find(|(name, _)| name == key);
@@ -90,6 +100,7 @@ impl<'a> Object<'a> {
 }
 
 /// `text` as a JSON string.
+#[must_use]
 pub fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -125,6 +136,7 @@ pub fn folds_to(key: &str, name: &str) -> bool {
 }
 
 /// A key as a reader in C sees it, to which a NUL character is the end.
+#[must_use]
 pub fn until_nul(key: &str) -> &str {
     key.split_once('\0').map_or(key, |(start, _)| start)
 }

@@ -79,6 +79,10 @@ impl From<Ambiguous> for OciError {
     }
 }
 
+/// A whole config.json.
+///
+/// # Errors
+/// It is not a JSON object.
 pub fn root(json: &[u8]) -> Result<Object<'_>, OciError> {
     let text = str::from_utf8(json).map_err(|error| {
         let mut lines = json.get(..error.valid_up_to()).unwrap_or_default().rsplit(|byte| *byte == b'\n');
@@ -89,6 +93,10 @@ pub fn root(json: &[u8]) -> Result<Object<'_>, OciError> {
     Object::parse(text).map_err(|error| OciError::NotJson { line: error.line(), column: error.column() })
 }
 
+/// The `process` of a config.json.
+///
+/// # Errors
+/// There is none, or a reader in Go could take it for another one.
 pub fn process<'a>(root: &Object<'a>) -> Result<Object<'a>, OciError> {
     let raw = root.get(PROCESS)?.ok_or(OciError::Missing { field: PROCESS })?;
     let process = object(PROCESS, raw)?;
@@ -96,12 +104,20 @@ pub fn process<'a>(root: &Object<'a>) -> Result<Object<'a>, OciError> {
     Ok(process)
 }
 
+/// The `root.path` of a config.json.
+///
+/// # Errors
+/// It is not a string.
 pub fn root_path(root: &Object<'_>) -> Result<Option<String>, OciError> {
     let Some(raw) = root.get(ROOT)? else { return Ok(None) };
     let text = object(ROOT, raw)?.get("path")?;
     text.map(serde_json::from_str).transpose().map_err(|_| OciError::BadValue { field: "root.path" })
 }
 
+/// The value of `field` as an object.
+///
+/// # Errors
+/// It is none.
 pub fn object<'a>(field: &'static str, raw: &'a str) -> Result<Object<'a>, OciError> {
     Object::parse(raw).map_err(|_| OciError::BadValue { field })
 }

@@ -14,6 +14,7 @@ const CUT: char = '…';
 
 /// Characters that must not reach a terminal or a log as they are: controls (C0, DEL, C1), line
 /// and paragraph separators, and the invisible ones that change the direction of the text.
+#[must_use]
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -42,6 +43,7 @@ fn escape(text: &str, max: usize) -> (String, bool) {
 
 /// `text` between quotes, escaped. Of what is longer than `max` bytes when escaped, the beginning
 /// is shown, followed by the full length of `text` in bytes.
+#[must_use]
 pub fn quoted(text: &str, max: usize) -> String {
     let (mut shown, cut) = escape(text, max);
     shown.insert(0, '"');
@@ -64,6 +66,7 @@ pub fn one_line(text: &str, max: usize) -> String {
 
 /// The same of a name that stands in a list, `44(video),50000(data)`: it also loses what a list is made of, or
 /// `x),0(root` would be two groups.
+#[must_use]
 pub fn list_name(text: &str, max: usize) -> String {
     words(text, max, |c| is_unsafe(c) || matches!(c, '(' | ')' | ',' | '"'))
 }

@@ -3,6 +3,16 @@
 //! The order to read it: `machine` (what is needed), `run` (one run's folder
 //! and its end), `containerd`, `image`, `cri`, `identity`, `plugin`.
 
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    clippy::new_without_default,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests use it alone, and fail by panicking"
+)]
+
 pub mod bench;
 pub mod cleanup;
 pub mod config;

@@ -12,6 +12,9 @@ use std::{
 };
 
 /// Copies the program `from`.
+///
+/// # Errors
+/// `cp` fails.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let copied = Command::new("cp").arg("-p").arg(from).arg(to).status()?;
     if copied.success() {
@@ -22,6 +25,9 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Writes a program, `#!` and all.
+///
+/// # Errors
+/// It cannot be written.
 pub fn script(path: &Path, text: &str) -> io::Result<()> {
     let source = path.with_extension("source");
     fs::write(&source, text)?;

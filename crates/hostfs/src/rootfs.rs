@@ -146,6 +146,7 @@ fn is_missing(root: impl AsFd, path: &str) -> io::Result<bool> {
 }
 
 /// Whether a file is of this kind, one of `S_IFMT`.
+#[must_use]
 pub fn is(stat: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }

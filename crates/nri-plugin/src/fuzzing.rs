@@ -165,12 +165,14 @@ fn call<P: Plugin>(session: &mut Session<P>, stream: u32, request: &[u8]) -> Res
 }
 
 /// A ttrpc `Request` of the service Plugin.
+#[must_use]
 pub fn request(method: &str, payload: Vec<u8>) -> Vec<u8> {
     let service = "nri.pkg.api.v1alpha1.Plugin".to_owned();
     wire::Request { service, method: method.to_owned(), payload, ..wire::Request::default() }.encode_to_vec()
 }
 
 /// The method and the payload of a ttrpc `Request`, read by the generated code.
+#[must_use]
 pub fn parts(request: &[u8]) -> Option<(String, Vec<u8>)> {
     let request = wire::Request::decode(request).ok()?;
     (request.service == "nri.pkg.api.v1alpha1.Plugin").then_some((request.method, request.payload))

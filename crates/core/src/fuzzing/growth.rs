@@ -64,6 +64,7 @@ pub fn in_time(data: &[u8], length: usize, work: impl Fn(&[u8])) {
 }
 
 /// `unit` so many times, up to `largest` bytes: what a fuzzer would never come to by itself.
+#[must_use]
 pub fn repeated(unit: &[u8], times: usize, largest: usize) -> Vec<u8> {
     unit.repeat(times.min(largest / unit.len().max(1)))
 }

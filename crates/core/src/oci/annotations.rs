@@ -21,6 +21,9 @@ pub fn read_annotations(json: &[u8]) -> Result<Annotations, OciError> {
 }
 
 /// The same of a spec that was read already.
+///
+/// # Errors
+/// Two annotations have the same name, or a value is no string.
 pub fn read(root: &Object<'_>) -> Result<Annotations, OciError> {
     let mut found = Annotations::new();
     let Some(raw) = root.get(ANNOTATIONS)? else { return Ok(found) };
@@ -36,6 +39,9 @@ pub fn read(root: &Object<'_>) -> Result<Annotations, OciError> {
 
 /// Whether the spec has the annotation [`KEEP_GROUPS`]. Annotations are a map, so their names have
 /// a case.
+///
+/// # Errors
+/// The annotations are not an object.
 pub fn keeps_original_groups(root: &Object<'_>) -> Result<bool, OciError> {
     match root.get(ANNOTATIONS)? {
         Some(raw) => Ok(object(ANNOTATIONS, raw)?.keys().any(|key| json::until_nul(key) == KEEP_GROUPS)),

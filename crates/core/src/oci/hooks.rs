@@ -22,6 +22,10 @@ struct Hook<'a> {
 }
 
 impl<'a> Hooks<'a> {
+    /// The hooks of a config.json.
+    ///
+    /// # Errors
+    /// They are not what the OCI runtime specification says, or ambiguous.
     pub fn read(root: &Object<'a>) -> Result<Self, OciError> {
         let Some(raw) = root.get(HOOKS)? else {
             return Ok(Self { hooks: None, list: Vec::new() });
@@ -42,6 +46,7 @@ impl<'a> Hooks<'a> {
     }
 
     /// The text of `hooks` with one more createRuntime hook at the end, which runs `path`.
+    #[must_use]
     pub fn with_one_more(&self, path: &str, args: &[String]) -> String {
         let args = json::array(args.iter().map(|arg| json::string(arg)));
         let hook = format!(r#"{{"path":{},"args":{args}}}"#, json::string(path));
@@ -54,6 +59,7 @@ impl<'a> Hooks<'a> {
 
     /// The text of `hooks` with other arguments for those hooks for which `new`, in their order, has some; None when it has
     /// none. All else of a hook stays.
+    #[must_use]
     pub fn rewrite(&self, new: &[Option<Vec<String>>]) -> Option<String> {
         let hooks = self.hooks.as_ref().filter(|_| new.iter().any(Option::is_some))?;
         let list = json::array(self.list.iter().zip(new).map(|(hook, new)| match new {

@@ -16,6 +16,9 @@ pub struct User<'a> {
 
 impl<'a> User<'a> {
     /// Reads the user. A missing one is root, as in Go, where the field is no pointer.
+    ///
+    /// # Errors
+    /// It is not what the OCI runtime specification says, or ambiguous.
     pub fn read(process: &Object<'a>) -> Result<Self, OciError> {
         let Some(raw) = process.get(USER)? else {
             return Ok(Self { values: ProcessUser::default(), object: None });
@@ -31,6 +34,7 @@ impl<'a> User<'a> {
     }
 
     /// The text of `process` with other supplementary groups.
+    #[must_use]
     pub fn with_groups(&self, process: &Object<'a>, groups: &[u32]) -> String {
         let groups = json::array(groups);
         let user = match &self.object {
