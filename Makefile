@@ -21,11 +21,15 @@ demo: root runtimes build ## the announcement's pod on a real containerd 1.7, be
 
 .PHONY: test
 test: root runtimes go-modules build ## all tests, on real runtimes
-	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test --no-fail-fast
-	@# What is only there with the feature; the binary is cargo's own.
-	cargo test --features kubernetes-api --lib --test kubernetes
-	cargo test --features kubernetes-api --test containerd -- pod_spec
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test --workspace --no-fail-fast
+	@# What is only there with the feature, with a binary that has it.
+	cargo test --features kubernetes-api --lib
+	cargo build --features kubernetes-api --bin strict-groups
+	STRICT_GROUPS_BIN="$(CURDIR)/target/debug/strict-groups" $(WITH_API) --test kubernetes
+	STRICT_GROUPS_BIN="$(CURDIR)/target/debug/strict-groups" $(WITH_API) --test containerd -- pod_spec
 	@$(MAKE) --no-print-directory vm-test
+
+WITH_API = cargo test --package strict-groups-e2e --features kubernetes-api
 
 .PHONY: vm-test
 vm-test: vm-data ## a virtual Debian 13 machine: package, systemd, reboot, upgrade, removal
@@ -38,15 +42,15 @@ vm-data: root runtimes gvisor deb image ## what the machines of vm-tests/ need, 
 
 .PHONY: chaos
 chaos: root runtimes build ## faults: 10,000 containers (CHAOS_CONTAINERS) while all is killed
-	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" CHAOS_CONTAINERS=$${CHAOS_CONTAINERS:-10000} cargo test --test chaos -- killed
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" CHAOS_CONTAINERS=$${CHAOS_CONTAINERS:-10000} cargo test --package strict-groups-e2e --test chaos -- killed
 
 .PHONY: load
 load: root runtimes build ## load: 1000 containers (LOAD_CONTAINERS), what the plugin uses
-	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" LOAD_CONTAINERS=$${LOAD_CONTAINERS:-1000} cargo test --test chaos -- load
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" LOAD_CONTAINERS=$${LOAD_CONTAINERS:-1000} cargo test --package strict-groups-e2e --test chaos -- load
 
 .PHONY: bench
 bench: root runtimes build ## the measurements in the documentation
-	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo bench
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo bench --workspace
 
 # Packed relocations: 180 KiB less to read at every start of a container. musl's start code knows them; an older glibc's
 # would crash.
@@ -77,9 +81,9 @@ fuzz-smoke: linker ## each fuzz target over its corpus and for some seconds
 .PHONY: lint
 lint: linker ## what has to be clean before a commit
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
-	cargo clippy --all-targets --locked --features kubernetes-api -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --locked
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked --features kubernetes-api -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --locked
 	@python3 scripts/check-circles.py
 	@scripts/check-shell.sh $(TOOLS)
 

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""Fails if modules of src/ import each other in a circle. Test-only code does not count.
+"""Fails if modules of a crate import each other in a circle. Test-only code does not count, nor do the tests' own crate and its support.
 
-A module is a file; `use` lines and paths with `crate::`, `super::` or a child's name are what it imports. A parent's own
+Between crates there is no circle, since cargo allows none. A module is a file; `use` lines and paths with `crate::`, `super::` or a child's name are what it imports. A parent's own
 children, and a child's parent where that only declares it, are no import.
 """
 import pathlib
 import re
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent / "src"
-TEST_ONLY = {"fuzzing", "messages", "samples", "troubleshooting", "tests"}
+TOP = pathlib.Path(__file__).resolve().parent.parent
+CRATES = [TOP, *sorted(path for path in (TOP / "crates").iterdir() if path.name != "e2e"), TOP / "xtask"]
+TEST_ONLY = {"executable", "fuzzing", "messages", "samples", "troubleshooting", "tests"}
 
 
-def module(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
+def module(path, root):
+    parts = path.relative_to(root).with_suffix("").parts
     return tuple(part for part in parts if part not in ("lib", "main"))
 
 
@@ -48,11 +49,7 @@ def paths(text):
         yield path.split("::")
 
 
-files = [path for path in ROOT.rglob("*.rs") if not TEST_ONLY & set(module(path))]
-modules = {module(path): path for path in files}
-
-
-def target(own, path):
+def target(modules, own, path):
     if path[0] == "crate":
         base, rest = (), path[1:]
     elif path[0] == "super":
@@ -72,40 +69,58 @@ def target(own, path):
     return found
 
 
-imports = {}
-for own, path in modules.items():
-    found = {target(own, names) for names in paths(code(path))} - {None, own, ()}
-    # A child that names its parent, and a parent that names its children, are one house.
-    imports[own] = {other for other in found if own[: len(other)] != other and other[: len(own)] != own}
-
-index, low, stack, circles = {}, {}, [], []
-
-
-def visit(node):
-    index[node] = low[node] = len(index)
-    stack.append(node)
-    for other in imports[node]:
-        if other not in index:
-            visit(other)
-            low[node] = min(low[node], low[other])
-        elif other in stack:
-            low[node] = min(low[node], index[other])
-    if low[node] == index[node]:
-        at = stack.index(node)
-        circle = stack[at:]
-        del stack[at:]
-        if len(circle) > 1:
-            circles.append(circle)
+def imports_of(root):
+    """Each module of the crate whose sources are in root, with those that it imports."""
+    modules = {module(path, root): path for path in root.rglob("*.rs")}
+    modules = {own: path for own, path in modules.items() if not TEST_ONLY & set(own)}
+    imports = {}
+    for own, path in modules.items():
+        found = {target(modules, own, names) for names in paths(code(path))} - {None, own, ()}
+        # A child that names its parent, and a parent that names its children, are one house.
+        imports[own] = {other for other in found if own[: len(other)] != other and other[: len(own)] != own}
+    return imports
 
 
-sys.setrecursionlimit(10_000)
-for node in modules:
-    if node not in index:
-        visit(node)
-for circle in circles:
-    print("circle:", ", ".join("::".join(node) for node in sorted(circle)), file=sys.stderr)
-    for node in sorted(circle):
-        for other in sorted(imports[node] & set(circle)):
-            print(f"  {'::'.join(node)} -> {'::'.join(other)}", file=sys.stderr)
-print(f"{len(modules)} modules, {sum(map(len, imports.values()))} imports, {len(circles)} circles")
-sys.exit(bool(circles))
+def circles_of(imports):
+    index, low, stack, circles = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in imports[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            at = stack.index(node)
+            circle = stack[at:]
+            del stack[at:]
+            if len(circle) > 1:
+                circles.append(circle)
+
+    for node in imports:
+        if node not in index:
+            visit(node)
+    return circles
+
+
+def main():
+    sys.setrecursionlimit(10_000)
+    modules = links = bad = 0
+    for crate in CRATES:
+        imports = imports_of(crate / "src")
+        modules += len(imports)
+        links += sum(map(len, imports.values()))
+        for circle in circles_of(imports):
+            bad += 1
+            print(f"circle in {crate.name}:", ", ".join("::".join(node) for node in sorted(circle)), file=sys.stderr)
+            for node in sorted(circle):
+                for other in sorted(imports[node] & set(circle)):
+                    print(f"  {'::'.join(node)} -> {'::'.join(other)}", file=sys.stderr)
+    print(f"{len(CRATES)} crates, {modules} modules, {links} imports between them, {bad} circles")
+    sys.exit(bool(bad))
+
+
+main()

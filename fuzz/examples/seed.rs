@@ -45,6 +45,12 @@ fn fixture(name: &str) -> Result<Vec<u8>> {
     fs::read(&path).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
+/// What was recorded of a container runtime's NRI.
+fn recorded(name: &str) -> Result<Vec<u8>> {
+    let path = Path::new("crates/nri-plugin/tests/fixtures").join(name);
+    fs::read(&path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
 fn seed(target: &str, name: &str, content: impl AsRef<[u8]>) -> Result<()> {
     let folder = Path::new("fuzz/corpus").join(target);
     fs::create_dir_all(&folder)?;
@@ -115,7 +121,7 @@ fn messages(stream: &[u8]) -> Option<Vec<Vec<u8>>> {
 
 fn requests() -> Result<()> {
     for runtime in RUNTIMES {
-        let stream = fixture(&format!("nri/{runtime}.to-plugin.bin"))?;
+        let stream = recorded(&format!("{runtime}.to-plugin.bin"))?;
         for message in messages(&stream).ok_or("the recorded stream is cut")? {
             let request = Request::decode(&*message)?;
             if request.method != "CreateContainer" {
@@ -331,7 +337,7 @@ fn prost_types_any(url: &str, value: &[u8]) -> Vec<u8> {
 fn streams() -> Result<()> {
     for runtime in RUNTIMES {
         for side in ["to-plugin", "from-plugin"] {
-            let stream = fixture(&format!("nri/{runtime}.{side}.bin"))?;
+            let stream = recorded(&format!("{runtime}.{side}.bin"))?;
             seed("mux", &format!("{runtime}-{side}"), [&[3, 0, 200, 6], &*stream].concat())?;
         }
     }

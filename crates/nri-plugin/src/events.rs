@@ -7,7 +7,7 @@ use super::{RuntimeInfo, api::Event};
 /// A set of NRI events. Combine them with `|`.
 ///
 /// ```
-/// use strict_groups::nri::Events;
+/// use nri_plugin::Events;
 /// let wanted = Events::CREATE_CONTAINER | Events::POST_START_CONTAINER;
 /// assert!(wanted.contains(Events::CREATE_CONTAINER));
 /// assert!(!wanted.contains(Events::STOP_CONTAINER));

@@ -86,7 +86,7 @@ mod tests {
     /// Runs [`victim`] in a process of its own.
     fn run_victim(what: &str) -> Output {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "commands::hook::limits::tests::victim", "--nocapture"]).env(WHAT, what);
+        command.args(["--exact", "hook::limits::tests::victim", "--nocapture"]).env(WHAT, what);
         // The threads of the test harness are to have the signals blocked, like those of the hook.
         let signals: SigSet = [Signal::SIGALRM, Signal::SIGXCPU].into_iter().collect();
         signals.thread_block().unwrap();
