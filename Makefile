@@ -24,12 +24,9 @@ test: root runtimes go-modules build ## all tests, on real runtimes
 	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test --workspace --no-fail-fast
 	@# What is only there with the feature, with a binary that has it.
 	cargo test --features kubernetes-api --lib
-	cargo build --features kubernetes-api --bin strict-groups
-	STRICT_GROUPS_BIN="$(CURDIR)/target/debug/strict-groups" $(WITH_API) --test kubernetes
-	STRICT_GROUPS_BIN="$(CURDIR)/target/debug/strict-groups" $(WITH_API) --test containerd -- pod_spec
+	cargo e2e kubernetes --features kubernetes-api
+	cargo e2e containerd --features kubernetes-api -- pod_spec
 	@$(MAKE) --no-print-directory vm-test
-
-WITH_API = cargo test --package strict-groups-e2e --features kubernetes-api
 
 .PHONY: vm-test
 vm-test: vm-data ## a virtual Debian 13 machine: package, systemd, reboot, upgrade, removal
@@ -42,11 +39,11 @@ vm-data: root runtimes gvisor deb image ## what the machines of vm-tests/ need, 
 
 .PHONY: chaos
 chaos: root runtimes build ## faults: 10,000 containers (CHAOS_CONTAINERS) while all is killed
-	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" CHAOS_CONTAINERS=$${CHAOS_CONTAINERS:-10000} cargo test --package strict-groups-e2e --test chaos -- killed
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" CHAOS_CONTAINERS=$${CHAOS_CONTAINERS:-10000} cargo e2e chaos -- killed
 
 .PHONY: load
 load: root runtimes build ## load: 1000 containers (LOAD_CONTAINERS), what the plugin uses
-	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" LOAD_CONTAINERS=$${LOAD_CONTAINERS:-1000} cargo test --package strict-groups-e2e --test chaos -- load
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" LOAD_CONTAINERS=$${LOAD_CONTAINERS:-1000} cargo e2e chaos -- load
 
 .PHONY: bench
 bench: root runtimes build ## the measurements in the documentation

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -204,15 +204,34 @@ pub fn binary(run: &Run) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// `STRICT_GROUPS_BIN`, else the binary of this build.
+/// `STRICT_GROUPS_BIN`, else cargo's debug binary, which is built first where cargo runs us.
 pub fn built() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     if let Some(path) = std::env::var_os("STRICT_GROUPS_BIN") {
         return Ok(PathBuf::from(path));
     }
-    // A test lies in a folder beside the binary of the same profile.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = &*built {
+        return Ok(path.clone());
+    }
+    let cargo = std::env::var_os("CARGO").context("STRICT_GROUPS_BIN is not set")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut build = Command::new(cargo);
+    build.current_dir(&root).args([
+        "build",
+        "--quiet",
+        "--package",
+        "strict-groups",
+        "--bin",
+        "strict-groups",
+    ]);
+    if cfg!(feature = "kubernetes-api") {
+        build.args(["--features", "kubernetes-api"]);
+    }
+    ensure!(build.status()?.success(), "cargo cannot build strict-groups");
+    // A test lies in a folder beside the binary.
     let own = std::env::current_exe().context("finding the own executable")?;
-    let beside = own.parent().and_then(Path::parent).map(|folder| folder.join("strict-groups"));
-    beside
-        .filter(|path| path.is_file())
-        .context("no strict-groups binary: build it, or set STRICT_GROUPS_BIN")
+    let path = own.ancestors().nth(2).context("the own executable has no folder")?.join("strict-groups");
+    ensure!(path.is_file(), "cargo did not build {}", path.display());
+    Ok(built.insert(path).clone())
 }

@@ -3,7 +3,7 @@
 //!
 //! The containerds are started once and shared by all trials; each trial uses
 //! pods of its own. As with any test binary, a name selects trials:
-//! `cargo test --test containerd announcement`.
+//! `cargo e2e containerd -- announcement`.
 
 mod alias;
 mod annotation;

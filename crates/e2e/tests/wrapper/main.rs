@@ -1,7 +1,7 @@
 //! Tests of `strict-groups-runtime` on real parts: runc and crun, conmon, podman, containerd 1.7 with
 //! it as the OCI runtime, and a recorded stream of CRI-O's NRI.
 //!
-//! A name selects trials: `cargo test --test wrapper podman`.
+//! A name selects trials: `cargo e2e wrapper -- podman`.
 
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null, and a test may panic")]
 
