@@ -32,13 +32,12 @@ const LONGEST_REASON: usize = 1024;
 /// Connects to the NRI socket at `path`, if it is root's alone.
 ///
 /// # Errors
-/// [`Untrusted`], or what the system said as an [`std::io::Error`].
+/// What the system said as an [`std::io::Error`], or another reason as a text.
 async fn connect(path: &Path) -> Result<Box<dyn Stream>, BoxError> {
     match uds_grpc::open(path).await {
         Ok(stream) => Ok(Box::new(stream)),
-        Err(uds_grpc::Error::NotTrusted(untrusted)) => Err(untrusted.into()),
         Err(uds_grpc::Error::Connect(error)) => Err(error.into()),
-        Err(other) => Err(other.into()),
+        Err(other) => Err(other.to_string().into()),
     }
 }
 
