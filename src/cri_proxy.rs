@@ -16,7 +16,6 @@ mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a failed assertion is the result")]
 pub(crate) mod fuzzing;
-mod grpc_frame;
 mod listener;
 #[cfg(test)]
 pub(crate) mod messages;
@@ -46,6 +45,7 @@ use crate::handover::Requests;
 use forward::{Connection, Shared};
 pub use listener::ListenError;
 use runtime::ContainerRuntime;
+use uds_grpc::frame;
 use upstream::Upstream;
 
 /// Where the kubelet is pointed at unless the command line says otherwise.
@@ -55,6 +55,12 @@ pub const DEFAULT_SOCKET: &str = "/run/strict-groups-cri/cri.sock";
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long accepting pauses when it fails (too many open files).
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// No message that is looked at is larger, in bytes: gRPC's own limit is 4 MiB, that of the kubelet and containerd 16.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// The body of a unary call with such a message.
+const LARGEST_BODY: usize = frame::HEAD + LARGEST;
 
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;

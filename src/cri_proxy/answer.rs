@@ -7,10 +7,12 @@ use hyper::body::Incoming;
 
 use super::{
     body::{self, Body},
-    grpc_frame::{self, LARGEST, LARGEST_BODY},
+    LARGEST, LARGEST_BODY,
     reply::{self, Failed},
     wire::NotAMessage,
 };
+
+use uds_grpc::frame;
 
 /// The header, or trailer, that has a call's result (gRPC over HTTP2, "Status").
 const STATUS: &str = "grpc-status";
@@ -56,7 +58,7 @@ impl Answer {
         let trailers = collected.trailers().cloned();
         let bytes = collected.to_bytes();
         let failed = trailers.as_ref().is_some_and(failed);
-        match grpc_frame::only(bytes.clone(), LARGEST) {
+        match frame::only(bytes.clone(), LARGEST) {
             Ok(message) if !failed => {
                 // It may be another one.
                 head.headers.remove(header::CONTENT_LENGTH);
@@ -72,7 +74,7 @@ impl Answer {
 
     /// The answer as it is now.
     pub(super) fn response(self) -> Response<Body> {
-        let frame = grpc_frame::frame(&self.message);
+        let frame = frame::frame(&self.message);
         Response::from_parts(self.head, body::whole(frame, self.trailers))
     }
 

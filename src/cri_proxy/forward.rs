@@ -13,13 +13,14 @@ use super::{
     answer::{self, Answer, NoMessage},
     body::{self, Body},
     edit::{Refused, container, sandbox, status, user},
-    grpc_frame::{self, FrameError, Frames, LARGEST, LARGEST_BODY},
+    LARGEST, LARGEST_BODY,
     reply::{self, Failed},
     runtime::ContainerRuntime,
     trailers,
     upstream::Upstream,
     wire::NotAMessage,
 };
+use uds_grpc::frame::{self, FrameError, Frames};
 use crate::{
     handover::{Kept, Requests},
     ops::service::Health,
@@ -274,7 +275,7 @@ async fn pass_events(
     while let Some(event) = frames.next()? {
         let event = with_users(runtime, event, EVENT_STATUSES).await;
         // Whether the other side is gone is seen at the next turn.
-        let _ = sender.send(Frame::data(grpc_frame::frame(&event))).await;
+        let _ = sender.send(Frame::data(frame::frame(&event))).await;
     }
     Ok(())
 }
@@ -299,11 +300,11 @@ async fn take(request: Request<Incoming>) -> Result<(http::request::Parts, Bytes
     let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(|_| Failed::Cut)?.to_bytes();
     // It may be another one.
     head.headers.remove(header::CONTENT_LENGTH);
-    Ok((head, grpc_frame::only(body, LARGEST)?))
+    Ok((head, frame::only(body, LARGEST)?))
 }
 
 fn with_message(head: http::request::Parts, message: &[u8]) -> Request<Body> {
-    Request::from_parts(head, body::whole(grpc_frame::frame(message), None))
+    Request::from_parts(head, body::whole(frame::frame(message), None))
 }
 
 /// The answer with its message changed; as it is where there is none, or `edit` does not understand it.

@@ -5,10 +5,10 @@ use prost::Message;
 
 use super::{
     edit::{container, sandbox, status, user},
-    grpc_frame::{self, FrameError, Frames},
     wire,
 };
 use crate::runtimes::cri::{Info, PROXY, has_strict, v1};
+use uds_grpc::frame::{self, FrameError, Frames};
 use strict_groups_core::{
     fuzzing::presentable,
     policy::{ANNOTATION, Facts, NodePolicy, Policy},
@@ -58,10 +58,10 @@ pub(crate) fn frames(data: &[u8]) {
     };
     let (found, error) = read(body.len());
     assert_eq!(read(usize::from(*size)), (found.clone(), error));
-    let again: Vec<u8> = found.iter().flat_map(|message| grpc_frame::frame(message)).collect();
+    let again: Vec<u8> = found.iter().flat_map(|message| frame::frame(message)).collect();
     let rest = body.strip_prefix(&*again);
     assert!(rest.is_some(), "other messages than came: {found:?}");
-    let only = grpc_frame::only(Bytes::copy_from_slice(body), LARGEST_MESSAGE);
+    let only = frame::only(Bytes::copy_from_slice(body), LARGEST_MESSAGE);
     match (&*found, error, rest) {
         ([message], None, Some([])) => assert_eq!(only.as_ref(), Ok(message)),
         ([], Some(error), _) => assert_eq!(only, Err(error)),

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::{
     edit::Refused,
-    grpc_frame::FrameError,
     reply::{Failed, Unavailable},
 };
 use crate::troubleshooting::{every, samples};
+use uds_grpc::frame::FrameError;
 
 pub(crate) fn all() -> Vec<String> {
     let pod = || samples::POD.to_owned();
@@ -24,7 +24,7 @@ pub(crate) fn all() -> Vec<String> {
     );
     let body = every!(FrameError;
         FrameError::Compressed => FrameError::Compressed,
-        FrameError::TooLarge => FrameError::TooLarge,
+        FrameError::TooLarge { .. } => FrameError::TooLarge { length: 100_000_000, limit: 67_108_864 },
         FrameError::NotOne => FrameError::NotOne,
     );
     let failed = every!(Failed;

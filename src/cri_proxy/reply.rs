@@ -7,11 +7,10 @@ use http::{HeaderValue, Response, header};
 use super::{
     body::{self, Body},
     edit::Refused,
-    grpc_frame::FrameError,
     trailers::{LONGEST, status},
 };
 use strict_groups_core::text;
-use uds_grpc::Code;
+use uds_grpc::{Code, frame::FrameError};
 
 /// The runtime cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +65,7 @@ impl Failed {
             Self::Refused(Refused::NotEnforced { .. } | Refused::NotSeen { .. }) => Code::FailedPrecondition,
             Self::Refused(_) => Code::InvalidArgument,
             Self::Body(FrameError::Compressed) => Code::Unimplemented,
-            Self::Body(FrameError::TooLarge) => Code::ResourceExhausted,
+            Self::Body(FrameError::TooLarge { .. }) => Code::ResourceExhausted,
             Self::Body(FrameError::NotOne) => Code::Internal,
             Self::Cut => Code::Cancelled,
         }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::grpc_frame::FrameError;
+use uds_grpc::frame::FrameError;
 use strict_groups_core::text;
 use uds_grpc::Code;
 

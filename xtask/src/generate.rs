@@ -2,6 +2,8 @@
 //!
 //! Not a part of the binary, so that what makes them is not in it either.
 
+mod man;
+
 use std::{fs, path::PathBuf};
 
 use anyhow::Context;
@@ -26,7 +28,9 @@ impl Folder {
 
 pub(crate) fn man(folder: &Folder) -> anyhow::Result<()> {
     folder.make()?;
-    Ok(clap_mangen::generate_to(Cli::command().name(NAME), &folder.dir)?)
+    let mut command = Cli::command().name(NAME).disable_help_subcommand(true);
+    command.build();
+    man::write(&command, &folder.dir)
 }
 
 pub(crate) fn completions(folder: &Folder) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@
 //! | [`rootfs`] | a file of a container, without following its links out of the container |
 //! | [`identity`] | which groups does this process have |
 //! | [`atomic_write`] | a file in the place of another one |
+//! | [`socket`] | a socket to listen on, for root alone |
 //! | [`program`] | what does this program print, within a time |
 
 pub mod atomic_write;
@@ -15,3 +16,4 @@ pub mod identity;
 pub mod ownership;
 pub mod program;
 pub mod rootfs;
+pub mod socket;

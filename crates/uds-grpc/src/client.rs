@@ -14,12 +14,7 @@ use http::{Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery}
 use prost::Message;
 use tokio::sync::Mutex;
 
-use super::{
-    Error, ProtocolError,
-    connect::connect,
-    message::{self, Incoming},
-    status,
-};
+use super::{Error, ProtocolError, connect::connect, frame, message::Incoming, status};
 
 /// What goes with a request beside its message: names in lower case, and values in visible ASCII.
 pub type Metadata<'a> = &'a [(&'a str, &'a str)];
@@ -72,7 +67,7 @@ impl Client {
         Resp: Message + Default,
     {
         let head = head(path, metadata)?;
-        let body = message::encode(request, self.shared.largest)?;
+        let body = frame::encode(request, self.shared.largest).map_err(Error::Request)?;
         let response = self.send(head, body).await?;
         answer(response, self.shared.largest).await
     }
@@ -144,8 +139,9 @@ async fn receive(body: &mut RecvStream, largest: usize) -> Result<Incoming, Erro
     let mut message = Incoming::new(largest);
     while let Some(piece) = body.data().await {
         let piece = piece.map_err(Error::Lost)?;
-        message.push(&piece)?;
-        body.flow_control().release_capacity(piece.len()).map_err(Error::Lost)?;
+        let length = piece.len();
+        message.push(piece)?;
+        body.flow_control().release_capacity(length).map_err(Error::Lost)?;
     }
     Ok(message)
 }
@@ -220,7 +216,7 @@ mod tests {
         let writes = Writes::default();
         let mut sender = speak(writes.clone()).await.unwrap();
         for length in [10, 5000, 16_000] {
-            let body = message::encode(&"x".repeat(length), 20_000).unwrap();
+            let body = frame::encode(&"x".repeat(length), 20_000).unwrap();
             let answer =
                 send(&mut sender, head("/service/method", &[("name", "value")]).unwrap(), body).unwrap();
             // The connection's own task takes its turn.

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::Status;
+use super::{Status, frame::FrameError};
 use hostfs::ownership::Untrusted;
 
 /// Why a call gave no answer. None of the texts names the socket: who called knows it.
@@ -22,14 +22,9 @@ pub enum Error {
     /// The other side speaks HTTP/2, and no gRPC that we understand. The call may have been carried out.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// The request is larger than the limit, and was not sent.
-    #[error("the request has {length} bytes, and {limit} are allowed")]
-    RequestTooLarge {
-        /// Bytes of the message.
-        length: usize,
-        /// Bytes that are allowed.
-        limit: usize,
-    },
+    /// The request was not sent.
+    #[error("the request: {0}")]
+    Request(FrameError),
     /// The path of the method or the metadata cannot be sent in HTTP.
     #[error("the call cannot be written as an HTTP request: {0}")]
     NotSendable(#[from] http::Error),
@@ -53,23 +48,15 @@ pub enum ProtocolError {
     /// Success without an answer.
     #[error("the answer has no message")]
     NoMessage,
+    /// The message cannot be taken: [`FrameError`].
+    #[error("the answer: {0}")]
+    Frame(#[from] FrameError),
     /// The message ended before its announced length.
     #[error("the answer's message is cut off")]
     Cut,
     /// A unary call has one answer.
     #[error("the answer has more than one message")]
     TooMany,
-    /// Compression is never asked for.
-    #[error("the answer is compressed, which was not asked for")]
-    Compressed,
-    /// The message is larger than the limit.
-    #[error("the answer has {length} bytes, and {limit} are allowed")]
-    TooLarge {
-        /// Bytes that the message is said to have.
-        length: usize,
-        /// Bytes that are allowed.
-        limit: usize,
-    },
     /// The message is not what the method answers.
     #[error("the answer cannot be decoded: {0}")]
     Decode(#[from] prost::DecodeError),

@@ -13,6 +13,7 @@
 mod client;
 mod connect;
 mod error;
+pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod message;

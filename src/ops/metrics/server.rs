@@ -3,15 +3,15 @@
 
 use std::{
     convert::Infallible,
-    fs::{self, Permissions},
+    fs,
     future::Future,
     io,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use hostfs::socket;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
@@ -22,7 +22,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixStream},
+    net::{TcpListener, UnixListener},
     sync::Semaphore,
     time::{sleep, timeout},
 };
@@ -77,7 +77,7 @@ impl Listener {
     async fn bind(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
-            Address::Unix(path) => OwnSocket::bind(path).await.map(Self::Unix),
+            Address::Unix(path) => OwnSocket::bind(path).map(Self::Unix),
         }
     }
 
@@ -106,18 +106,10 @@ struct OwnSocket {
 }
 
 impl OwnSocket {
-    /// Takes the place of a socket where nobody listens any more, and of nothing else.
-    async fn bind(path: &Path) -> io::Result<Self> {
-        let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-        if is_socket {
-            let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-            if UnixStream::connect(path).await.is_err_and(refused) {
-                fs::remove_file(path)?;
-            }
-        }
-        let socket = Self { listener: UnixListener::bind(path)?, path: path.to_owned() };
-        fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        Ok(socket)
+    fn bind(path: &Path) -> io::Result<Self> {
+        let listener = socket::bind(path).map_err(io::Error::other)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener: UnixListener::from_std(listener)?, path: path.to_owned() })
     }
 }
 
