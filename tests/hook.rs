@@ -343,6 +343,7 @@ fn ungated() -> Value {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_static_gate_refuses_a_strict_container_that_no_plugin_saw() {
     let text = refusal(&static_gate(&unseen("Strict"), Some("")));
     assert!(text.starts_with("strict-groups: pod default/pee4269a2, container app: "), "{text}");
@@ -350,6 +351,7 @@ fn the_static_gate_refuses_a_strict_container_that_no_plugin_saw() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_static_gate_lets_the_others_start() {
     let output = static_gate(&unseen("Merge"), Some(""));
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
@@ -370,6 +372,7 @@ fn the_static_gate_lets_the_others_start() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_static_gate_refuses_what_it_cannot_read() {
     let text = refusal(&static_gate(&unseen("Merge"), Some("\ndefault_polcy = 1")));
     assert!(text.contains("node.toml") && text.contains("line 2"), "{text}");
@@ -383,6 +386,7 @@ fn the_static_gate_refuses_what_it_cannot_read() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn static_gate_goes_by_the_sandbox_not_by_the_pod_as_it_is_now() {
     let mut spec = ungated();
     for (then, now, starts) in [("Strict", "Merge", false), ("Merge", "Strict", true)] {
@@ -396,6 +400,7 @@ fn static_gate_goes_by_the_sandbox_not_by_the_pod_as_it_is_now() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn static_gate_refuses_a_sandbox_that_it_does_not_know() {
     let bundle = Bundle::with(&ungated());
     let text = refusal(&static_gate(&bundle, Some("")));

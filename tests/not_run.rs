@@ -1,8 +1,9 @@
-//! Names what `cargo test` leaves out: what needs root and real container runtimes.
+//! Names what `cargo test` leaves out: what needs root and real container runtimes. Tests that need root alone are listed as
+//! ignored.
 
 fn main() {
     println!(
-        "\nnot run here, because it needs root, and gets real container runtimes and a virtual machine first:\n  \
-         make test: crates/e2e (containerd, runc, crun, gVisor, the plugin as a process), the package in a virtual machine\n"
+        "\nnot run by `cargo test`: crates/e2e (containerd, runc, crun, conmon, podman, the plugin as a process), the package in \
+         a virtual machine, and what is listed as \"ignored, needs root\"; as root: make test\n"
     );
 }

@@ -6,8 +6,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::{
-    body::{self, Body},
     LARGEST, LARGEST_BODY,
+    body::{self, Body},
     reply::{self, Failed},
     wire::NotAMessage,
 };

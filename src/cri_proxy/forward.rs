@@ -10,21 +10,21 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{
+    LARGEST, LARGEST_BODY,
     answer::{self, Answer, NoMessage},
     body::{self, Body},
     edit::{Refused, container, sandbox, status, user},
-    LARGEST, LARGEST_BODY,
     reply::{self, Failed},
     runtime::ContainerRuntime,
     trailers,
     upstream::Upstream,
     wire::NotAMessage,
 };
-use uds_grpc::frame::{self, FrameError, Frames};
 use crate::{
     handover::{Kept, Requests},
     ops::service::Health,
 };
+use uds_grpc::frame::{self, FrameError, Frames};
 
 /// The service whose calls are looked at.
 const SERVICE: &str = "/runtime.v1.RuntimeService/";

@@ -8,11 +8,11 @@ use super::{
     wire,
 };
 use crate::runtimes::cri::{Info, PROXY, has_strict, v1};
-use uds_grpc::frame::{self, FrameError, Frames};
 use strict_groups_core::{
     fuzzing::presentable,
     policy::{ANNOTATION, Facts, NodePolicy, Policy},
 };
+use uds_grpc::frame::{self, FrameError, Frames};
 
 /// The largest message that is taken of a body of `cri_frames`, in bytes.
 const LARGEST_MESSAGE: usize = 1024;

@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use uds_grpc::frame::FrameError;
 use strict_groups_core::text;
 use uds_grpc::Code;
+use uds_grpc::frame::FrameError;
 
 /// The longest text of an error, in bytes.
 pub(super) const LONGEST: usize = 2048;

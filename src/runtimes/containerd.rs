@@ -208,7 +208,7 @@ impl Containers {
             uds_grpc::Error::Status(Status { code, message }) => {
                 ContainerdError::Refused { socket, code, message: shown(&message) }
             }
-            uds_grpc::Error::RequestTooLarge { .. } | uds_grpc::Error::NotSendable(_) => {
+            uds_grpc::Error::Request(_) | uds_grpc::Error::NotSendable(_) => {
                 ContainerdError::NotSent { socket, reason: error.to_string() }
             }
             uds_grpc::Error::Connect(_) | uds_grpc::Error::Lost(_) => {

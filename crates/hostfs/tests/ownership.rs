@@ -57,6 +57,7 @@ impl Place {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_is_roots_alone_is_trusted() {
     let place = Place::new();
     for name in ["dir/file", "dir/./file", "dir/../dir/file", "../../../../../../etc/passwd"] {
@@ -71,6 +72,7 @@ fn what_is_roots_alone_is_trusted() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_file_that_others_can_write_to_is_not() {
     let place = Place::new();
     for mode in [0o664, 0o646, 0o777, 0o1666] {
@@ -82,6 +84,7 @@ fn a_file_that_others_can_write_to_is_not() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_file_of_another_user_is_not() {
     let place = Place::new();
     chown(place.at("dir/file"), Some(NOBODY), None).unwrap();
@@ -89,6 +92,7 @@ fn a_file_of_another_user_is_not() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_directory_of_another_user_is_not_also_when_the_file_is_roots() {
     let place = Place::new();
     chown(place.at("dir"), Some(NOBODY), None).unwrap();
@@ -102,6 +106,7 @@ fn a_directory_of_another_user_is_not_also_when_the_file_is_roots() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_directory_that_others_can_write_to_is_not_unless_it_is_sticky() {
     let place = Place::new();
     for mode in [0o775, 0o757, 0o2775] {
@@ -116,6 +121,7 @@ fn a_directory_that_others_can_write_to_is_not_unless_it_is_sticky() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn links_are_followed_and_each_part_of_their_way_counts() {
     let place = Place::new();
     place.mode("dir", 0o1777);
@@ -139,6 +145,7 @@ fn links_are_followed_and_each_part_of_their_way_counts() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn dots_after_a_link_lead_out_of_its_target() {
     let (place, other) = (Place::new(), Place::new());
     place.link("over", other.at("dir"), 0);
@@ -148,6 +155,7 @@ fn dots_after_a_link_lead_out_of_its_target() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn links_that_lead_in_circles_end() {
     let place = Place::new();
     place.link("a", "b", 0);
@@ -156,6 +164,7 @@ fn links_that_lead_in_circles_end() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_is_missing_is_named_and_what_is_no_folder_too() {
     let place = Place::new();
     let missing = check(&place.at("none/file"), Kind::File).unwrap_err();
@@ -171,6 +180,7 @@ fn what_is_missing_is_named_and_what_is_no_folder_too() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_socket_may_be_open_to_its_group_and_not_to_all() {
     let place = Place::new();
     let _listener = UnixListener::bind(place.at("dir/socket")).unwrap();

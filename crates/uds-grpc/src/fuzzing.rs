@@ -16,7 +16,8 @@ pub fn frames(data: &[u8]) {
     let Some((size, body)) = data.split_first() else { return };
     let read = |size: usize| {
         let mut incoming = Incoming::new(LARGEST);
-        let pushed = body.chunks(size.max(1)).try_for_each(|piece| incoming.push(Bytes::copy_from_slice(piece)));
+        let pushed =
+            body.chunks(size.max(1)).try_for_each(|piece| incoming.push(Bytes::copy_from_slice(piece)));
         pushed.and_then(|()| incoming.decode::<prost_types::Any>())
     };
     let whole = read(body.len());

@@ -45,7 +45,7 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame;
+    use crate::frame::{self, FrameError};
 
     #[test]
     fn a_message_survives_any_split() {
@@ -66,8 +66,8 @@ mod tests {
     fn what_cannot_be_taken_is_refused_from_the_prefix_alone() {
         let push = |bytes: &'static [u8]| Incoming::new(8).push(Bytes::from_static(bytes));
         assert_eq!(push(&[0, 0, 0, 0, 8]), Ok(()));
-        assert_eq!(push(&[0, 0, 0, 0, 9]), Err(ProtocolError::TooLarge { length: 9, limit: 8 }));
-        assert_eq!(push(&[1, 0, 0, 0, 1]), Err(ProtocolError::Compressed));
+        assert_eq!(push(&[0, 0, 0, 0, 9]), Err(FrameError::TooLarge { length: 9, limit: 8 }.into()));
+        assert_eq!(push(&[1, 0, 0, 0, 1]), Err(FrameError::Compressed.into()));
         assert_eq!(push(&[0, 0, 0, 0, 0, 0]), Err(ProtocolError::TooMany));
     }
 

@@ -62,7 +62,10 @@ const PAGES: &[More] = &[
         page: "strict-groups",
         examples: &[
             ("strict-groups check", "Report whether Strict is enforced on this node."),
-            ("strict-groups list --violations", "List the containers that hold groups that they must not have."),
+            (
+                "strict-groups list --violations",
+                "List the containers that hold groups that they must not have.",
+            ),
         ],
         exit: &[],
         files: &[CONFIGURATION],
@@ -82,7 +85,10 @@ const PAGES: &[More] = &[
         page: "strict-groups-list",
         examples: &[
             ("strict-groups list -n shop", "List the containers of one namespace."),
-            ("strict-groups list --violations", "Exit with 1 if a container holds groups that it must not have."),
+            (
+                "strict-groups list --violations",
+                "Exit with 1 if a container holds groups that it must not have.",
+            ),
         ],
         exit: &[("1", "Failed; with --violations also if there is one.")],
         files: &[CONFIGURATION, CONTAINERD, CRIO],
@@ -98,14 +104,23 @@ const PAGES: &[More] = &[
     More {
         page: "strict-groups-config-containerd",
         examples: &[
-            ("strict-groups config containerd --diff /etc/containerd/conf.d", "Print what --write would change."),
-            ("strict-groups config containerd --write /etc/containerd/conf.d", "Set up NRI and the static gate."),
+            (
+                "strict-groups config containerd --diff /etc/containerd/conf.d",
+                "Print what --write would change.",
+            ),
+            (
+                "strict-groups config containerd --write /etc/containerd/conf.d",
+                "Set up NRI and the static gate.",
+            ),
             (
                 "strict-groups config containerd --write /etc/containerd/conf.d --wrapper",
                 "Set up the OCI runtime wrapper instead.",
             ),
         ],
-        exit: &[("1", "Failed; with --diff also if there is a difference, with --remove while files are needed.")],
+        exit: &[(
+            "1",
+            "Failed; with --diff also if there is a difference, with --remove while files are needed.",
+        )],
         files: &[CONFIGURATION, "/etc/containerd/config.toml"],
         environment: &["PATH"],
     },
@@ -116,7 +131,12 @@ const PAGES: &[More] = &[
             "Set up the OCI runtime wrapper, NRI and the static gate.",
         )],
         exit: &[("1", "Failed; with --diff also if there is a difference.")],
-        files: &[CONFIGURATION, "/etc/crio/crio.conf", "/etc/crio/crio.conf.d", "/etc/containers/oci/hooks.d"],
+        files: &[
+            CONFIGURATION,
+            "/etc/crio/crio.conf",
+            "/etc/crio/crio.conf.d",
+            "/etc/containers/oci/hooks.d",
+        ],
         environment: &[],
     },
     More {
@@ -218,10 +238,7 @@ impl More {
     }
 
     /// The names with what is said of them.
-    fn of(
-        names: &[&'static str],
-        all: &[(&'static str, &'static str)],
-    ) -> Vec<(&'static str, &'static str)> {
+    fn of(names: &[&'static str], all: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
         let text = |name| all.iter().find(|(other, _)| *other == name).map_or("", |(_, text)| text);
         names.iter().map(|name| (*name, text(*name))).collect()
     }
