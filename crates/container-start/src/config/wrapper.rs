@@ -47,7 +47,8 @@ impl RuntimeConfig {
         if let Ok(file) = toml::from_str::<File>(text) {
             return Ok(file.path());
         }
-        // It is no TOML, or the path is none: line by line.
+        // It is no TOML, or the path is none: line by line. `DeTable::parse_recoverable` finds less: an open bracket
+        // anywhere before the table hides the table from it.
         let mut table = String::new();
         for line in text.lines().map(str::trim) {
             if line.starts_with('[') {
@@ -98,6 +99,7 @@ mod tests {
             "default_polcy = 7\n[runtime]\npath = \"/usr/bin/crun\"\nungated = 7\n",
             "default_policy = \"Strict\n[runtime]\npath = \"/usr/bin/crun\" # ours\n",
             "[[rule]\npath = 7\n[ runtime ] # x\n  path=\"/usr/bin/crun\"",
+            "mode = [\n[runtime]\npath = \"/usr/bin/crun\"",
             "runtime.path = \"/usr/bin/crun\"\nmode =",
             "runtime = { path = \"/usr/bin/crun\" }\nmode =",
         ] {
