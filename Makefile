@@ -15,7 +15,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: root runtimes build ## the announcement's pod on a real containerd 1.7, before and after
+demo: root runtimes build ## the KEP-3619 example pod on a real containerd 1.7, before and after
 	@cargo build --quiet --package xtask
 	@STRICT_GROUPS_BIN="$(CURDIR)/$(BIN)" target/debug/xtask demo
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The DaemonSet and the announcement's pods in a kind cluster, after `make vm-data`. Not run here: see README.md.
+# The DaemonSet and the KEP-3619 example pods in a kind cluster, after `make vm-data`. Not run here: see README.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 name=strict-groups-test
@@ -7,8 +7,8 @@ trap 'kind delete cluster --name "$name"' EXIT
 
 kind create cluster --name "$name" --config vm-tests/kind.yaml --wait 5m
 node=$name-control-plane
-for image in announcement strict-groups; do docker cp "target/vm/data/images/$image.tar" "$node:/$image.tar"; done
-docker exec "$node" ctr -n k8s.io images import /announcement.tar
+for image in example strict-groups; do docker cp "target/vm/data/images/$image.tar" "$node:/$image.tar"; done
+docker exec "$node" ctr -n k8s.io images import /example.tar
 # By the name that the manifest has.
 docker exec "$node" ctr -n k8s.io images import --base-name docker.io/library/strict-groups /strict-groups.tar
 

@@ -13,7 +13,7 @@ use hostfs::rootfs;
 use strict_groups_core::{groups, membership};
 
 /// How long one container's files may take.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// So many containers may hang before the rest is done without.
 const MOST_HANGING: usize = 4;
@@ -67,7 +67,7 @@ where
             }
         });
         while done.len() < jobs.len() {
-            let Ok(result) = results.recv_timeout(PATIENCE) else {
+            let Ok(result) = results.recv_timeout(TIMEOUT) else {
                 done.push(None);
                 hanging += 1;
                 break;
@@ -93,14 +93,14 @@ mod tests {
     fn what_hangs_is_left_behind() {
         let hang_at_2 = |n: &u32| {
             if *n == 2 {
-                std::thread::sleep(PATIENCE * 20);
+                std::thread::sleep(TIMEOUT * 20);
             }
         };
         assert_eq!(patiently(vec![1, 2, 3], hang_at_2), [Some(()), None, Some(())]);
         let started = std::time::Instant::now();
-        let all_hang = |_: &u32| std::thread::sleep(PATIENCE * 20);
+        let all_hang = |_: &u32| std::thread::sleep(TIMEOUT * 20);
         assert_eq!(patiently(vec![0; 50], all_hang), [None; 50]);
-        assert!(started.elapsed() < PATIENCE * 15);
+        assert!(started.elapsed() < TIMEOUT * 15);
     }
 
     #[test]

@@ -2,13 +2,13 @@
 # The scenarios of the first boot, in their order.
 
 # shellcheck disable=SC2034 # used by who reads this
-FIRST_BOOT=(before install announcement journal away crash watchdog apparmor crun gvisor field kubelet)
+FIRST_BOOT=(before install example journal away crash watchdog apparmor crun gvisor field kubelet)
 
 # The node before: it merges.
 before() {
   systemctl is-active containerd
   [[ $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]]
-  for image in sandbox announcement; do ctr -n k8s.io images import "/mnt/vm/images/$image.tar"; done
+  for image in sandbox example; do ctr -n k8s.io images import "/mnt/vm/images/$image.tar"; done
   # Another name in config.toml than ours: what names strict-groups there keeps the package from being removed.
   ctr -n k8s.io images tag localhost/strict-groups/sandbox:1 localhost/pause:1
   merged before
@@ -27,12 +27,12 @@ install() {
   documented verify
 }
 
-announcement() {
-  strict announcement-strict
-  merged announcement-merge
+example() {
+  strict example-strict
+  merged example-merge
   # systemd manages the containers' cgroups.
   local id
-  id=$(cri keep announcement-cgroup --policy Strict | tail -n 1)
+  id=$(cri keep example-cgroup --policy Strict | tail -n 1)
   systemctl is-active "cri-containerd-$id.scope"
   cri clear
 }

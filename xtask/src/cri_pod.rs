@@ -1,5 +1,5 @@
-//! What a kubelet would ask of the node's runtime, for the virtual machine's scenarios: the pod of the feature's
-//! announcement, and strict-groups' own pod on a node. See vm-tests/.
+//! What a kubelet would ask of the node's runtime, for the virtual machine's scenarios: KEP-3619's example pod
+//! example, and strict-groups' own pod on a node. See vm-tests/.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use e2e::{ContainerSpec, Cri, Identity, Image, Machine, Pod, wait_for};
 const SOCKET: &str = "/run/containerd/containerd.sock";
 /// The top cgroup of pods where systemd manages them.
 const SLICE: &str = "kubepods.slice";
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pods through the CRI of this node's containerd, or of the socket in `CONTAINER_RUNTIME_ENDPOINT`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Writes the images into a folder; on the machine that has the test runtimes
     Images { folder: PathBuf },
-    /// Runs the announcement's pod and prints the groups of its first process and of an exec
+    /// Runs the KEP-3619 example pod and prints the groups of its first process and of an exec
     Run(PodArgs),
     /// The same, and leaves it running; prints its container's id, too
     Keep(PodArgs),
@@ -96,13 +96,13 @@ fn connect() -> Result<Cri> {
     let socket = std::env::var("CONTAINER_RUNTIME_ENDPOINT").unwrap_or_default();
     let socket = if socket.is_empty() { SOCKET } else { &socket };
     let cri = Cri::new(Path::new(socket), SLICE)?;
-    wait_for(PATIENCE, || cri.is_ready().then_some(())).context("the runtime is not ready")?;
+    wait_for(TIMEOUT, || cri.is_ready().then_some(())).context("the runtime is not ready")?;
     Ok(cri)
 }
 
 fn images(folder: &Path) -> Result<()> {
     let machine = Machine::check()?;
-    fs::write(folder.join("announcement.tar"), Image::announcement(&machine)?.archive())?;
+    fs::write(folder.join("example.tar"), Image::example(&machine)?.archive())?;
     fs::write(folder.join("sandbox.tar"), Image::sandbox(&machine)?.archive())?;
     Ok(())
 }
@@ -113,7 +113,7 @@ fn start(cri: &Cri, args: &PodArgs) -> Result<(String, String)> {
     if let Some(policy) = &args.policy {
         pod = pod.annotation("supplemental-groups-policy.noderesource.dev", policy);
     }
-    let mut spec = ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
+    let mut spec = ContainerSpec::new("app", "localhost/strict-groups/example:1")
         .user(1000)
         .group(3000)
         .supplemental(&[4000]);
@@ -215,5 +215,5 @@ fn container(name: &str, image: &str, command: &[&str]) -> ContainerSpec {
 fn ready(cri: &Cri, container: &str) -> Result<()> {
     let probe = [INSTALLED, "probe", "--health-file", "/run/strict-groups/health", "--ready"];
     let succeeds = || cri.exec(container, &probe).is_ok_and(|output| output.code == 0).then_some(());
-    wait_for(PATIENCE, succeeds).context("the readiness probe fails")
+    wait_for(TIMEOUT, succeeds).context("the readiness probe fails")
 }

@@ -1,4 +1,4 @@
-//! The pod of the feature's announcement on a real containerd 1.7: without the
+//! KEP-3619's example pod on a real containerd 1.7: without the
 //! annotation, and with it. `make demo` builds what it needs and runs it.
 //!
 //! Exit code: 0 when all came out as promised and nothing is left behind, else 1.
@@ -70,7 +70,7 @@ fn show(machine: &Machine, run: &Arc<Run>) -> Result<Vec<Row>> {
     })?;
     let version = daemon.cri().version()?.runtime_version;
     println!("      it is containerd {version}");
-    step(2, "making the image", || daemon.import(&Image::announcement(machine)?))?;
+    step(2, "making the image", || daemon.import(&Image::example(machine)?))?;
     let plugin = step(3, "starting strict-groups as its NRI plugin", || {
         Plugin::start(&daemon, None, &[]).context("strict-groups does not work with this containerd")
     })?;
@@ -100,7 +100,7 @@ fn row(daemon: &Containerd, what: &str, pod: &Pod, promised: &'static [u32]) -> 
 fn identities(daemon: &Containerd, pod: &Pod) -> Result<(Identity, Identity)> {
     let cri = daemon.cri();
     let pod = cri.run_pod(pod)?;
-    let spec = ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
+    let spec = ContainerSpec::new("app", "localhost/strict-groups/example:1")
         .user(1000)
         .group(3000)
         .supplemental(&[4000]);

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_announcements_pod() {
+    fn the_example_pod() {
         assert_eq!(strict(3000, &[3000, 4000, 50000], &[4000]), filtered(&[3000, 4000], &[50000]));
     }
 

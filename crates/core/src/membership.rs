@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_announcements_image() {
+    fn the_example_pods_image() {
         let group = "root:x:0:\nalice:x:1000:\nimplicit:x:50000:alice\nother:x:50001:bob,root\n";
         assert_eq!(given(PASSWD, group, 1000), [50000]);
         assert_eq!(given(PASSWD, group, 0), [50001]);

@@ -32,7 +32,7 @@ fn bench() -> Result<()> {
     run::clean_up_on_signals()?;
     let run = Arc::new(Run::start()?);
     let daemon = Containerd::start(&machine, &run, Kind::V1_7, Options::default().nri())?;
-    daemon.import(&Image::announcement(&machine)?)?;
+    daemon.import(&Image::example(&machine)?)?;
     // As on a node, whose /run is in memory.
     let memory = tempfile::Builder::new().prefix("strict-groups-bench-").tempdir_in("/dev/shm")?;
     let (health, requests) = (memory.path().join("health"), memory.path().join(e2e::plugin::REQUESTS));
@@ -52,7 +52,7 @@ fn measure(daemon: &Containerd, proxy: &Proxy, calls: usize) -> Result<()> {
     ensure!(features.supplemental_groups_policy, "the proxy does not do its work");
     let pod = through.run_pod(&Pod::new("bench").strict_field())?;
     let ids = (0..CONTAINERS).map(|number| {
-        let spec = ContainerSpec::new(&format!("app-{number}"), "localhost/strict-groups/announcement:1");
+        let spec = ContainerSpec::new(&format!("app-{number}"), "localhost/strict-groups/example:1");
         Ok(through.launch(&pod, &spec.user(1000).group(3000).supplemental(&[4000]).strict_field())?)
     });
     let ids: Vec<String> = ids.collect::<Result<_>>()?;
@@ -70,7 +70,7 @@ fn measure(daemon: &Containerd, proxy: &Proxy, calls: usize) -> Result<()> {
     // A runtime refuses it at once, so that what the proxy does is not lost in what making a container takes.
     let gone = through.run_pod(&Pod::new("gone"))?;
     through.remove_pod(&gone.id)?;
-    let merge = ContainerSpec::new("app", "localhost/strict-groups/announcement:1").supplemental(&[4000]);
+    let merge = ContainerSpec::new("app", "localhost/strict-groups/example:1").supplemental(&[4000]);
     for (name, spec) in [("Merge", merge.clone()), ("Strict", merge.strict_field())] {
         let name = format!("CreateContainer in a sandbox that is gone, {name}");
         pairs(&mut table, &name, calls, [direct, through], |cri, _| {

@@ -28,7 +28,7 @@ fn bench() -> Result<()> {
     run::clean_up_on_signals()?;
     let run = Arc::new(Run::start()?);
     let daemon = Containerd::start(&machine, &run, Kind::V1_7, Options::default().nri())?;
-    daemon.import(&Image::announcement(&machine)?)?;
+    daemon.import(&Image::example(&machine)?)?;
     let plugin = Plugin::start(&daemon, None, &[])?;
     eprintln!("starting {count} containers");
     let ids = start(daemon.cri(), count)?;
@@ -60,7 +60,7 @@ fn start(cri: &Cri, count: usize) -> Result<Vec<String>> {
         let policy = if number.is_multiple_of(2) { "Strict" } else { "Merge" };
         let pod = cri.run_pod(&Pod::new(&format!("pod-{number}")).annotation(ANNOTATION, policy))?;
         for place in 0..CONTAINERS_OF_A_POD.min(count - ids.len()) {
-            let spec = ContainerSpec::new(&format!("app-{place}"), "localhost/strict-groups/announcement:1")
+            let spec = ContainerSpec::new(&format!("app-{place}"), "localhost/strict-groups/example:1")
                 .user(1000)
                 .group(3000)
                 .supplemental(&[4000]);

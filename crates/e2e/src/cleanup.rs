@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use super::{forwarding, leftovers, wait_for};
 
 /// How long killed processes, cgroups and network namespaces may take to go.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Folders whose place is fixed in containerd, CNI, crun and runc.
 const FIXED: [&str; 6] = [
@@ -42,7 +42,7 @@ pub fn clean(name: &str, dir: &Path) {
             let _ = umount2(&point, MntFlags::MNT_DETACH);
         }
     }
-    wait_for(PATIENCE, || {
+    wait_for(TIMEOUT, || {
         for path in leftovers::cgroups(name) {
             remove_cgroup(&path);
         }
@@ -61,13 +61,13 @@ pub fn clean(name: &str, dir: &Path) {
         let _ = fs::remove_dir(folder);
     }
     // The interfaces go with their network namespaces, a little later.
-    wait_for(PATIENCE, || leftovers::interfaces(name).is_empty().then_some(()));
+    wait_for(TIMEOUT, || leftovers::interfaces(name).is_empty().then_some(()));
 }
 
 /// Kills until nothing is left to kill: a shim may start a process meanwhile.
 fn kill_all(name: &str) {
     let mut killed = Vec::new();
-    wait_for(PATIENCE, || {
+    wait_for(TIMEOUT, || {
         let processes = leftovers::processes(name);
         for pid in &processes {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);

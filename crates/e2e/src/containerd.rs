@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::{Cri, Image, Machine, Run, config, log_tail, run, wait_for};
 
 /// How long a start or a stop may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 static IMPORTS: AtomicU32 = AtomicU32::new(0);
 
@@ -235,7 +235,7 @@ impl Containerd {
             return Ok(());
         };
         kill(Pid::from_raw(child.id().try_into()?), signal)?;
-        if wait_for(PATIENCE, || child.try_wait().transpose()).is_none() {
+        if wait_for(TIMEOUT, || child.try_wait().transpose()).is_none() {
             child.kill()?;
             child.wait()?;
             bail!("containerd did not end on {signal}");
@@ -268,7 +268,7 @@ impl Containerd {
     /// The same, and waits until the CRI answers.
     pub fn launch(&self) -> Result<()> {
         let mut child = self.spawn()?;
-        let up = wait_for(PATIENCE, || match child.try_wait() {
+        let up = wait_for(TIMEOUT, || match child.try_wait() {
             Ok(None) => self.cri.is_ready().then_some(Ok(())),
             Ok(Some(status)) => {
                 Some(Err(format!("ended with code {:?}, signal {:?}", status.code(), status.signal())))
@@ -283,7 +283,7 @@ impl Containerd {
                 bail!("containerd {end}; the end of its log:\n{}", log_tail(&self.log_path(), 30))
             }
             None => bail!(
-                "containerd's CRI does not answer after {PATIENCE:?}; the end of its log:\n{}",
+                "containerd's CRI does not answer after {TIMEOUT:?}; the end of its log:\n{}",
                 log_tail(&self.log_path(), 30)
             ),
         }
@@ -309,7 +309,7 @@ impl Containerd {
             String::from_utf8_lossy(&output.stderr)
         );
         // The CRI hears of it by an event, so a little later.
-        wait_for(PATIENCE, || self.cri.has_image(image.name()).then_some(()))
+        wait_for(TIMEOUT, || self.cri.has_image(image.name()).then_some(()))
             .with_context(|| format!("the CRI does not see the imported image {}", image.name()))
     }
 

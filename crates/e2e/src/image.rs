@@ -133,10 +133,10 @@ impl Draft {
 }
 
 impl Image {
-    /// The image of the announcement of the feature: user 1000, whom the image
+    /// The image of KEP-3619's example pod: user 1000, whom the image
     /// puts into group 50000.
-    pub fn announcement(machine: &Machine) -> Result<Self> {
-        Draft::new("localhost/strict-groups/announcement:1")
+    pub fn example(machine: &Machine) -> Result<Self> {
+        Draft::new("localhost/strict-groups/example:1")
             .passwd("root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n")
             .group("root:x:0:\nalice:x:1000:\ngroup-in-image:x:50000:alice\n")
             .build(machine)

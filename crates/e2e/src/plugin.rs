@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::{Containerd, Run, executable, log_tail, wait_for};
 
 /// How long registering or ending may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the plugin logs once the runtime has accepted it; the level tells it from "not connected".
 pub const REGISTERED: &str = "INFO connected to the runtime";
@@ -101,7 +101,7 @@ impl Plugin {
 
     /// Waits until it has registered `times` times since its start.
     pub fn wait_registered(&self, times: usize) -> Result<()> {
-        let registered = wait_for(PATIENCE, || {
+        let registered = wait_for(TIMEOUT, || {
             if self.log().matches(REGISTERED).count() >= times {
                 return Some(true);
             }
@@ -112,7 +112,7 @@ impl Plugin {
         match registered {
             Some(true) => Ok(()),
             Some(false) => bail!("the plugin ended before it was registered; its log:\n{}", self.tail()),
-            None => bail!("the plugin did not register within {PATIENCE:?}; its log:\n{}", self.tail()),
+            None => bail!("the plugin did not register within {TIMEOUT:?}; its log:\n{}", self.tail()),
         }
     }
 
@@ -155,7 +155,7 @@ impl Plugin {
             bail!("the plugin does not run");
         };
         kill(Pid::from_raw(child.id().try_into()?), signal)?;
-        if let Some(status) = wait_for(PATIENCE, || child.try_wait().transpose()) {
+        if let Some(status) = wait_for(TIMEOUT, || child.try_wait().transpose()) {
             return Ok(status?.code());
         }
         child.kill()?;
@@ -170,7 +170,7 @@ impl Plugin {
 
     /// Waits for a log line like this and gives it.
     pub fn wait_log(&self, wanted: impl Fn(&str) -> bool) -> Result<String> {
-        wait_for(PATIENCE, || self.log().lines().find(|line| wanted(line)).map(str::to_owned))
+        wait_for(TIMEOUT, || self.log().lines().find(|line| wanted(line)).map(str::to_owned))
             .with_context(|| format!("no such line in the plugin's log:\n{}", self.tail()))
     }
 

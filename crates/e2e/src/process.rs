@@ -15,7 +15,7 @@ use nix::{
 };
 
 /// Nothing here takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub const WAITING: &str = "not connected to the runtime, waiting for it";
 
@@ -62,7 +62,7 @@ impl Process {
 
     /// Waits until the log has `text` so many times.
     pub fn until(&self, text: &str, times: usize) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while self.log().matches(text).count() < times {
             assert!(Instant::now() < end, "no {text:?} in {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
@@ -71,7 +71,7 @@ impl Process {
 
     /// Waits until it handles this signal (proc(5), `SigCgt`).
     pub fn until_it_handles(&self, signal: Signal) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
@@ -95,7 +95,7 @@ impl Process {
     }
 
     fn wait(&mut self) -> (Option<i32>, String) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status.code(), self.log());

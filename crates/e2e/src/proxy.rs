@@ -16,7 +16,7 @@ use nix::{
 
 use super::{Containerd, Cri, Run, plugin, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `strict-groups cri-proxy`.
 pub struct Proxy {
@@ -36,7 +36,7 @@ impl Proxy {
 
     /// Waits until it answers.
     pub fn ready(self) -> Result<Self> {
-        let ready = wait_for(PATIENCE, || self.cri.is_ready().then_some(()));
+        let ready = wait_for(TIMEOUT, || self.cri.is_ready().then_some(()));
         ready.with_context(|| format!("the proxy does not answer; its log:\n{}", self.log()))?;
         Ok(self)
     }
@@ -67,7 +67,7 @@ impl Proxy {
     pub fn stop(&self, signal: Signal) -> Result<()> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         kill(Pid::from_raw(child.id().try_into()?), signal)?;
-        let Some(status) = wait_for(PATIENCE, || child.try_wait().transpose()) else {
+        let Some(status) = wait_for(TIMEOUT, || child.try_wait().transpose()) else {
             bail!("the proxy does not end; its log:\n{}", self.log());
         };
         let status = status?;

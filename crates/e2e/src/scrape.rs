@@ -9,19 +9,19 @@ use std::{
 };
 
 /// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The answer from a TCP address, with its head.
 pub fn tcp(address: &str) -> std::io::Result<String> {
     let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     ask(stream)
 }
 
 /// The answer from a UNIX socket, with its head.
 pub fn unix(path: &Path) -> std::io::Result<String> {
     let stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     ask(stream)
 }
 

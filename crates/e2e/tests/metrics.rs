@@ -13,7 +13,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use e2e::process::{PATIENCE, Process, WAITING, binary};
+use e2e::process::{Process, TIMEOUT, WAITING, binary};
 
 fn start(dir: tempfile::TempDir, arguments: &[&str]) -> Process {
     let mut command = Command::new(binary(dir.path()));
@@ -80,7 +80,7 @@ fn a_socket_is_roots_and_goes_with_the_plugin() {
 fn end_and_find_nothing(process: Process, socket: &Path) {
     use nix::{sys::signal::kill, unistd::Pid};
     kill(Pid::from_raw(process.pid().try_into().unwrap()), Signal::SIGTERM).unwrap();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while socket.exists() {
         assert!(Instant::now() < end, "the socket stays");
         std::thread::sleep(Duration::from_millis(5));
@@ -121,7 +121,7 @@ fn who_says_nothing_holds_up_others_for_a_while_at_most_and_leaves_nothing() {
     for mut stream in &silent {
         stream.write_all(b"GET /metrics HTTP/1.1\r\nA: b\r\n").unwrap();
     }
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while descriptors() == before {
         assert!(Instant::now() < end, "no connection was taken");
         std::thread::sleep(Duration::from_millis(5));

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use e2e::process::{PATIENCE, binary};
+use e2e::process::{TIMEOUT, binary};
 
 /// The plugin under a service manager that listens.
 struct Supervised {
@@ -53,10 +53,10 @@ impl Supervised {
 
     /// All messages until one has this line.
     fn until(&self, line: &str) -> Vec<String> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let mut all = Vec::new();
         while Instant::now() < end {
-            all.extend(self.heard(PATIENCE));
+            all.extend(self.heard(TIMEOUT));
             if all.last().is_some_and(|message| message.lines().any(|found| found == line)) {
                 return all;
             }
@@ -93,7 +93,7 @@ fn says(output: &Output, words: &str) {
 #[test]
 fn without_a_runtime_it_is_ready_after_a_while_and_says_what_is_missing() {
     let plugin = Supervised::start(&["--ready-after", "1"], &[]);
-    let first = plugin.heard(PATIENCE).unwrap();
+    let first = plugin.heard(TIMEOUT).unwrap();
     assert!(first.contains("STATUS=not registered") && !first.contains("READY=1"), "{first}");
     assert!(plugin.until("READY=1").last().unwrap().contains("STATUS=not registered"));
 }
@@ -103,7 +103,7 @@ fn with_0_only_a_runtime_makes_it_ready() {
     let plugin = Supervised::start(&["--ready-after", "0"], &[("WATCHDOG_USEC", "200000")]);
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
-        let message = plugin.heard(PATIENCE).unwrap();
+        let message = plugin.heard(TIMEOUT).unwrap();
         assert!(!message.contains("READY=1"), "{message}");
     }
 }
@@ -137,7 +137,7 @@ fn a_reload_before_it_is_started_does_not_make_it_so() {
     plugin.signal(Signal::SIGHUP);
     let end = Instant::now() + Duration::from_secs(1);
     while Instant::now() < end {
-        let message = plugin.heard(PATIENCE).unwrap();
+        let message = plugin.heard(TIMEOUT).unwrap();
         assert!(!message.contains("RELOADING=1") && !message.contains("READY=1"), "{message}");
     }
 }
@@ -160,7 +160,7 @@ fn a_probe_tells_life_from_readiness() {
 }
 
 fn wait_for(mut ready: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while Instant::now() < end {
         if ready() {
             return true;

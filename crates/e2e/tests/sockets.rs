@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::process::{NOBODY, PATIENCE, Process, WAITING, binary, mode, plugin};
+use e2e::process::{NOBODY, Process, TIMEOUT, WAITING, binary, mode, plugin};
 use nix::sys::signal::Signal;
 use strict_groups::runtimes::containerd::{ContainerdError, Containers};
 
@@ -42,7 +42,7 @@ fn socket(spoil: fn(&Path), mend: fn(&Path), words: &[&str]) {
     // It is not even connected to.
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
     mend(&place);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while listener.accept().is_err() {
         assert!(Instant::now() < end, "not connected: {}", process.log());
         std::thread::sleep(Duration::from_millis(5));

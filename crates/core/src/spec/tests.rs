@@ -52,7 +52,7 @@ fn reads_what_runtimes_write() {
 }
 
 #[test]
-fn resolves_the_announcements_pod() {
+fn resolves_the_example_pod() {
     let before = spec(USER, &[pending()]);
     let resolution = resolve(before.as_bytes(), &[4000]).unwrap();
     assert_eq!(resolution.user.additional_gids, [3000, 4000, 50000]);
@@ -393,7 +393,7 @@ fn knows(declared: &[u32]) -> Gate {
     gate(State::Pending { declared: Some(declared.to_vec()) })
 }
 
-/// The announcement's user, with these supplementary groups.
+/// The example pod's user, with these supplementary groups.
 fn user(groups: &[u32]) -> String {
     format!(r#"{{"uid":1000,"gid":3000,"additionalGids":{}}}"#, json::array(groups))
 }

@@ -21,9 +21,9 @@ pub(crate) enum User {
     Unknown = 7,
 }
 
-/// The announcement's container.
+/// The example pod's container.
 pub(crate) fn spec(name: &str, user: User) -> ContainerSpec {
-    ContainerSpec::new(name, "localhost/strict-groups/announcement:1")
+    ContainerSpec::new(name, "localhost/strict-groups/example:1")
         .user(user as i64)
         .group(3000)
         .supplemental(&[4000])

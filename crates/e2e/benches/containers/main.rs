@@ -43,7 +43,7 @@ fn bench() -> Result<()> {
     let run = Arc::new(Run::start()?);
     let start = |ways: Option<&[&str]>| -> Result<Containerd> {
         let daemon = node_config::start(&machine, &run, Kind::V1_7, Options::default())?;
-        daemon.import(&Image::announcement(&machine)?)?;
+        daemon.import(&Image::example(&machine)?)?;
         if let Some(ways) = ways {
             node_config::configure_for(&machine, &daemon, ways)?;
         }

@@ -16,11 +16,11 @@ use crate::{Identity, plugin, wait_for};
 
 pub const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 
-/// The announcement's image.
+/// The example pod's image.
 pub const PASSWD: &str = "root:x:0:0:root:/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
 pub const GROUP: &str = "root:x:0:\nalice:x:1000:\ngroup-in-image:x:50000:alice\n";
 
-/// What an engine makes of the announcement's container, and what Strict leaves of it.
+/// What an engine makes of the example pod's container, and what Strict leaves of it.
 pub const MERGED: [u32; 3] = [3000, 50000, 4000];
 pub const STRICT: [u32; 2] = [3000, 4000];
 
@@ -32,7 +32,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The announcement's container, groups merged, without any gate or annotation of ours.
+    /// The example pod's container, groups merged, without any gate or annotation of ours.
     pub fn new(world: &World) -> Result<Self> {
         let path = world.folder()?;
         let id = format!("c-{}", path.file_name().context("no name")?.display());

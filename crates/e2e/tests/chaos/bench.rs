@@ -27,7 +27,7 @@ impl Bench {
     /// The same for any containerd, and with these options, such as `--wrapper`.
     pub(crate) fn configured(&self, kind: Kind, ways: &[&str]) -> Result<Containerd> {
         let daemon = node_config::start(&self.machine, &self.run, kind, Options::default())?;
-        daemon.import(&Image::announcement(&self.machine)?)?;
+        daemon.import(&Image::example(&self.machine)?)?;
         node_config::configure_for(&self.machine, &daemon, ways)?;
         Ok(daemon)
     }
@@ -35,7 +35,7 @@ impl Bench {
     /// containerd 1.7 with NRI alone, which lets everything through while no plugin answers.
     pub(crate) fn open(&self) -> Result<Containerd> {
         let daemon = Containerd::start(&self.machine, &self.run, Kind::V1_7, Options::default().nri())?;
-        daemon.import(&Image::announcement(&self.machine)?)?;
+        daemon.import(&Image::example(&self.machine)?)?;
         Ok(daemon)
     }
 

@@ -14,7 +14,7 @@ use crate::tally::Tally;
 use e2e::{Containerd, Identity, RunningPod, wait_for};
 
 /// How long a process may take to say who it is, and containerd to come back.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The first process writes down who it is. Renamed, so that no half of it is read.
 const SAY: &str = "cat /proc/$$/status > /out/$NAME.new && mv /out/$NAME.new /out/$NAME";
@@ -100,7 +100,7 @@ impl<'a> Crowd<'a> {
             return Ok(pod.clone());
         }
         let mut last = None;
-        let made = wait_for(PATIENCE, || {
+        let made = wait_for(TIMEOUT, || {
             let pod = policy.pod(&format!("w{worker}-{policy:?}").to_lowercase());
             self.daemon.cri().run_pod(&pod).map_err(|error| last = Some(error)).ok()
         });
@@ -138,7 +138,7 @@ impl<'a> Crowd<'a> {
         };
         match cri.start(&id) {
             Ok(()) => {
-                let said = wait_for(PATIENCE, || self.said(number)).context("it started and said nothing")?;
+                let said = wait_for(TIMEOUT, || self.said(number)).context("it started and said nothing")?;
                 compare(tally, policy, &name, "its own words", &said?);
                 tally.started(policy);
                 if lasting {
@@ -161,7 +161,7 @@ impl<'a> Crowd<'a> {
 
     fn wait_for_runtime(&self) -> Result<()> {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        wait_for(PATIENCE, || self.daemon.cri().is_ready().then_some(()))
+        wait_for(TIMEOUT, || self.daemon.cri().is_ready().then_some(()))
             .context("containerd does not come back")
     }
 

@@ -15,7 +15,7 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    /// The announcement's groups, without or with what the image adds.
+    /// The example pod's groups, without or with what the image adds.
     pub(crate) fn groups(self) -> BTreeSet<u32> {
         match self {
             Self::Strict => BTreeSet::from([3000, 4000]),
@@ -35,12 +35,9 @@ impl Policy {
     }
 }
 
-/// The announcement's container: user 1000, group 3000, supplementary group 4000.
+/// The example pod's container: user 1000, group 3000, supplementary group 4000.
 pub(crate) fn app(name: &str) -> ContainerSpec {
-    ContainerSpec::new(name, "localhost/strict-groups/announcement:1")
-        .user(1000)
-        .group(3000)
-        .supplemental(&[4000])
+    ContainerSpec::new(name, "localhost/strict-groups/example:1").user(1000).group(3000).supplemental(&[4000])
 }
 
 /// Tries as a kubelet does: a machine that is too busy to answer the plugin in

@@ -154,7 +154,7 @@ fn fault(world: &World) -> Result<()> {
 
 fn static_gate(world: &World) -> Result<()> {
     let daemon = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default())?;
-    daemon.import(&Image::announcement(&world.machine)?)?;
+    daemon.import(&Image::example(&world.machine)?)?;
     fs::write(node_config::node_file(&daemon), AUDIT)?;
     node_config::configure(&world.machine, &daemon)?;
     merge_works(&daemon, "silent")?;

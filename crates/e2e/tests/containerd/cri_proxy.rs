@@ -24,7 +24,7 @@ use crate::{
 use e2e::Cri;
 
 const SERVICE: &str = "/runtime.v1.RuntimeService/";
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The config.json of the announcement's container in this pod.
+/// The config.json of the example pod's container in this pod.
 fn config(daemon: &Containerd, pod: &Pod) -> Result<Value> {
     let cri = daemon.cri();
     let pod = cri.run_pod(pod)?;
@@ -65,7 +65,7 @@ fn strict(daemon: &Containerd, handler: &str, name: &str) -> Result<()> {
 /// Compared with what a containerd makes that has never heard of a plugin.
 fn merge(world: &World) -> Result<()> {
     let alone = Containerd::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, Options::default())?;
-    alone.import(&Image::announcement(&world.machine)?)?;
+    alone.import(&Image::example(&world.machine)?)?;
     let without = config(&alone, &Pod::new("gate-alone"))?;
     alone.stop()?;
     for pod in [Pod::new("gate-silent"), Pod::new("gate-merge").annotation(ANNOTATION, "Merge")] {

@@ -60,7 +60,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("harness::pods_outlive_a_restart_of_the_daemon", |world| {
             let run = Arc::new(Run::start()?);
             let daemon = Containerd::start(&world.machine, &run, Kind::V1_7, Options::default())?;
-            let image = Image::announcement(&world.machine)?;
+            let image = Image::example(&world.machine)?;
             daemon.import(&image)?;
             let pod = daemon.cri().run_pod(&Pod::new("lasting"))?;
             let container = daemon.cri().launch(&pod, &ContainerSpec::new("app", image.name()))?;
@@ -76,7 +76,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             daemon.stop()
         }),
         trial("harness::an_image_has_the_same_bytes_every_time", |world| {
-            let (one, two) = (Image::announcement(&world.machine)?, Image::announcement(&world.machine)?);
+            let (one, two) = (Image::example(&world.machine)?, Image::example(&world.machine)?);
             ensure!(one.archive() == two.archive(), "two builds differ");
             Ok(())
         }),
@@ -86,7 +86,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// A containerd with a pod of each kind in it.
 fn busy(world: &World, run: &Arc<Run>) -> Result<Containerd> {
     let daemon = Containerd::start(&world.machine, run, Kind::V1_7, Options::default().network())?;
-    let image = Image::announcement(&world.machine)?;
+    let image = Image::example(&world.machine)?;
     daemon.import(&image)?;
     for pod in [Pod::new("host-network"), Pod::new("userns").user_namespace(200_000, 65536)] {
         let pod = daemon.cri().run_pod(&pod)?;

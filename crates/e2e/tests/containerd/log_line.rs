@@ -9,8 +9,8 @@ use crate::world::{World, trial};
 use e2e::image::Draft;
 use e2e::{ContainerSpec, Containerd, Plugin, Pod};
 
-/// What the announcement's container leads to.
-const ANNOUNCED: &str = "groups=\"3000,4000\" removed_groups=\"50000(group-in-image)\"";
+/// What the example pod's container leads to.
+const EXAMPLE: &str = "groups=\"3000,4000\" removed_groups=\"50000(group-in-image)\"";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -18,21 +18,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             let pod = Pod::new("log-one").namespace("team-a");
             let line = logged(&world.old, &world.old_plugin, pod, &named("app"))?;
             ensure!(line.contains("namespace=\"team-a\" container=\"app\""), "{line}");
-            ensure!(line.contains(ANNOUNCED), "{line}");
+            ensure!(line.contains(EXAMPLE), "{line}");
             Ok(())
         }),
         trial("log_line::none_for_a_merge_container", none_for_merge),
         trial("log_line::one_in_a_user_namespace_without_a_violation", |world| {
             let pod = Pod::new("log-userns").user_namespace(400_000, 65536);
             let line = logged(&world.old, &world.old_plugin, pod, &named("app"))?;
-            ensure!(line.contains(ANNOUNCED), "{line}");
+            ensure!(line.contains(EXAMPLE), "{line}");
             Ok(())
         }),
         trial("log_line::one_in_a_user_namespace_that_maps_little", |world| {
             // 50000 has no id on the host there; the declared ones have.
             let pod = Pod::new("log-userns-small").user_namespace(500_000, 5000);
             let line = logged(&world.old, &world.old_plugin, pod, &named("app"))?;
-            ensure!(line.contains(ANNOUNCED), "{line}");
+            ensure!(line.contains(EXAMPLE), "{line}");
             Ok(())
         }),
         trial("log_line::names_of_the_image_are_made_harmless", harmless_names),
@@ -56,13 +56,13 @@ pub(crate) fn trials() -> Vec<Trial> {
                 Pod::new("log-privileged").privileged(),
                 &named("app").privileged(),
             )?;
-            ensure!(line.contains(ANNOUNCED), "{line}");
+            ensure!(line.contains(EXAMPLE), "{line}");
             Ok(())
         }),
         trial("log_line::a_container_that_may_change_its_groups_starts_strict", |world| {
             let spec = named("app").capability("SETGID");
             let line = logged(&world.old, &world.old_plugin, Pod::new("log-setgid"), &spec)?;
-            ensure!(line.contains(ANNOUNCED), "{line}");
+            ensure!(line.contains(EXAMPLE), "{line}");
             Ok(())
         }),
     ]

@@ -3,11 +3,10 @@
 //!
 //! The containerds are started once and shared by all trials; each trial uses
 //! pods of its own. As with any test binary, a name selects trials:
-//! `cargo e2e containerd -- announcement`.
+//! `cargo e2e containerd -- example_pod`.
 
 mod alias;
 mod annotation;
-mod announcement;
 mod api_away;
 mod attacks;
 mod audit;
@@ -20,6 +19,7 @@ mod containerds;
 mod cri_proxy;
 mod crowd;
 mod differential;
+mod example_pod;
 mod foreign;
 mod gate;
 mod gid_range;
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let trials = [
         alias::trials(),
         annotation::trials(),
-        announcement::trials(),
+        example_pod::trials(),
         api_away::trials(),
         attacks::trials(),
         audit::trials(),

@@ -22,7 +22,7 @@ use crate::{
 };
 use e2e::{Kind, Plugin, Pod, scrape, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -41,7 +41,7 @@ fn address(plugin: &Plugin) -> Result<String> {
 /// That a scrape has these values, now or soon.
 fn expect(address: &str, wanted: &[(&str, u64)]) -> Result<()> {
     let mut last = String::new();
-    let right = wait_for(PATIENCE, || {
+    let right = wait_for(TIMEOUT, || {
         last = scrape::tcp(address).unwrap_or_default();
         wanted.iter().all(|(series, value)| scrape::value(&last, series) == Some(*value)).then_some(())
     });

@@ -14,7 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("node_default::the_configuration_decides_for_pods_that_do_not_say", |world: &World| {
         let options = Options::default().nri();
         let daemon = Containerd::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, options)?;
-        daemon.import(&Image::announcement(&world.machine)?)?;
+        daemon.import(&Image::example(&world.machine)?)?;
         for (config, check) in [
             ("", merge_by_default as fn(&Containerd) -> Result<()>),
             ("default_policy = \"Strict\"\n", merge_is_refused),

@@ -12,7 +12,7 @@ use crate::{
 };
 use e2e::{Kind, Plugin, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const LABEL: &str = "\nstrict-groups.noderesource.dev/enforced=true\n";
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn until(file: &Path, there: bool) -> Result<()> {
-    wait_for(PATIENCE, || (file.exists() == there).then_some(()))
+    wait_for(TIMEOUT, || (file.exists() == there).then_some(()))
         .with_context(|| format!("{}: wanted {there}", file.display()))
 }
 
@@ -50,7 +50,7 @@ fn told(world: &World) -> Result<()> {
     fs::write(&file, "# +expiry-time=2000-01-01T00:00:00Z\n")?;
     let plugin = Plugin::start(&daemon, None, &["--nfd-features-dir", name])?;
     let renewed = || fs::read_to_string(&file).is_ok_and(|text| text.ends_with(LABEL)).then_some(());
-    wait_for(PATIENCE, renewed).context("not renewed")?;
+    wait_for(TIMEOUT, renewed).context("not renewed")?;
     plugin.stop(Signal::SIGTERM)?;
     ensure!(!file.exists(), "it stays after SIGTERM");
     ensure!(fs::read_dir(&folder)?.count() == 0, "something is left over");

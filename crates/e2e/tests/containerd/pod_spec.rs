@@ -15,7 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("pod_spec::strict_in_the_spec_needs_no_annotation", |world: &World| {
         let options = Options::default().nri();
         let daemon = Containerd::start(&world.machine, &Arc::clone(&world.run), Kind::V1_7, options)?;
-        daemon.import(&Image::announcement(&world.machine)?)?;
+        daemon.import(&Image::example(&world.machine)?)?;
         enforced(&daemon)?;
         daemon.stop()
     })]

@@ -12,7 +12,7 @@ use crate::{
 };
 use e2e::{Kind, Plugin, plugin::binary, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("probe::ready_is_who_is_registered", ready)]
@@ -28,7 +28,7 @@ fn ready(world: &World) -> Result<()> {
         let output = Command::new(&program).args(["probe", "--health-file", name]).args(more).output();
         output.is_ok_and(|output| output.status.success())
     };
-    let until = |wanted: bool| wait_for(PATIENCE, || (probe(&["--ready"]) == wanted).then_some(()));
+    let until = |wanted: bool| wait_for(TIMEOUT, || (probe(&["--ready"]) == wanted).then_some(()));
 
     until(true).context("registered and not ready")?;
     daemon.halt(Signal::SIGTERM)?;

@@ -12,7 +12,7 @@ use crate::world::{World, trial};
 use e2e::plugin::REGISTERED;
 use e2e::{Kind, Plugin, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -31,11 +31,11 @@ fn outlives(world: &World, kind: Kind) -> Result<()> {
 
     for (times, signal) in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGTERM].into_iter().enumerate() {
         daemon.halt(signal)?;
-        let seen = wait_for(PATIENCE, || last_state(&plugin.log()).filter(|(_, connected)| !connected));
+        let seen = wait_for(TIMEOUT, || last_state(&plugin.log()).filter(|(_, connected)| !connected));
         let (seen, _) = seen.with_context(|| format!("{signal}: it did not notice: {}", plugin.log()))?;
         daemon.launch()?;
         let back = || last_state(&plugin.log()).filter(|(at, connected)| *connected && *at > seen);
-        wait_for(PATIENCE, back).with_context(|| format!("{signal}: it did not return: {}", plugin.log()))?;
+        wait_for(TIMEOUT, back).with_context(|| format!("{signal}: it did not return: {}", plugin.log()))?;
         strict_works(&daemon, &format!("restart-{times}")).with_context(|| format!("after {signal}"))?;
         expect(&daemon, &lasting, &STRICT).context("running over the restart")?;
     }

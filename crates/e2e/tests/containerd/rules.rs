@@ -77,7 +77,7 @@ fn first_match(daemon: &Containerd) -> Result<()> {
 /// A containerd 1.7 with the static gate, whose configuration is this.
 fn gated(world: &World, config: &str) -> Result<Containerd> {
     let daemon = node_config::start(&world.machine, &world.run, Kind::V1_7, Options::default())?;
-    daemon.import(&Image::announcement(&world.machine)?)?;
+    daemon.import(&Image::example(&world.machine)?)?;
     fs::write(node_config::node_file(&daemon), config)?;
     node_config::configure(&world.machine, &daemon)?;
     Ok(daemon)

@@ -25,14 +25,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A containerd with two handlers and the announcement's image. It passes on more of the pods'
+/// A containerd with two handlers and the example pod's image. It passes on more of the pods'
 /// annotations than it should, so that a forged one reaches the gate.
 fn start(world: &World, kind: Kind) -> Result<Containerd> {
     let runc = Handler::new("runc", world.machine.runc())
         .settings("pod_annotations = [\"test.example/*\", \"io.kubernetes.*\"]\n");
     let options = Options::default().handler(runc).handler(Handler::new("crun", world.machine.crun()));
     let daemon = node_config::start(&world.machine, &Arc::clone(&world.run), kind, options)?;
-    daemon.import(&Image::announcement(&world.machine)?)?;
+    daemon.import(&Image::example(&world.machine)?)?;
     Ok(daemon)
 }
 
@@ -85,7 +85,7 @@ fn without_plugin(world: &World, kind: Kind) -> Result<()> {
     refused(&daemon, &Pod::new("typo").annotation(ANNOTATION, "strict"), &app, "write Strict or Merge")?;
 
     // A user whom the image gives nothing.
-    let bare = ContainerSpec::new("app", "localhost/strict-groups/announcement:1").user(7).group(7);
+    let bare = ContainerSpec::new("app", "localhost/strict-groups/example:1").user(7).group(7);
     runs(&daemon, &strict("nothing-to-lose"), &bare, &[7])?;
 
     // What a pod's author may write.

@@ -8,10 +8,10 @@ use e2e::{ContainerSpec, Containerd, Cri, Identity, Image, Kind, Options, Pod, R
 /// The annotation by which a pod says its policy.
 pub(crate) const ANNOTATION: &str = "supplemental-groups-policy.noderesource.dev";
 
-/// The image of the announcement, which every containerd of the world has.
-pub(crate) const IMAGE: &str = "localhost/strict-groups/announcement:1";
+/// The image of KEP-3619's example pod, which every containerd of the world has.
+pub(crate) const IMAGE: &str = "localhost/strict-groups/example:1";
 
-/// The announcement's groups, with and without what the image adds.
+/// The example pod's groups, with and without what the image adds.
 pub(crate) const STRICT: [u32; 2] = [3000, 4000];
 pub(crate) const MERGED: [u32; 3] = [3000, 4000, 50000];
 
@@ -20,7 +20,7 @@ pub(crate) fn strict(name: &str) -> Pod {
     Pod::new(name).annotation(ANNOTATION, "Strict")
 }
 
-/// The announcement's container: user 1000, group 3000, supplementary group 4000.
+/// The example pod's container: user 1000, group 3000, supplementary group 4000.
 pub(crate) fn app() -> ContainerSpec {
     named("app")
 }
@@ -30,7 +30,7 @@ pub(crate) fn named(name: &str) -> ContainerSpec {
     ContainerSpec::new(name, IMAGE).user(1000).group(3000).supplemental(&[4000])
 }
 
-/// A containerd of the trial's own, NRI on, no plugin, with the announcement's image.
+/// A containerd of the trial's own, NRI on, no plugin, with the example pod's image.
 pub(crate) fn fresh(world: &World, kind: Kind) -> Result<Containerd> {
     fresh_with(world, kind, Options::default().nri())
 }
@@ -38,13 +38,13 @@ pub(crate) fn fresh(world: &World, kind: Kind) -> Result<Containerd> {
 /// The same with other options.
 pub(crate) fn fresh_with(world: &World, kind: Kind, options: Options) -> Result<Containerd> {
     let daemon = Containerd::start(&world.machine, &world.run, kind, options)?;
-    daemon.import(&Image::announcement(&world.machine)?)?;
+    daemon.import(&Image::example(&world.machine)?)?;
     Ok(daemon)
 }
 
-/// Gives a containerd the announcement's image.
+/// Gives a containerd the example pod's image.
 pub(crate) fn fresh_image(world: &World, daemon: &Containerd) -> Result<()> {
-    daemon.import(&Image::announcement(&world.machine)?)
+    daemon.import(&Image::example(&world.machine)?)
 }
 
 /// Who the first process is, which a process of an exec has to be as well.
@@ -74,7 +74,7 @@ pub(crate) fn expect(daemon: &Containerd, container: &str, groups: &[u32]) -> Re
     has_groups(&identity(daemon.cri(), container)?, groups)
 }
 
-/// Runs a pod from its beginning to its end; its processes must be the announcement's user, with these groups.
+/// Runs a pod from its beginning to its end; its processes must be the example pod's user, with these groups.
 pub(crate) fn check(daemon: &Containerd, pod: &Pod, spec: &ContainerSpec, groups: &[u32]) -> Result<()> {
     let name = pod.name();
     let pod = daemon.cri().run_pod(pod)?;
@@ -84,7 +84,7 @@ pub(crate) fn check(daemon: &Containerd, pod: &Pod, spec: &ContainerSpec, groups
     Ok(daemon.cri().remove_pod(&pod.id)?)
 }
 
-/// The announcement's pod with the annotation is Strict.
+/// The KEP-3619 example pod with the annotation is Strict.
 pub(crate) fn strict_works(daemon: &Containerd, name: &str) -> Result<()> {
     check(daemon, &strict(name), &app(), &STRICT)
 }

@@ -1,4 +1,4 @@
-//! The pod of the feature's announcement with the annotation: Strict on both
+//! KEP-3619's example pod with the annotation: Strict on both
 //! runtimes, in the first process and in an exec.
 
 use anyhow::{Context, Result, ensure};
@@ -10,23 +10,23 @@ use e2e::{Containerd, Plugin, Pod};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("strict::announcement_on_containerd_1_7", |world| {
-            announcement(&world.old, &world.old_plugin, &Pod::new("strict-1"))
+        trial("strict::example_pod_on_containerd_1_7", |world| {
+            example(&world.old, &world.old_plugin, &Pod::new("strict-1"))
         }),
-        trial("strict::announcement_on_containerd_2", |world| {
-            announcement(&world.new, &world.new_plugin, &Pod::new("strict-2"))
+        trial("strict::example_pod_on_containerd_2", |world| {
+            example(&world.new, &world.new_plugin, &Pod::new("strict-2"))
         }),
-        trial("strict::announcement_with_crun", |world| {
-            announcement(&world.old, &world.old_plugin, &Pod::new("strict-crun").handler("crun"))
+        trial("strict::example_pod_with_crun", |world| {
+            example(&world.old, &world.old_plugin, &Pod::new("strict-crun").handler("crun"))
         }),
-        trial("strict::announcement_in_a_user_namespace", |world: &World| {
+        trial("strict::example_pod_in_a_user_namespace", |world: &World| {
             let pod = Pod::new("strict-userns").user_namespace(300_000, 65536);
-            announcement(&world.old, &world.old_plugin, &pod)
+            example(&world.old, &world.old_plugin, &pod)
         }),
     ]
 }
 
-fn announcement(daemon: &Containerd, plugin: &Plugin, pod: &Pod) -> Result<()> {
+fn example(daemon: &Containerd, plugin: &Plugin, pod: &Pod) -> Result<()> {
     check(daemon, &pod.clone().annotation(ANNOTATION, "Strict"), &app(), &STRICT)?;
     let name = pod.name();
     let line = plugin.wait_log(|line| line.contains(&format!("pod=\"{name}\""))).context("no log line")?;

@@ -50,7 +50,7 @@ pub(crate) fn start() -> Result<()> {
     let old = Containerd::start(&machine, &run, Kind::V1_7, options().nri()).context("containerd 1.7")?;
     let new = Containerd::start(&machine, &run, Kind::V2, options().nri()).context("containerd 2")?;
     for daemon in [&old, &new] {
-        daemon.import(&Image::announcement(&machine)?)?;
+        daemon.import(&Image::example(&machine)?)?;
     }
     let health = health_file(&old);
     let health = health.to_str().context("the health file's path")?;

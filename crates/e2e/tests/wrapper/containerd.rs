@@ -56,7 +56,7 @@ fn start(world: &World, kind: Kind, options: Options) -> Result<Containerd> {
         .handler(Handler::new("crun", world.machine.crun()))
         .handler(Handler::new("wide", widening(world, Real::Runc, &dir)?));
     let daemon = node_config::start(&world.machine, &Arc::clone(&world.run), kind, options)?;
-    daemon.import(&Image::announcement(&world.machine)?)?;
+    daemon.import(&Image::example(&world.machine)?)?;
     Ok(daemon)
 }
 
@@ -71,7 +71,7 @@ fn configured_as(world: &World, kind: Kind) -> Result<Containerd> {
 }
 
 fn app() -> ContainerSpec {
-    ContainerSpec::new("app", "localhost/strict-groups/announcement:1")
+    ContainerSpec::new("app", "localhost/strict-groups/example:1")
         .user(1000)
         .group(3000)
         .supplemental(&[4000])

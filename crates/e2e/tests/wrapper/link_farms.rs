@@ -34,7 +34,7 @@ const SEED: u64 = 20_261_124;
 const THREADS: usize = 2;
 
 /// No start takes this long.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const HANGS: &str = "it hangs";
 
 /// Debian's runc and the last one before groups became plain numbers.
@@ -421,7 +421,7 @@ impl<'w> Yard<'w> {
         let said = bundle.join("said");
         command.stdout(Stdio::null()).stderr(fs::File::create(&said)?);
         let mut child = self.world.run.spawn(&mut command)?;
-        let created = match wait_for(PATIENCE, || child.try_wait().transpose()).transpose()? {
+        let created = match wait_for(TIMEOUT, || child.try_wait().transpose()).transpose()? {
             Some(status) if status.success() => {
                 let pid = fs::read_to_string(&pid_file)?.trim().parse()?;
                 Created::Groups(Identity::of_process(pid)?.groups())

@@ -19,7 +19,7 @@ use e2e::{Identity, run};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("podman::run_and_exec_of_the_announcements_image", announcement),
+        trial("podman::run_and_exec_of_the_example_pods_image", example),
         trial("podman::process_with_other_groups_never_runs", start_refused),
         trial("podman::a_refusal_shows_as_the_runtimes_own_error", refusal),
     ]
@@ -128,7 +128,7 @@ impl Podman {
 
 const STATUS: [&str; 2] = ["cat", "/proc/self/status"];
 
-fn announcement(world: &World) -> Result<()> {
+fn example(world: &World) -> Result<()> {
     let wrapper = Wrapper::new(world, Real::Runc)?;
     let podman = Podman::new(world, &wrapper.script()?)?;
     let image = podman.load(world)?;

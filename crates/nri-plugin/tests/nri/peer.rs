@@ -21,7 +21,7 @@ pub const RUNTIME: u32 = 2;
 pub const SERVICE: &str = "nri.pkg.api.v1alpha1.Plugin";
 
 /// Nothing in these tests takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Listens where the plugin will connect.
 pub struct Runtime {
@@ -38,7 +38,7 @@ impl Runtime {
     }
 
     pub async fn accept(&self) -> Peer {
-        let (stream, _) = timeout(PATIENCE, self.listener.accept()).await.expect("no plugin came").unwrap();
+        let (stream, _) = timeout(TIMEOUT, self.listener.accept()).await.expect("no plugin came").unwrap();
         Peer::new(stream)
     }
 
@@ -92,7 +92,7 @@ impl Peer {
 
     /// None: the plugin closed the connection.
     pub async fn receive(&mut self) -> Option<Received> {
-        timeout(PATIENCE, self.receive_unlimited()).await.expect("the plugin said nothing")
+        timeout(TIMEOUT, self.receive_unlimited()).await.expect("the plugin said nothing")
     }
 
     async fn receive_unlimited(&mut self) -> Option<Received> {

@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::peer::PATIENCE;
+use crate::peer::TIMEOUT;
 
 /// What a handler was called with: its name, the pod's id and the container's.
 pub type Note = (&'static str, String, String);
@@ -221,7 +221,7 @@ impl Running {
     }
 
     pub async fn note(&mut self) -> Note {
-        timeout(PATIENCE, self.notes.recv()).await.expect("no call came").unwrap()
+        timeout(TIMEOUT, self.notes.recv()).await.expect("no call came").unwrap()
     }
 
     /// Waits for a call of this name.
@@ -244,7 +244,7 @@ impl Running {
     }
 
     pub async fn end(&mut self) -> Result<(), Error> {
-        timeout(PATIENCE, &mut self.task).await.expect("the plugin does not end").unwrap()
+        timeout(TIMEOUT, &mut self.task).await.expect("the plugin does not end").unwrap()
     }
 }
 

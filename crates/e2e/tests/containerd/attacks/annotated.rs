@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn node(world: &World, with: With) -> Result<Node> {
     let node = Node::start(world, with)?;
-    node.daemon.import(&Image::announcement(&world.machine)?)?;
+    node.daemon.import(&Image::example(&world.machine)?)?;
     Ok(node)
 }
 
@@ -71,7 +71,7 @@ fn merge_starts(world: &World, with: With) -> Result<()> {
 /// The sandbox's spec was written before the drop-in let our annotations through, so it says nothing.
 fn older(world: &World) -> Result<()> {
     let node = Node::bare(world)?;
-    node.daemon.import(&Image::announcement(&world.machine)?)?;
+    node.daemon.import(&Image::example(&world.machine)?)?;
     let pod = node.daemon.cri().run_pod(&strict("older"))?;
     node.configure(world)?;
     let now = [

@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn check(world: &World, with: With) -> Result<()> {
     let node = Node::start(world, with)?;
-    node.daemon.import(&Image::announcement(&world.machine)?)?;
+    node.daemon.import(&Image::example(&world.machine)?)?;
     all(KEYS.into_iter().map(|key| (key, refused(&node, key))))
 }
 

@@ -12,7 +12,7 @@ use super::{SERVICE, app, node::Node};
 use crate::world::World;
 use e2e::{Kind, Pod, cri::v1, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whether a process `sleep SECONDS` is there.
 fn sleeps(seconds: u32) -> bool {
@@ -23,7 +23,7 @@ fn sleeps(seconds: u32) -> bool {
 }
 
 fn wait_until(sleeping: bool, seconds: u32) -> Result<()> {
-    wait_for(PATIENCE, || (sleeps(seconds) == sleeping).then_some(()))
+    wait_for(TIMEOUT, || (sleeps(seconds) == sleeping).then_some(()))
         .with_context(|| format!("sleep {seconds}: sleeping is not {sleeping} in time"))
 }
 
@@ -66,7 +66,7 @@ async fn late(socket: &Path, container: &str, seconds: u32) -> Result<Code> {
     let request = exec(container, seconds);
     let method = format!("{SERVICE}ExecSync");
     let call = client.unary::<_, v1::ExecSyncResponse>(&method, &request, &[("grpc-timeout", "1500m")]);
-    let answer = timeout(PATIENCE, call).await.context("the deadline did not count")?;
+    let answer = timeout(TIMEOUT, call).await.context("the deadline did not count")?;
     match answer {
         Err(Error::Status(status)) => {
             // The code is the runtime's affair; containerd 1.7 says Unknown.

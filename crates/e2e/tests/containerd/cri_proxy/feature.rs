@@ -52,7 +52,7 @@ pub(super) fn user(world: &World) -> Result<()> {
             cri.remove_pod(&pod.id)?;
             Ok(found)
         };
-    let root = ContainerSpec::new("app", "localhost/strict-groups/announcement:1").user(0);
+    let root = ContainerSpec::new("app", "localhost/strict-groups/example:1").user(0);
     let specs = [
         ("strict", Pod::new("a").strict_field(), app().strict_field()),
         ("merge", Pod::new("b"), app()),

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{ANNOTATION, PATIENCE, app, garbled::Garbler, groups, node::Node, raw, refused, set};
+use super::{ANNOTATION, TIMEOUT, app, garbled::Garbler, groups, node::Node, raw, refused, set};
 use crate::world::World;
 use e2e::{Kind, Pod, cri::v1, wait_for};
 
@@ -28,7 +28,7 @@ fn files(node: &Node) -> Result<Vec<PathBuf>> {
 
 /// Waits until something is handed on.
 fn file(node: &Node) -> Result<PathBuf> {
-    wait_for(PATIENCE, || files(node).ok()?.pop()).context("nothing is handed on")
+    wait_for(TIMEOUT, || files(node).ok()?.pop()).context("nothing is handed on")
 }
 
 fn read(file: &PathBuf) -> Result<Value> {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::{
-    PATIENCE, SERVICE, app, groups,
+    SERVICE, TIMEOUT, app, groups,
     node::{Held, Node},
     raw, refused, set,
 };
@@ -23,7 +23,7 @@ pub(super) fn lives(world: &World) -> Result<()> {
     node.containerd.halt(Signal::SIGKILL)?;
     refused(proxy.cri.version(), tonic::Code::Unavailable, &["cannot be reached"])?;
     node.containerd.launch()?;
-    wait_for(PATIENCE, || proxy.cri.is_ready().then_some(()))
+    wait_for(TIMEOUT, || proxy.cri.is_ready().then_some(()))
         .context("the runtime is back, and not for the proxy")?;
     ensure!(groups(&proxy.cri, &container)? == set(&[3000, 4000]), "after the runtime's restart");
 

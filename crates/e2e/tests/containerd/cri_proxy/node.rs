@@ -20,7 +20,7 @@ use nix::{
 use crate::world::World;
 use e2e::{Containerd, Handler, Image, Kind, Options, Plugin, Proxy, plugin, wait_for};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -35,7 +35,7 @@ impl Node {
     pub(super) fn start(world: &World, kind: Kind) -> Result<Self> {
         let options = Options::default().handler(Handler::new("runc", world.machine.runc())).nri();
         let containerd = Containerd::start(&world.machine, &world.run, kind, options)?;
-        containerd.import(&Image::announcement(&world.machine)?)?;
+        containerd.import(&Image::example(&world.machine)?)?;
         let health = containerd.dir().join("health");
         Ok(Self { containerd, plugin: Mutex::default(), health })
     }
@@ -51,10 +51,8 @@ impl Node {
         let arguments = [&["--health-file", health], more].concat();
         let plugin = Plugin::start(&self.containerd, None, &arguments)?;
         *self.plugin.lock().unwrap_or_else(PoisonError::into_inner) = Some(plugin);
-        wait_for(PATIENCE, || {
-            std::fs::read_to_string(&self.health).ok()?.contains("containerd").then_some(())
-        })
-        .context("the plugin does not say that it is registered")
+        wait_for(TIMEOUT, || std::fs::read_to_string(&self.health).ok()?.contains("containerd").then_some(()))
+            .context("the plugin does not say that it is registered")
     }
 
     /// Where the proxy hands on requests to the plugin.
@@ -136,7 +134,7 @@ impl Held {
         command.arg("--requests-dir").arg(node.requests());
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let holder = Mutex::new(node.containerd.run().spawn(&mut command)?);
-        wait_for(PATIENCE, || pid_file.exists().then_some(())).context("nobody holds the socket")?;
+        wait_for(TIMEOUT, || pid_file.exists().then_some(())).context("nobody holds the socket")?;
         Ok(Self { holder, socket, pid_file, log })
     }
 

@@ -16,7 +16,7 @@ use super::{SERVICE, app, node::Node, raw};
 use crate::world::World;
 use e2e::{Kind, Pod};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Clone, PartialEq, Message)]
 struct ExecRequest {
@@ -74,7 +74,7 @@ fn says(url: &str, wanted: &str) -> Result<()> {
          Sec-WebSocket-Protocol: v4.channel.k8s.io\r\n\r\n"
     )?;
     let (start, mut said, mut part) = (Instant::now(), Vec::new(), [0; 4096]);
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < TIMEOUT {
         match stream.read(&mut part) {
             Ok(0) => break,
             Ok(count) => said.extend_from_slice(part.get(..count).unwrap_or_default()),

@@ -120,7 +120,7 @@ pub(super) fn calls(world: &World) -> Result<()> {
     };
     tokio.spawn(runtime(listener));
     let proxy = Proxy::launch(&world.run, &endpoint, &dir.join("health"), &socket)?;
-    wait_for(super::PATIENCE, || socket.exists().then_some(())).with_context(|| proxy.log())?;
+    wait_for(super::TIMEOUT, || socket.exists().then_some(())).with_context(|| proxy.log())?;
     tokio.block_on(async {
         call(&endpoint).await.context("direct")?;
         call(&socket).await.context("through the proxy")

@@ -52,7 +52,7 @@ fn gated(arguments: &[&str]) -> Result<Value> {
     Ok(spec)
 }
 
-/// A first process with these groups, in a root whose /etc/group is the announcement's.
+/// A first process with these groups, in a root whose /etc/group is the example pod's.
 struct Processes {
     root: PathBuf,
     children: Vec<Child>,

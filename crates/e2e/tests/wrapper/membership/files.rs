@@ -40,7 +40,7 @@ const ALICE: &str = "root:x:0:0::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\n";
 
 /// Name, passwd, group, whether the files overlap.
 const KNOWN: [(&str, &str, &str, bool); 22] = [
-    ("the announcement", ALICE, "alice:x:1000:\nimplicit:x:50000:alice\n", false),
+    ("the example pod", ALICE, "alice:x:1000:\nimplicit:x:50000:alice\n", false),
     ("no file", "", "", false),
     ("a line without an end", ALICE, "implicit:x:50000:alice", false),
     ("CRLF", "root:x:0:0::/:\r\nalice:x:1000:1000::/:\r\n", "a:x:50000:bob,alice\r\nb:x:5:alice\r\n", false),
