@@ -217,7 +217,7 @@ fn pods_that_are_not_strict_are_refused() {
 }
 
 #[test]
-fn a_pod_that_was_there_before_may_be_changed_but_not_made_worse() {
+fn older_pod_may_be_changed_but_not_made_worse() {
     let finalized = |pod| with(pod, "/metadata/finalizers", json!([]));
     for file in VALIDATING {
         let policy = Policy::read(file);

@@ -156,7 +156,7 @@ fn a_configuration_that_is_a_folder_is_named() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_configuration_that_is_not_understood_is_refused_with_line_and_key() {
+fn broken_configuration_is_refused_with_line_and_key() {
     for (text, line, wanted) in [
         ("pods_may_override = true\ndefault_polcy = \"Strict\"\n", "line 2", "default_polcy"),
         ("[policy]\ndefault = \"Strict\"\n", "line 1", "policy"),

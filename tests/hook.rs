@@ -308,7 +308,7 @@ fn arguments_that_are_no_gate_refuse() {
 
 /// Found by fuzzing: names and paths stood in the refusal as they came.
 #[test]
-fn a_refusal_is_one_line_whatever_the_arguments_and_the_state_say() {
+fn refusal_is_one_line_whatever_arguments_say() {
     let bundle = Bundle::empty();
     let args = ["hook", "--gate=pending", "--pod=a\n\u{1b}[2J/b", "--container=c\rd"].map(String::from);
     for path in [bundle.path().join("a\nb"), bundle.path().join("x".repeat(2000))] {
@@ -344,7 +344,7 @@ fn ungated() -> Value {
 
 #[test]
 #[ignore = "needs root"]
-fn the_static_gate_refuses_a_strict_container_that_no_plugin_saw() {
+fn static_gate_refuses_strict_that_no_plugin_processed() {
     let text = refusal(&static_gate(&unseen("Strict"), Some("")));
     assert!(text.starts_with("strict-groups: pod default/pee4269a2, container app: "), "{text}");
     assert!(text.contains("plugin did not process this container"), "{text}");
@@ -420,7 +420,7 @@ fn static_gate_refuses_a_sandbox_that_it_does_not_know() {
 
 /// A file that is named and not there is no empty one: it may have said Strict.
 #[test]
-fn static_gate_refuses_a_configuration_that_is_named_and_missing() {
+fn static_gate_refuses_a_missing_named_configuration() {
     let bundle = unseen("Merge");
     let args = ["hook", "--gate=static", "--runtime=containerd", "--config=/nonexistent/node.toml"];
     let text = refusal(&run(&args.map(String::from), &state(&bundle.path())));
@@ -493,7 +493,7 @@ fn exec_that_could_gain_groups_refuses_and_names_the_cures() {
 }
 
 #[test]
-fn exec_that_could_gain_groups_is_allowed_by_the_nodes_configuration() {
+fn exec_at_risk_is_allowed_by_the_configuration() {
     let (bundle, gate) = exec_at_risk();
     let config = bundle.path().join("node.toml");
     let mut spec: Value = serde_json::from_slice(&fs::read(bundle.config()).unwrap()).unwrap();

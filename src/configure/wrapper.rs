@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn file_is_run_by_our_program_and_names_the_handlers_own_runtime() {
+    fn handler_file_runs_our_program_and_names_its_runtime() {
         let file = file("crun", "/usr/bin/crun", Path::new("/opt/sg"), Some(Path::new("/c.toml"))).unwrap();
         assert_eq!((file.name.as_str(), file.executable), ("strict-groups-runtime-crun+crun", true));
         assert!(file.content.starts_with("#!/opt/sg handler\n"), "{}", file.content);

@@ -1,5 +1,5 @@
 //! What a kubelet would ask of the node's runtime, for the virtual machine's scenarios: KEP-3619's example pod
-//! example, and strict-groups' own pod on a node. See vm-tests/.
+//! and strict-groups' own pod on a node. See vm-tests/.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replaced_file_keeps_mode_and_owner_and_leaves_nothing_beside() {
+    fn replaced_file_keeps_mode_and_owner() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(CONFIG);
         fs::write(&path, "old").unwrap();

@@ -111,7 +111,7 @@ fn a_wrong_address_is_a_wrong_usage() {
 }
 
 #[test]
-fn who_says_nothing_holds_up_others_for_a_while_at_most_and_leaves_nothing() {
+fn silent_client_delays_others_for_a_bounded_time() {
     let (process, address) = on_tcp();
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap().count();
     e2e::scrape::tcp(&address).unwrap();

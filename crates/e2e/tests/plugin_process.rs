@@ -92,7 +92,7 @@ fn a_rust_log_that_is_no_filter_is_an_error() {
 
 #[cfg(not(feature = "kubernetes-api"))]
 #[test]
-fn a_binary_without_the_kubernetes_api_says_so_where_it_is_asked_for() {
+fn binary_without_kubernetes_api_refuses_the_setting() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.toml");
     std::fs::write(&config, "[kubernetes]\nenabled = true\n").unwrap();
@@ -115,7 +115,7 @@ fn a_journal_that_is_not_our_stderr_is_left_alone() {
 }
 
 #[test]
-fn sighup_reads_the_configuration_again_while_it_waits_for_the_runtime() {
+fn sighup_before_registration_reads_the_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.toml");
     std::fs::write(&config, "").unwrap();

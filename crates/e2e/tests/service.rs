@@ -91,7 +91,7 @@ fn says(output: &Output, words: &str) {
 }
 
 #[test]
-fn without_a_runtime_it_is_ready_after_a_while_and_says_what_is_missing() {
+fn without_a_runtime_ready_comes_late_and_says_why() {
     let plugin = Supervised::start(&["--ready-after", "1"], &[]);
     let first = plugin.heard(TIMEOUT).unwrap();
     assert!(first.contains("STATUS=not registered") && !first.contains("READY=1"), "{first}");

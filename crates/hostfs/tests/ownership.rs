@@ -93,7 +93,7 @@ fn a_file_of_another_user_is_not() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_directory_of_another_user_is_not_also_when_the_file_is_roots() {
+fn directory_of_another_user_is_not_trusted() {
     let place = Place::new();
     chown(place.at("dir"), Some(NOBODY), None).unwrap();
     let directory = format!("the directory {} (owner uid 65534, mode 0755)", place.at("dir").display());
@@ -107,7 +107,7 @@ fn a_directory_of_another_user_is_not_also_when_the_file_is_roots() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_directory_that_others_can_write_to_is_not_unless_it_is_sticky() {
+fn directory_writable_by_others_is_not_trusted_unless_sticky() {
     let place = Place::new();
     for mode in [0o775, 0o757, 0o2775] {
         place.mode("dir", mode);

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_connections_and_oversize_are_refused_from_the_header_alone() {
+    fn unknown_or_oversize_frame_is_refused_by_its_header() {
         for id in [0, 3, u32::MAX] {
             assert_eq!(decode(&frame(id, b""), &[]), Err(ProtocolError::UnknownConnection(id)));
         }

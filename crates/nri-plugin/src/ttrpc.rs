@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_allocated_for_an_announcement_and_a_big_buffer_is_given_back() {
+    fn announced_length_allocates_nothing() {
         let mut deframer = Deframer::default();
         let ignore = |_: Header, _: &[u8]| Ok::<_, ProtocolError>(());
         let mut bytes = message(1, REQUEST, &vec![7; 8 << 20]);

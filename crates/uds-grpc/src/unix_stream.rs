@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_socket_is_an_error_to_write_to_and_an_end_to_read_from() {
+    async fn closed_socket_is_a_write_error_and_a_read_end() {
         let (one, two) = StdStream::pair().unwrap();
         let mut one = UnixStream::new(one).unwrap();
         drop(two);

@@ -70,7 +70,7 @@ fn a_diff_shows_what_a_write_would_do_and_does_nothing() {
 type Obstacle = fn(&Path, &str);
 
 #[test]
-fn what_is_not_ours_or_was_edited_stays_and_nothing_else_changes() {
+fn foreign_or_edited_file_stays_and_nothing_changes() {
     let (spec, drop_in) = (file("ours.json", "{}"), file("ours.toml", "a = 1"));
     let obstacles: [(Obstacle, bool); 5] = [
         (|path, _| fs::write(path, "a = 1").unwrap(), false),

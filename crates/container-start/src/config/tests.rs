@@ -52,7 +52,7 @@ fn keys() -> Vec<String> {
 }
 
 #[test]
-fn the_packaged_example_is_legal_as_it_is_and_with_everything_on() {
+fn packaged_example_is_legal_also_with_everything_on() {
     assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
     let config = parse(&commented_out().collect::<Vec<_>>().join("\n")).unwrap();
     assert_eq!(config.hook_path(), Some(Path::new("/usr/local/bin/strict-groups")));

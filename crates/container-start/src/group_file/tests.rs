@@ -125,7 +125,7 @@ fn bind(source: &Path, target: &Path) -> Option<Mounted> {
 }
 
 #[test]
-fn file_on_another_mount_is_refused_unless_it_is_the_generated_one() {
+fn file_on_another_mount_is_refused_unless_generated() {
     let image = Image::new().write("etc/group", "x");
     let bundle = tempfile::tempdir().unwrap();
     let generated = bundle.path().join("group");

@@ -336,7 +336,7 @@ fn deep_nesting_does_not_overflow_the_stack() {
 }
 
 #[test]
-fn a_container_that_nobody_decided_gets_a_gate_behind_the_other_hooks() {
+fn undecided_container_gets_a_gate_behind_other_hooks() {
     let before = spec(USER, &[]);
     let shut = text(super::shut(before.as_bytes(), "/opt/a \"b", &pending()).unwrap());
     let view = read(shut.as_bytes()).unwrap();

@@ -15,7 +15,7 @@ fn api(context: &'static str) -> KubeApi {
 }
 
 #[tokio::test]
-async fn the_spec_alone_makes_it_strict_and_its_groups_are_in_the_gate() {
+async fn pod_spec_alone_makes_strict_and_fills_the_gate() {
     let api = api(BOTH);
     let mut node = Node::asking(&api).await;
     assert_eq!(node.configured.events & SANDBOXES, SANDBOXES);

@@ -181,7 +181,7 @@ async fn events_that_are_not_wanted_get_an_empty_answer_and_no_call() {
 }
 
 #[tokio::test]
-async fn long_answers_go_out_in_small_frames_and_too_long_ones_not_at_all() {
+async fn long_answer_is_cut_into_frames_too_long_one_is_not_sent() {
     let runtime = Runtime::listen();
     let _running = Running::at(&runtime.path);
     let mut peer = runtime.accept_in_service().await;

@@ -213,7 +213,7 @@ async fn thousands_of_calls_on_one_connection() {
 
 /// As NRI does up to 0.6 with a plugin from its plugin directory.
 #[tokio::test]
-async fn a_runtime_that_does_not_synchronize_has_the_plugin_in_service_at_the_first_event() {
+async fn without_synchronize_first_event_puts_plugin_in_service() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     let mut peer = runtime.accept().await;

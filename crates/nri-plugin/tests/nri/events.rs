@@ -34,7 +34,7 @@ const TOLD: [(i32, &str, &str, bool); 9] = [
 ];
 
 #[tokio::test]
-async fn a_state_change_and_a_method_of_its_own_reach_the_same_handler() {
+async fn state_change_and_own_method_reach_the_same_handler() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     let mut peer = runtime.accept_in_service().await;
@@ -95,7 +95,7 @@ async fn events_that_may_change_something_reach_their_handlers() {
 }
 
 #[tokio::test]
-async fn configure_tells_the_plugin_and_asks_for_what_the_runtime_knows() {
+async fn configure_reaches_the_plugin_and_asks_for_its_events() {
     let wanted =
         Events::CREATE_CONTAINER | Events::POST_CREATE_CONTAINER | Events::VALIDATE_CONTAINER_ADJUSTMENT;
     let old = ConfigureRequest {

@@ -30,7 +30,7 @@ async fn configured(runtime: &Runtime) -> Peer {
 }
 
 #[tokio::test]
-async fn parts_are_echoed_and_the_handler_is_called_once_with_the_whole() {
+async fn synchronize_in_parts_calls_the_handler_once() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     let mut peer = configured(&runtime).await;
@@ -77,7 +77,7 @@ async fn the_whole_of_all_parts_is_bounded() {
 
 /// Up to NRI 0.6 a runtime whose Synchronize failed keeps the connection and never calls.
 #[tokio::test]
-async fn an_error_or_a_late_answer_is_followed_by_another_registration() {
+async fn error_or_late_answer_leads_to_a_new_registration() {
     for (name, timeout) in [("error", Duration::from_secs(2)), ("hang", Duration::from_millis(100))] {
         let runtime = Runtime::listen();
         let mut running = Running::at(&runtime.path);
