@@ -87,6 +87,13 @@ lint: linker ## what has to be clean before a commit
 	@python3 scripts/check-circles.py
 	@scripts/check-shell.sh $(TOOLS)
 
+.PHONY: audit
+audit: linker ## licences, bans and sources of dependencies , unused ones, spelling
+	@scripts/get-tools.sh $(TOOLS) cargo-deny@0.18.5 cargo-machete@0.9.1 typos-cli@1.38.1
+	@$(TOOLS)/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph bans licenses sources
+	@$(TOOLS)/bin/cargo-machete crates src xtask fuzz .
+	@$(TOOLS)/bin/typos
+
 .PHONY: fmt
 fmt: ## format the code
 	cargo fmt

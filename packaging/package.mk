@@ -5,6 +5,14 @@ PACKAGE := target/package
 TOOLS := target/tools
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
+CHART := packaging/kubernetes/chart/Chart.yaml
+
+.PHONY: repository
+repository: ## set the project's address in all metadata: URL=https://...
+	@[[ -n "$(URL)" ]] || { echo "say where: make repository URL=https://..." >&2; exit 1; }
+	@sed -i 's|^repository = ".*"|repository = "$(URL)"|' Cargo.toml
+	@sed -i 's|^home: .*|home: $(URL)|; s|^sources: .*|sources: [$(URL)]|' $(CHART)
+
 .PHONY: man
 man: linker ## man pages and the shells' completions
 	@rm -rf $(PACKAGE)/man $(PACKAGE)/completions
@@ -21,7 +29,7 @@ package-files: build man
 
 .PHONY: packagers
 packagers: linker
-	@scripts/get-packagers.sh $(TOOLS) cargo-deb@3.8.0 cargo-generate-rpm@0.21.1
+	@scripts/get-tools.sh $(TOOLS) cargo-deb@3.8.0 cargo-generate-rpm@0.21.1
 
 # cargo-deb's work folder has the name of the package, which is that of our binary in target/.
 .PHONY: deb
@@ -42,7 +50,7 @@ image: build ## the container image, an OCI layout: target/package/image
 # What goes into the binary for this target. cargo-cyclonedx writes beside Cargo.toml.
 .PHONY: sbom
 sbom: linker
-	@scripts/get-packagers.sh $(TOOLS) cargo-cyclonedx@0.5.9
+	@scripts/get-tools.sh $(TOOLS) cargo-cyclonedx@0.5.9
 	@mkdir -p $(PACKAGE)
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
 	  --target $(TARGET) --override-filename sbom.cdx

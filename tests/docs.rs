@@ -41,6 +41,18 @@ fn every_way_of_failing_names_its_test() {
 }
 
 #[test]
+fn chart_and_crates_have_one_address() {
+    let manifest = include_str!("../Cargo.toml");
+    let chart = include_str!("../packaging/kubernetes/chart/Chart.yaml");
+    let address =
+        manifest.lines().find_map(|line| line.strip_prefix("repository = ")).unwrap().trim_matches('"');
+    assert!(address.starts_with("https://"), "{address}");
+    for line in [format!("home: {address}"), format!("sources: [{address}]")] {
+        assert!(chart.lines().any(|other| other == line), "{line}");
+    }
+}
+
+#[test]
 fn a_test_that_does_not_exist_is_found_out() {
     assert!(has_test("tests/hook.rs", "a_pending_gate_refuses"));
     assert!(has_test(

@@ -216,8 +216,8 @@ pub fn built() -> Result<PathBuf> {
     }
     let cargo = std::env::var_os("CARGO").context("STRICT_GROUPS_BIN is not set")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut build = Command::new(cargo);
-    build.current_dir(&root).args([
+    let mut command = Command::new(cargo);
+    command.current_dir(&root).args([
         "build",
         "--quiet",
         "--package",
@@ -226,9 +226,9 @@ pub fn built() -> Result<PathBuf> {
         "strict-groups",
     ]);
     if cfg!(feature = "kubernetes-api") {
-        build.args(["--features", "kubernetes-api"]);
+        command.args(["--features", "kubernetes-api"]);
     }
-    ensure!(build.status()?.success(), "cargo cannot build strict-groups");
+    ensure!(command.status()?.success(), "cargo cannot build strict-groups");
     // A test lies in a folder beside the binary.
     let own = std::env::current_exe().context("finding the own executable")?;
     let path = own.ancestors().nth(2).context("the own executable has no folder")?.join("strict-groups");

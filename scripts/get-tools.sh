@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds tools that packages are made with: get-packagers.sh FOLDER NAME@VERSION... Nothing to do for those that are in
+# Builds tools from crates.io: get-tools.sh FOLDER NAME@VERSION... Nothing to do for those that are in
 # the folder already.
 set -euo pipefail
 tools=$1
@@ -10,7 +10,7 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PRO
 for tool; do
   # cargo keeps the list of what it installed there.
   grep -qs "^\"${tool/@/ } " "$tools/.crates.toml" && continue
-  printf 'packagers: building %s\n' "$tool"
+  printf 'tools: building %s\n' "$tool"
   cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" "$tool"
   rm -rf "$tools/build"
 done
