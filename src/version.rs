@@ -1,6 +1,6 @@
 //! Versions of container runtimes and other programs.
 
-/// The first containerd whose NRI (0.6.1) does not take its two locks in both orders (containerd pull request 10085).
+/// The first containerd whose NRI (0.6.1) does not take its two locks in both orders (containerd issue 10085).
 const CONTAINERD_WITHOUT_DEADLOCK: (u32, u32, u32) = (1, 7, 16);
 
 /// Major and minor number at the beginning of `text`, with or without a `v`.

@@ -60,7 +60,7 @@ pub(super) enum Refused {
 /// Why the plugin takes its registration back.
 #[derive(Debug, Error)]
 #[error(
-    "containerd {version} can hang for good when an NRI plugin registers while pods start and stop (containerd pull request \
+    "containerd {version} can hang for good when an NRI plugin registers while pods start and stop (containerd issue \
      10085), so Strict is not enforced by the plugin; upgrade to containerd 1.7.16 or newer, or use the OCI runtime wrapper \
      (`strict-groups config containerd --wrapper`), or set nri_that_can_deadlock = true in the node's configuration. It is \
      tried again after pauses of up to 5 minutes"

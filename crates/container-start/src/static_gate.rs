@@ -217,8 +217,9 @@ impl StaticGate {
     /// Decides whether a container may start. None: it may. Otherwise it is Strict, or could be, and may start with
     /// the groups that it has; pod and container are given for whoever checks what else can change them.
     ///
-    /// `sandbox` and `config` are asked for the pod's sandbox and the node's configuration only when the answer depends
-    /// on them, so that a broken one stops nothing else.
+    /// `config` is asked for the node's configuration unless a gate of the plugin speaks for the container, `sandbox` for
+    /// the pod's sandbox only when the answer depends on it. A Merge container with nothing to lose starts also where
+    /// either is broken.
     ///
     /// # Errors
     /// Every reason to refuse.

@@ -240,7 +240,7 @@ impl Gate {
     }
 
     /// Reads a hook's `args`. None: some other program's hook, or the node's own gate
-    /// ([`container_start::static_gate`]), which is no container's.
+    /// (`container_start::static_gate`), which is no container's.
     ///
     /// # Errors
     /// When the first two arguments say that it is ours and the rest is not understood. Such a

@@ -1,13 +1,12 @@
-//! The mark of a container that the plugin saw and left alone, as its policy is Merge.
+//! The Merge marker: the hook of a container whose policy is known to be Merge.
 //!
 //! ```text
 //! strict-groups hook --gate=merge
 //! ```
 //!
-//! It is a hook that does nothing, and it is not made for every Merge container: only where the
-//! static gate could not tell by itself that the policy is Merge, because a rule of the node's
-//! configuration decides by labels ([`container_start::static_gate`]). Being a hook, it cannot be written by a
-//! pod's author.
+//! It does nothing. Only those Merge containers get it of which the static gate could not tell the policy by itself: where
+//! a rule of the node's configuration decides by labels, and where the sandbox is older than the drop-in. A pod's author
+//! cannot write hooks.
 
 use crate::hook_args::{MERGE, PROGRAM};
 

@@ -200,7 +200,7 @@ impl Containerd {
         let Some(version) = said.split_whitespace().nth(2) else { return };
         if version::registration_can_deadlock(version) {
             say(&format!(
-                "note: containerd {version} can hang for good when an NRI plugin registers (containerd pull request 10085), \
+                "note: containerd {version} can hang for good when an NRI plugin registers (containerd issue 10085), \
                  so the plugin does not register with it; upgrade to containerd 1.7.16 or newer, or use --wrapper"
             ));
         }
