@@ -32,7 +32,8 @@ put 0644 share/man/man1 "$packages"/man/*.1
 put 0644 share/man/man5 packaging/man/*.5
 put 0644 share/completions "$packages"/completions/*
 put 0644 share/monitoring packaging/monitoring/*
-put 0644 docs docs/*
+put 0644 docs docs/*.md docs/*.json
+put 0644 docs/adr docs/adr/*.md
 put 0644 . README.md SECURITY.md CHANGELOG.md LICENSE
 
 rm -rf "$dist"

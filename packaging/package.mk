@@ -47,7 +47,7 @@ rpm: package-files packagers ## the RPM package, target/package/*.rpm
 image: build ## the container image, an OCI layout: target/package/image
 	@packaging/image.sh $(BIN) $(PACKAGE)/image
 
-# What goes into the binary for this target. cargo-cyclonedx writes beside Cargo.toml.
+# What goes into the binary for this target. cargo-cyclonedx writes beside the Cargo.toml of each crate.
 .PHONY: sbom
 sbom: linker
 	@scripts/get-tools.sh $(TOOLS) cargo-cyclonedx@0.5.9
@@ -55,8 +55,8 @@ sbom: linker
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
 	  --target $(TARGET) --override-filename sbom.cdx
 	@# Where it was built is nobody's business.
-	@sed 's|path+file://$(CURDIR)#||g' sbom.cdx.json >$(PACKAGE)/sbom.cdx.json
-	@rm sbom.cdx.json
+	@sed 's|path+file://$(CURDIR)|path+|g' sbom.cdx.json >$(PACKAGE)/sbom.cdx.json
+	@rm sbom.cdx.json crates/*/sbom.cdx.json xtask/sbom.cdx.json
 
 .PHONY: dist
 dist: root deb rpm image sbom ## a release: tarball, packages, image, SBOM and checksums, target/dist

@@ -27,7 +27,7 @@ dpkg-deb --extract "$dist"/*.deb "$work/deb"
 cmp "${root[0]}/bin/strict-groups" "$work/deb/usr/bin/strict-groups" || die 'package and tarball hold different binaries'
 
 target=$(scripts/target.sh)
-cargo tree --locked --edges normal --prefix none --format '{p}' --target "$target" |
+cargo tree --locked --package strict-groups --edges normal --prefix none --format '{p}' --target "$target" |
   awk '$1 != "strict-groups" { sub(/^v/, "", $2); print $1 "@" $2 }' | sort -u >"$work/linked"
 python3 - "$dist"/*.cdx.json "$work/linked" <<'END' || die 'the SBOM is not complete'
 import json, sys

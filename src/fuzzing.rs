@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_corpora_hold() {
+    fn committed_corpora_hold() {
         for (target, run) in TARGETS {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
             let files = names(&folder);

@@ -46,7 +46,7 @@ fn rows() -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn the_document_has_each_message_and_no_other() {
+fn document_has_each_message_and_no_other() {
     let code: BTreeSet<String> = samples::all().iter().map(|text| bare(text)).collect();
     let unquoted = |cell: &str| cell.trim_matches('`').trim().to_owned();
     let document: BTreeSet<String> =

@@ -122,7 +122,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_list_of_no_runtime_fails_in_one_line() {
+fn list_of_no_runtime_fails_in_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("none.sock");
     let missing = missing.to_str().unwrap();
@@ -141,14 +141,14 @@ fn a_list_of_no_runtime_fails_in_one_line() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_configuration_that_was_named_must_exist() {
+fn configuration_that_was_named_must_exist() {
     let said = plugin_fails(Path::new("/nonexistent/strict-groups.toml"));
     assert!(said.contains("/nonexistent/strict-groups.toml") && said.contains("No such file"), "{said}");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_configuration_that_is_a_folder_is_named() {
+fn configuration_that_is_a_folder_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let said = plugin_fails(dir.path());
     assert!(said.contains(dir.path().to_str().unwrap()) && said.contains("directory"), "{said}");
@@ -178,13 +178,13 @@ fn broken_configuration_is_refused_with_line_and_key() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_hook_that_no_runtime_would_find_is_refused() {
+fn hook_that_no_runtime_would_find_is_refused() {
     let said = fails_with_config("hook_path = \"bin/strict-groups\"\n");
     assert!(said.contains("bin/strict-groups") && said.contains("absolute"), "{said}");
 }
 
 #[test]
-fn a_log_filter_that_is_not_understood_is_refused() {
+fn log_filter_that_is_not_understood_is_refused() {
     let output = Command::new(env!("CARGO_BIN_EXE_strict-groups"))
         .args(["plugin", "--nri-socket", "/nonexistent/nri.sock"])
         .env_clear()

@@ -117,7 +117,7 @@ fn about_the_container(text: &str) -> &str {
 }
 
 #[test]
-fn the_resolved_groups_may_start_and_nothing_is_printed() {
+fn resolved_groups_may_start_and_nothing_is_printed() {
     for groups in [&[3000, 4000][..], &[4000, 3000], &[3000], &[]] {
         let gate = resolved(&[3000, 4000]);
         let output = Bundle::with(&spec(3000, groups, &gate)).run(&gate);
@@ -127,14 +127,14 @@ fn the_resolved_groups_may_start_and_nothing_is_printed() {
 }
 
 #[test]
-fn the_largest_gid_may_start() {
+fn largest_gid_may_start() {
     let gate = resolved(&[0, u32::MAX - 1]);
     let output = Bundle::with(&spec(0, &[0, u32::MAX - 1], &gate)).run(&gate);
     assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
-fn a_pending_gate_refuses() {
+fn pending_gate_refuses() {
     let gate = gate(State::Pending { declared: None });
     let text = Bundle::with(&spec(3000, &[3000, 4000], &gate)).refused(&gate);
     assert!(about_the_container(&text).contains("never enforced"), "{text}");
@@ -162,7 +162,7 @@ fn under_crio_a_pending_gate_says_what_to_install() {
 }
 
 #[test]
-fn a_refused_gate_tells_its_reason() {
+fn refused_gate_tells_its_reason() {
     let gate = gate(State::Refused { reason: "the moon is full".into() });
     let text = Bundle::with(&spec(3000, &[3000, 4000], &gate)).refused(&gate);
     assert!(about_the_container(&text).contains("the moon is full"), "{text}");
@@ -193,7 +193,7 @@ fn group_file(bundle: &Bundle, file: &str) {
 }
 
 #[test]
-fn a_group_that_runc_would_take_for_another_refuses() {
+fn group_that_runc_would_take_for_another_refuses() {
     let gate = resolved(&[3000, 4000]);
     let bundle = Bundle::with(&spec(3000, &[3000, 4000], &gate));
     group_file(&bundle, "root:x:0:\n4000:x:50000:\n");
@@ -205,7 +205,7 @@ fn a_group_that_runc_would_take_for_another_refuses() {
 }
 
 #[test]
-fn a_group_file_that_cannot_be_read_refuses() {
+fn group_file_that_cannot_be_read_refuses() {
     let gate = resolved(&[3000]);
     let bundle = Bundle::with(&spec(3000, &[3000], &gate));
     fs::create_dir_all(bundle.path().join("rootfs/etc/group")).unwrap();
@@ -214,7 +214,7 @@ fn a_group_file_that_cannot_be_read_refuses() {
 }
 
 #[test]
-fn a_spec_without_this_gate_refuses() {
+fn spec_without_this_gate_refuses() {
     let gate = resolved(&[3000, 4000]);
     let mut none = spec(3000, &[3000, 4000], &gate);
     none["hooks"]["createRuntime"] = json!([{"path": "/bin/true", "args": ["hook"]}]);
@@ -227,7 +227,7 @@ fn a_spec_without_this_gate_refuses() {
 }
 
 #[test]
-fn a_config_that_is_cut_short_refuses_at_every_length() {
+fn config_that_is_cut_short_refuses_at_every_length() {
     let gate = resolved(&[3000, 4000]);
     let whole = spec(3000, &[3000, 4000], &gate).to_string();
     let bundle = Bundle::empty();
@@ -241,7 +241,7 @@ fn a_config_that_is_cut_short_refuses_at_every_length() {
 }
 
 #[test]
-fn a_config_that_is_no_file_refuses_without_waiting() {
+fn config_that_is_no_file_refuses_without_waiting() {
     let gate = resolved(&[3000]);
 
     let bundle = Bundle::empty();
@@ -260,7 +260,7 @@ fn a_config_that_is_no_file_refuses_without_waiting() {
 }
 
 #[test]
-fn a_config_of_100_mb_refuses_without_reading_it() {
+fn config_of_100_mb_refuses_without_reading_it() {
     let gate = resolved(&[3000]);
     let bundle = Bundle::empty();
     fs::File::create(bundle.config()).unwrap().set_len(100_000_000).unwrap();
@@ -269,7 +269,7 @@ fn a_config_of_100_mb_refuses_without_reading_it() {
 }
 
 #[test]
-fn an_ambiguous_config_refuses() {
+fn ambiguous_config_refuses() {
     let gate = resolved(&[3000]);
     let text = spec(3000, &[3000], &gate).to_string();
     let twice = text.replacen("\"additionalGids\":", "\"additionalGids\":[50000],\"AdditionalGIDs\":", 1);
@@ -281,7 +281,7 @@ fn an_ambiguous_config_refuses() {
 }
 
 #[test]
-fn a_state_that_is_none_refuses() {
+fn state_that_is_none_refuses() {
     let gate = resolved(&[3000]);
     let huge = vec![b' '; 17 * 1024 * 1024];
     for state in [&b""[..], b"{", b"[]", b"{}", b"{\"bundle\": 7}", b"\xff\xfe", &huge] {
@@ -352,7 +352,7 @@ fn static_gate_refuses_strict_that_no_plugin_processed() {
 
 #[test]
 #[ignore = "needs root"]
-fn the_static_gate_lets_the_others_start() {
+fn static_gate_lets_the_others_start() {
     let output = static_gate(&unseen("Merge"), Some(""));
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let exempt = "[exempt]\nnamespaces = [\"default\"]";
@@ -373,7 +373,7 @@ fn the_static_gate_lets_the_others_start() {
 
 #[test]
 #[ignore = "needs root"]
-fn the_static_gate_refuses_what_it_cannot_read() {
+fn static_gate_refuses_what_it_cannot_read() {
     let text = refusal(&static_gate(&unseen("Merge"), Some("\ndefault_polcy = 1")));
     assert!(text.contains("node.toml") && text.contains("line 2"), "{text}");
     let text = refusal(&static_gate(&Bundle::empty(), None));
@@ -510,7 +510,7 @@ fn exec_at_risk_is_allowed_by_the_configuration() {
 }
 
 #[test]
-fn the_mark_of_a_merge_container_stops_nothing() {
+fn mark_of_a_merge_container_stops_nothing() {
     let args: Vec<String> = strict_groups_core::merge_marker::args().split_off(1);
     for stdin in [&state(Path::new("/nonexistent"))[..], b"", b"{"] {
         let output = run(&args, stdin);

@@ -40,7 +40,7 @@ fn it_copies_itself_once() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_running_hook_is_replaced_and_its_copy_installs_the_same() {
+fn running_hook_is_replaced_and_its_copy_installs_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("strict-groups");
     executable::copy(Path::new("/bin/sleep"), &target).unwrap();
@@ -57,7 +57,7 @@ fn a_running_hook_is_replaced_and_its_copy_installs_the_same() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_folder_that_is_not_roots_alone_is_refused() {
+fn folder_that_is_not_roots_alone_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     for (mode, word) in [(0o777, "go-w"), (0o1777, "go-w"), (0o775, "go-w")] {
         fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
@@ -71,7 +71,7 @@ fn a_folder_that_is_not_roots_alone_is_refused() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_wrong_configuration_installs_nothing() {
+fn wrong_configuration_installs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (config, bin) = (dir.path().join("config.toml"), dir.path().join("bin"));
     fs::create_dir(&bin).unwrap();

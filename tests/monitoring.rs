@@ -67,7 +67,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 #[test]
-fn the_alert_rules_are_rules() {
+fn alert_rules_are_rules() {
     let rules: Value = serde_saphyr::from_str(ALERTS).unwrap();
     assert_eq!(rules.as_object().unwrap().keys().collect::<Vec<_>>(), ["groups"]);
     let mut names = BTreeSet::new();
@@ -92,7 +92,7 @@ fn the_alert_rules_are_rules() {
 }
 
 #[test]
-fn the_dashboard_is_one() {
+fn dashboard_is_one() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     text(&dashboard, "title");
     assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 36);
@@ -122,7 +122,7 @@ fn the_dashboard_is_one() {
 }
 
 #[test]
-fn the_table_has_every_metric_and_no_other() {
+fn table_has_every_metric_and_no_other() {
     let rows = TABLE.lines().filter(|line| line.starts_with("| `strict_groups_"));
     let told: BTreeSet<String> = rows.filter_map(|row| names_in(row).next()).collect();
     let text = Metrics::default().text();
@@ -132,12 +132,12 @@ fn the_table_has_every_metric_and_no_other() {
 
 #[test]
 #[should_panic(expected = "there is no strict_groups_nothing_total")]
-fn a_metric_that_does_not_exist_is_found_out() {
+fn metric_that_does_not_exist_is_found_out() {
     check("rate(strict_groups_nothing_total[5m])");
 }
 
 #[test]
 #[should_panic(expected = "there is no reason=whim")]
-fn a_label_that_does_not_exist_is_found_out() {
+fn label_that_does_not_exist_is_found_out() {
     check(r#"strict_groups_refusals_total{instance=~"a",reason=~"record|whim"}"#);
 }

@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_hangs_is_left() {
+    fn program_that_hangs_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("hangs");
         executable::script(&script, "#!/bin/sh\nexec sleep 100\n").unwrap();

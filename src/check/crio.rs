@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wrapper_is_known_by_its_name() {
+    fn wrapper_is_known_by_its_name() {
         let text = "[crio.runtime.runtimes.runc]\nruntime_path = \"/usr/bin/strict-groups-runtime\"\n\
                     [crio.runtime.runtimes.vm]\nruntime_type = \"vm\"\nruntime_path = \"/usr/bin/kata\"\n";
         assert_eq!(
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_handler_in_no_file_is_not_wrapped() {
+    fn default_handler_in_no_file_is_not_wrapped() {
         assert_eq!(look(""), [("runc".to_owned(), false, None)]);
     }
 

@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_of_the_runtime_is_found_among_others() {
+    fn gate_of_the_runtime_is_found_among_others() {
         let spec = |runtime| {
             let own = serde_json::json!({ "path": "/bin/true" });
             serde_json::json!({ "hooks": { "createRuntime": [own, hook(runtime).to_json()] } }).to_string()
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_we_write_has_it() {
+    fn file_that_we_write_has_it() {
         let file = crio::hook_file(&hook(Engine::CriO)).content;
         assert_eq!(in_hook_file(&file, Engine::CriO), Some(installed()));
         assert_eq!(in_hook_file(&file.replace("true", "false"), Engine::CriO), None);

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_age_is_counted_from_the_start_of_the_machine() {
+    fn age_is_counted_from_the_start_of_the_machine() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
         assert_eq!(age(stat, "200.45 9.00\n"), Some(Duration::from_secs(77)));
         assert_eq!(age(stat, "1.00 9.00\n"), Some(Duration::ZERO));
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_written_later_is_newer() {
+    fn file_that_is_written_later_is_newer() {
         let own = at(i32::try_from(std::process::id()).unwrap()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         let far = own + Duration::from_secs(3600);

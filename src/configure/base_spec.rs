@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_loses_what_containerd_takes_out_of_it() {
+    fn default_loses_what_containerd_takes_out_of_it() {
         let default = json!({
             "process": {"cwd": "/", "rlimits": [{"type": "RLIMIT_NOFILE"}], "apparmorProfile": "x"},
             "linux": {"seccomp": {}, "maskedPaths": ["/proc/kcore"]},
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_one_keeps_everything() {
+    fn own_one_keeps_everything() {
         let own = json!({
             "process": {"rlimits": [{"type": "RLIMIT_NOFILE"}]},
             "hooks": {"createRuntime": [{"path": "/bin/true"}], "prestart": []},
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_time_changes_nothing() {
+    fn second_time_changes_nothing() {
         let first = from_own("{}", &hook()).unwrap();
         assert_eq!(from_own(&first, &hook()).unwrap(), first);
     }

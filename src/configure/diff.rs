@@ -27,7 +27,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_and_one_that_goes() {
+    fn new_file_and_one_that_goes() {
         assert_eq!(unified("f", None, Some("a\nb\n")), "--- /dev/null\n+++ f\n@@ -0,0 +1,2 @@\n+a\n+b\n");
         assert_eq!(unified("f", Some("a\n"), None), "--- f\n+++ /dev/null\n@@ -1 +0,0 @@\n-a\n");
     }

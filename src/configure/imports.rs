@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_plugins_has_no_version_that_matters() {
+    fn file_without_plugins_has_no_version_that_matters() {
         let versions = |text| look(Path::new("/c.toml"), text, |_| false).unwrap().versions;
         assert_eq!(versions(""), [0_i64; 0]);
         assert_eq!(versions("version = 2"), [0_i64; 0]);

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_is_the_published_one() {
+    fn checksum_is_the_published_one() {
         // Test vectors of the algorithm's authors.
         assert_eq!(checksum(""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(checksum("foobar"), 0x8594_4171_f739_67e8);

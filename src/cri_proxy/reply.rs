@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_what_grpc_calls_trailers_only() {
+    fn error_is_what_grpc_calls_trailers_only() {
         let refused = Refused::UnknownPolicy { pod: "default/wéb".into(), number: 7 };
         let response = Failed::from(refused).response();
         assert_eq!(response.status(), 200);

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_value_wins_also_in_a_second_message() {
+    fn later_value_wins_also_in_a_second_message() {
         let message = [sample(), bytes_field(3, &number_field(1, 6)), number_field(1, 8)].concat();
         assert_eq!(number(&message, &[3, 1]), Ok(6));
         assert_eq!(number(&message, &[1]), Ok(8));

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_told_its_server() {
+    fn pod_is_told_its_server() {
         assert_eq!(server("10.0.0.1", "443").unwrap(), "https://10.0.0.1:443");
         assert_eq!(server("fd00::1", "6443").unwrap(), "https://[fd00::1]:6443");
         assert!(matches!(server("", "443"), Err(AccessError::NotInAPod(HOST))));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_none_is_named() {
+    fn server_that_is_none_is_named() {
         for server in ["http://h", "h", "https://", "https://h?x", "", "https://a b"] {
             let chosen = Chosen {
                 server: server.into(),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_one_line_of_printable_characters() {
+    fn token_is_one_line_of_printable_characters() {
         assert_eq!(token(&Content::Here(b"abc.def\n".into())).unwrap(), "abc.def");
         for bytes in [&b""[..], b"\n", b"a b", b"a\r\nX: y", b"\xff"] {
             assert!(token(&Content::Here(bytes.into())).is_err(), "{bytes:?}");

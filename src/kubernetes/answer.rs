@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_of_the_same_name_is_another_one() {
+    fn pod_of_the_same_name_is_another_one() {
         let error = read(br#"{"metadata":{"uid":"u-2"},"spec":{}}"#, "u-1").unwrap_err();
         assert_eq!(error.to_string(), r#"the pod of that name has the uid "u-2" there, this one has "u-1""#);
     }

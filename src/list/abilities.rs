@@ -72,14 +72,14 @@ mod tests {
     }
 
     #[test]
-    fn the_bounding_set_counts_unless_no_new_privs() {
+    fn bounding_set_counts_unless_no_new_privs() {
         let able = read(0, SETUID, 0);
         assert_eq!(able, Abilities { groups: Way::No, user: Way::ByExec, no_new_privs: false });
         assert_eq!(read(0, u64::MAX, 1), Abilities { groups: Way::No, user: Way::No, no_new_privs: true });
     }
 
     #[test]
-    fn the_bits_are_the_kernels() {
+    fn bits_are_the_kernels() {
         // What Docker and containerd give by default.
         let default = read(0xa804_25fb, 0xa804_25fb, 0);
         assert_eq!((default.groups, default.user), (Way::AtWill, Way::AtWill));

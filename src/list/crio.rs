@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_spec() {
+    fn real_spec() {
         let spec = include_str!("../../tests/fixtures/crio-1.30.14/config.container.json");
         let Details { pid, made } = understand(&info(spec));
         let made = made.unwrap();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_says_what_is_declared_and_devices_come_first() {
+    fn gate_says_what_is_declared_and_devices_come_first() {
         let spec = r#"{"process":{"user":{"gid":3000,"additionalGids":[44,3000,50000,4000]}},"hooks":{"createRuntime":
             [{"args":["strict-groups","hook","--gate=pending","--pod=a/b","--container=c","--declared=4000"]}]}}"#;
         let made = understand(&info(spec)).made.unwrap();

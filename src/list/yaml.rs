@@ -129,7 +129,7 @@ nested:
 
     proptest! {
         #[test]
-        fn a_reader_of_yaml_finds_the_same(value in values()) {
+        fn reader_of_yaml_finds_the_same(value in values()) {
             let text = document(&value, &quoted);
             let read: Value = serde_saphyr::from_str(&text).map_err(|error| {
                 TestCaseError::fail(format!("{error} in:\n{text}"))

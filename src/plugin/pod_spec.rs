@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_counts_while_it_is_handed_on() {
+    fn request_counts_while_it_is_handed_on() {
         if !nix::unistd::geteuid().is_root() {
             return;
         }

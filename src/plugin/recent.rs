@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_when_it_is_full() {
+    fn oldest_goes_when_it_is_full() {
         let mut recent = Recent::new(2);
         for (id, value) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
             recent.put(id, value);

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_was_taken_twice_is_named_once() {
+    fn group_that_was_taken_twice_is_named_once() {
         assert_eq!(own("x", &[7, 8], &[5, 7]).removed.first, [5, 7, 8]);
         assert_eq!(own("x", &[], &[5]).removed.first, [5]);
     }

@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn the_wrapper_by_its_name() {
+    fn wrapper_by_its_name() {
         let by_name = config_and_args("/opt/strict-groups/bin/strict-groups-runtime --root /run state x");
         assert_eq!(by_name, (None, "--root /run state x".into()));
         assert_eq!(config_and_args("strict-groups-runtime hook --gate=v1"), (None, "hook --gate=v1".into()));
     }
 
     #[test]
-    fn the_wrapper_as_a_command() {
+    fn wrapper_as_a_command() {
         assert_eq!(config_and_args("strict-groups runtime -- state x"), (None, "state x".into()));
         let configured = config_and_args("strict-groups runtime --config /a.toml -- exec -- x");
         assert_eq!(configured, (Some("/a.toml".into()), "exec -- x".into()));

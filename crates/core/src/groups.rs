@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_named_like_another_number_is_found() {
+    fn group_that_is_named_like_another_number_is_found() {
         let found = |file: &str| alias(file.as_bytes(), &[3000, 4000]).map(|alias| (alias.name, alias.gid));
         assert_eq!(found("root:x:0:\n4000:x:50000:\n"), Some((4000, 50000)));
         assert_eq!(found(" 3000:x:0:\r\n"), Some((3000, 0)));
@@ -214,22 +214,22 @@ mod tests {
     }
 
     #[test]
-    fn the_example_pod() {
+    fn example_pod() {
         assert_eq!(strict(3000, &[3000, 4000, 50000], &[4000]), filtered(&[3000, 4000], &[50000]));
     }
 
     #[test]
-    fn a_group_both_declared_and_implied_stays() {
+    fn group_both_declared_and_implied_stays() {
         assert_eq!(strict(3000, &[3000, 50000], &[50000]), filtered(&[3000, 50000], &[]));
     }
 
     #[test]
-    fn the_order_stays_and_each_group_stands_once() {
+    fn order_stays_and_each_group_stands_once() {
         assert_eq!(strict(1, &[5, 9, 1, 5, 7, 9], &[7, 5]), filtered(&[5, 1, 7], &[9]));
     }
 
     #[test]
-    fn the_primary_group_is_added_first_when_it_lacks() {
+    fn primary_group_is_added_first_when_it_lacks() {
         assert_eq!(strict(3000, &[50000], &[]), filtered(&[3000], &[50000]));
         assert_eq!(strict(3000, &[4000], &[4000]), filtered(&[3000, 4000], &[]));
         assert_eq!(strict(0, &[], &[]), filtered(&[0], &[]));

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_pods_image() {
+    fn example_pods_image() {
         let group = "root:x:0:\nalice:x:1000:\nimplicit:x:50000:alice\nother:x:50001:bob,root\n";
         assert_eq!(given(PASSWD, group, 1000), [50000]);
         assert_eq!(given(PASSWD, group, 0), [50001]);
@@ -242,7 +242,7 @@ mod tests {
         }
 
         #[test]
-        fn a_line_gives_its_group_wherever_it_stands(before in "[a-z:0-9\n,#]{0,40}", after in "[a-z:0-9\n,#]{0,40}", gid: u32) {
+        fn line_gives_its_group_wherever_it_stands(before in "[a-z:0-9\n,#]{0,40}", after in "[a-z:0-9\n,#]{0,40}", gid: u32) {
             let group = format!("{before}\nx:x:{gid}:alice\n{after}");
             prop_assert!(implied(PASSWD.as_bytes(), group.as_bytes(), &[1000]).contains(&gid));
         }

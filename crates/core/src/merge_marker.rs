@@ -28,7 +28,7 @@ mod tests {
     use crate::gate::Gate;
 
     #[test]
-    fn the_mark_is_no_gate() {
+    fn mark_is_no_gate() {
         assert!(is_marker(&args()));
         assert_eq!(Gate::parse(&args()), Ok(None));
     }

@@ -65,7 +65,7 @@ fn they_are_to_be_had_over_tcp() {
 }
 
 #[test]
-fn a_socket_is_roots_and_goes_with_the_plugin() {
+fn socket_is_roots_and_goes_with_the_plugin() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("metrics.sock");
     let address = format!("unix:{}", socket.display());
@@ -89,7 +89,7 @@ fn end_and_find_nothing(process: Process, socket: &Path) {
 }
 
 #[test]
-fn an_address_in_use_is_told_and_the_plugin_goes_on() {
+fn address_in_use_is_told_and_the_plugin_goes_on() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     let process = start(tempfile::tempdir().unwrap(), &["--metrics-address", &address]);
@@ -103,7 +103,7 @@ fn an_address_in_use_is_told_and_the_plugin_goes_on() {
 }
 
 #[test]
-fn a_wrong_address_is_a_wrong_usage() {
+fn wrong_address_is_a_wrong_usage() {
     let process = start(tempfile::tempdir().unwrap(), &["--metrics-address", "9880"]);
     let (code, log) = process.ended();
     assert_eq!(code, Some(2), "{log}");

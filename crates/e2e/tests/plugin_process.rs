@@ -8,7 +8,7 @@ use e2e::process::{Process, WAITING};
 use nix::sys::signal::Signal;
 
 #[test]
-fn a_missing_socket_is_named_in_one_line_that_says_what_to_do() {
+fn missing_socket_is_named_in_one_line_that_says_what_to_do() {
     let process = Process::start(&[], &[]);
     let socket = process.socket().display().to_string();
     process.until(WAITING, 1);
@@ -25,7 +25,7 @@ fn a_missing_socket_is_named_in_one_line_that_says_what_to_do() {
 }
 
 #[test]
-fn a_signal_ends_the_wait_for_the_next_try() {
+fn signal_ends_the_wait_for_the_next_try() {
     let process = Process::start(&["--log-level", "debug"], &[]);
     let tries = "still not connected to the runtime";
     process.until(tries, 9);
@@ -46,7 +46,7 @@ fn sigint_ends_it_as_well() {
 }
 
 #[test]
-fn a_signal_ends_the_wait_for_a_runtime_that_says_nothing() {
+fn signal_ends_the_wait_for_a_runtime_that_says_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(dir.path().join("nri.sock")).unwrap();
     let process = Process::start_in(dir, &[], &[]);
@@ -83,7 +83,7 @@ fn rust_log_wins_over_log_level() {
 }
 
 #[test]
-fn a_rust_log_that_is_no_filter_is_an_error() {
+fn rust_log_that_is_no_filter_is_an_error() {
     let (code, log) = Process::start(&[], &[("RUST_LOG", "strict_groups=loud\n")]).ended();
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains(r#"RUST_LOG="strict_groups=loud\n" is not a log filter"#), "{log}");
@@ -105,7 +105,7 @@ fn binary_without_kubernetes_api_refuses_the_setting() {
 
 /// A child of a systemd service whose output leads elsewhere.
 #[test]
-fn a_journal_that_is_not_our_stderr_is_left_alone() {
+fn journal_that_is_not_our_stderr_is_left_alone() {
     for stream in ["1:2", "", "nonsense"] {
         let process = Process::start(&[], &[("JOURNAL_STREAM", stream)]);
         process.until(WAITING, 1);

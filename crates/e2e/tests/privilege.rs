@@ -101,7 +101,7 @@ fn refuses(process: Process, words: &[&str]) {
 }
 
 #[test]
-fn an_executable_that_others_can_replace_does_not_run() {
+fn executable_that_others_can_replace_does_not_run() {
     for (folder, file, words) in [
         ((NOBODY, 0o755), (0, 0o755), ["the directory ", "owner uid 65534, mode 0755"]),
         ((0, 0o777), (0, 0o755), ["the directory ", "owner uid 0, mode 0777"]),
@@ -137,7 +137,7 @@ fn configured(text: &str, spoil: fn(&Path)) -> Process {
 }
 
 #[test]
-fn a_hook_that_others_can_replace_is_refused() {
+fn hook_that_others_can_replace_is_refused() {
     let hook = "hook_path = \"HOOK\"\n";
     let process = configured(hook, |dir| mode(&dir.join("hook"), 0o775));
     refuses(process, &["hook_path: ", "the file ", "owner uid 0, mode 0775", "chmod go-w"]);
@@ -150,7 +150,7 @@ fn a_hook_that_others_can_replace_is_refused() {
 
 /// root runs the static gate's hook for every container, whether there is a plugin or not.
 #[test]
-fn a_static_gate_that_others_can_replace_is_not_installed() {
+fn static_gate_that_others_can_replace_is_not_installed() {
     let dir = tempfile::tempdir().unwrap();
     mode(dir.path(), 0o755);
     let program = copy(&dir.path().join("strict-groups"));
@@ -171,7 +171,7 @@ fn a_static_gate_that_others_can_replace_is_not_installed() {
 
 /// In a container the plugin does not see the node's files.
 #[test]
-fn a_hook_that_is_not_seen_is_a_warning() {
+fn hook_that_is_not_seen_is_a_warning() {
     let process = configured("hook_path = \"HOOK\"\n", |dir| fs::remove_file(dir.join("hook")).unwrap());
     process.until(WAITING, 1);
     let (code, log) = process.end(Signal::SIGTERM);
@@ -183,7 +183,7 @@ fn a_hook_that_is_not_seen_is_a_warning() {
 }
 
 #[test]
-fn a_configuration_that_others_can_change_is_refused() {
+fn configuration_that_others_can_change_is_refused() {
     let process = configured("", |dir| mode(&dir.join("config.toml"), 0o666));
     refuses(process, &["the configuration ", "the file ", "mode 0666", "chmod go-w"]);
     let process = configured("", |dir| chown(dir.join("config.toml"), Some(NOBODY), None).unwrap());

@@ -109,7 +109,7 @@ fn with_0_only_a_runtime_makes_it_ready() {
 }
 
 #[test]
-fn the_watchdog_hears_nothing_of_a_loop_that_stands_still() {
+fn watchdog_hears_nothing_of_a_loop_that_stands_still() {
     let plugin = Supervised::start(&[], &[("WATCHDOG_USEC", "400000")]);
     for _ in 0..5 {
         plugin.until("WATCHDOG=1");
@@ -121,7 +121,7 @@ fn the_watchdog_hears_nothing_of_a_loop_that_stands_still() {
 }
 
 #[test]
-fn a_reload_is_told_from_begin_to_end() {
+fn reload_is_told_from_begin_to_end() {
     let plugin = Supervised::start(&["--ready-after", "1"], &[]);
     plugin.until("READY=1");
     plugin.signal(Signal::SIGHUP);
@@ -131,7 +131,7 @@ fn a_reload_is_told_from_begin_to_end() {
 }
 
 #[test]
-fn a_reload_before_it_is_started_does_not_make_it_so() {
+fn reload_before_it_is_started_does_not_make_it_so() {
     let plugin = Supervised::start(&["--ready-after", "0"], &[("WATCHDOG_USEC", "200000")]);
     plugin.until("WATCHDOG=1");
     plugin.signal(Signal::SIGHUP);
@@ -151,7 +151,7 @@ fn it_says_that_it_stops() {
 }
 
 #[test]
-fn a_probe_tells_life_from_readiness() {
+fn probe_tells_life_from_readiness() {
     let plugin = Supervised::start(&[], &[]);
     plugin.until("WATCHDOG=1");
     assert!(wait_for(|| plugin.probe(&[]).status.success()), "{:?}", plugin.probe(&[]));

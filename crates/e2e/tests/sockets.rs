@@ -52,7 +52,7 @@ fn socket(spoil: fn(&Path), mend: fn(&Path), words: &[&str]) {
 }
 
 #[test]
-fn a_socket_that_all_can_write_to_is_not_connected_to() {
+fn socket_that_all_can_write_to_is_not_connected_to() {
     socket(
         |dir| mode(&dir.join("nri.sock"), 0o777),
         |dir| mode(&dir.join("nri.sock"), 0o755),
@@ -61,7 +61,7 @@ fn a_socket_that_all_can_write_to_is_not_connected_to() {
 }
 
 #[test]
-fn a_socket_of_another_user_is_not_connected_to() {
+fn socket_of_another_user_is_not_connected_to() {
     socket(
         |dir| chown(dir.join("nri.sock"), Some(NOBODY), None).unwrap(),
         |dir| chown(dir.join("nri.sock"), Some(0), None).unwrap(),
@@ -70,7 +70,7 @@ fn a_socket_of_another_user_is_not_connected_to() {
 }
 
 #[test]
-fn a_socket_that_others_can_replace_is_not_connected_to() {
+fn socket_that_others_can_replace_is_not_connected_to() {
     socket(|dir| mode(dir, 0o777), |dir| mode(dir, 0o1777), &["the directory ", "owner uid 0, mode 0777"]);
     socket(
         |dir| chown(dir, Some(NOBODY), None).unwrap(),
@@ -80,7 +80,7 @@ fn a_socket_that_others_can_replace_is_not_connected_to() {
 }
 
 #[test]
-fn a_socket_behind_another_users_link_is_not_connected_to() {
+fn socket_behind_another_users_link_is_not_connected_to() {
     socket(
         |dir| {
             mode(dir, 0o1777);
@@ -135,7 +135,7 @@ impl Drop for Impostor {
 
 /// The impostor's process; nothing in an ordinary run of the tests.
 #[test]
-fn an_impostor_listens() {
+fn impostor_listens() {
     if let Some(path) = std::env::var_os(IMPOSTOR) {
         let _listener = UnixListener::bind(path).unwrap();
         println!("it listens");
@@ -145,7 +145,7 @@ fn an_impostor_listens() {
 }
 
 #[test]
-fn a_listener_that_is_not_root_is_not_talked_to() {
+fn listener_that_is_not_root_is_not_talked_to() {
     let impostor = Impostor::start();
     let process = Process::spawn(
         tempfile::tempdir().unwrap(),

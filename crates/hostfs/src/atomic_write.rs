@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_takes_the_place_of_a_file() {
+    fn link_takes_the_place_of_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("name");
         fs::write(&target, "a file").unwrap();

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ended_is_gone_not_broken() {
+    fn process_that_ended_is_gone_not_broken() {
         let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_none() {
+    fn missing_file_is_none() {
         let (dir, root) = root();
         assert_eq!(read(&root, GROUP_FILE).unwrap(), None);
         fs::remove_dir(dir.path().join("etc")).unwrap();

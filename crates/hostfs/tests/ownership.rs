@@ -73,7 +73,7 @@ fn what_is_roots_alone_is_trusted() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_file_that_others_can_write_to_is_not() {
+fn file_that_others_can_write_to_is_not() {
     let place = Place::new();
     for mode in [0o664, 0o646, 0o777, 0o1666] {
         place.mode("dir/file", mode);
@@ -85,7 +85,7 @@ fn a_file_that_others_can_write_to_is_not() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_file_of_another_user_is_not() {
+fn file_of_another_user_is_not() {
     let place = Place::new();
     chown(place.at("dir/file"), Some(NOBODY), None).unwrap();
     place.refused("dir/file", Kind::File, &["the file ", "owner uid 65534", "mode 0644", "chown -h root:"]);
@@ -181,7 +181,7 @@ fn what_is_missing_is_named_and_what_is_no_folder_too() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_socket_may_be_open_to_its_group_and_not_to_all() {
+fn socket_may_be_open_to_its_group_and_not_to_all() {
     let place = Place::new();
     let _listener = UnixListener::bind(place.at("dir/socket")).unwrap();
     for mode in [0o600, 0o660, 0o755, 0o770] {
@@ -195,7 +195,7 @@ fn a_socket_may_be_open_to_its_group_and_not_to_all() {
 }
 
 #[test]
-fn a_relative_path_begins_where_we_are() {
+fn relative_path_begins_where_we_are() {
     // The text begins with the path as it was given.
     let why = |path: &Path| {
         check(path, Kind::File)

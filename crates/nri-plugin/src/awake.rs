@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_counts_for_what_comes_right_after_it() {
+    fn gap_counts_for_what_comes_right_after_it() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut awake = Awake { last: start, gap: None };

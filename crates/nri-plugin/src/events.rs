@@ -115,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn the_unknown_event_is_in_no_set() {
+    fn unknown_event_is_in_no_set() {
         assert!(!Events::ALL.has(Event::Unknown));
         assert!(Events::ALL.has(Event::ValidateContainerAdjustment));
     }
 
     #[test]
-    fn an_old_runtime_is_not_asked_for_new_events() {
+    fn old_runtime_is_not_asked_for_new_events() {
         let runtime = |name: &str, version: &str, nri_version: Option<&str>| RuntimeInfo {
             name: name.into(),
             version: version.into(),

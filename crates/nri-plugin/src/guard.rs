@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_leaves_in_time() {
+    fn answer_leaves_in_time() {
         let ms = Duration::from_millis;
         assert_eq!(time_to_answer(None, None), ms(1500));
         assert_eq!(time_to_answer(Some(ms(1000)), Some(ms(2000))), ms(750));

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_is_taken_once_and_not_left_to_children() {
+    fn unix_socket_is_taken_once_and_not_left_to_children() {
         use std::io::{Read, Write};
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         let fd = ours.into_raw_fd();

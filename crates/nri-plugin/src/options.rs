@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_is_exactly_two_digits() {
+    fn index_is_exactly_two_digits() {
         for index in ["", "1", "123", "a1", "1a", " 1", "+1", "٣٣", "-1"] {
             let error = Identity::new("x", index).unwrap_err();
             assert!(error.to_string().contains("two digits"), "{index}: {error}");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_short_and_printable() {
+    fn name_is_short_and_printable() {
         for name in [String::new(), "x".repeat(256), "a\nb".into()] {
             assert!(matches!(Identity::new(name, "10"), Err(Error::Identity { what: "name", .. })));
         }

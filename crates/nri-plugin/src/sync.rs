@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_is_bounded() {
+    fn whole_is_bounded() {
         let mut parts = Parts::default();
         for _ in 0..4 {
             parts.add(part(&[], true), MAX_TOTAL / 4).unwrap();

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_the_response_that_prost_would_write() {
+    fn answer_is_the_response_that_prost_would_write() {
         for len in [0, 1, 127, 128, 16_384] {
             let payload = vec![9; len];
             let mut out = Vec::new();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_beyond_the_runtimes_queue_is_not_sent() {
+    fn answer_beyond_the_runtimes_queue_is_not_sent() {
         let mut out = Vec::new();
         assert!(put_answer(&mut out, 5, mux::MAX_QUEUED * mux::MAX_SENT, |_| ()).is_err());
         assert!(out.is_empty());

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_reads_its_fields_and_skips_the_others() {
+    fn view_reads_its_fields_and_skips_the_others() {
         let container = api::Container {
             id: "c".into(),
             name: "app".into(),

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_leaves_in_one_write() {
+    async fn request_leaves_in_one_write() {
         const DATA: u8 = 0;
         const HEADERS: u8 = 1;
         let writes = Writes::default();

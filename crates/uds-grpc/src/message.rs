@@ -48,7 +48,7 @@ mod tests {
     use crate::frame::{self, FrameError};
 
     #[test]
-    fn a_message_survives_any_split() {
+    fn message_survives_any_split() {
         let message = "a message of some length".to_owned();
         let bytes = frame::encode(&message, 100).unwrap();
         for at in 0..bytes.len() {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_message_is_a_message() {
+    fn empty_message_is_a_message() {
         let mut incoming = Incoming::new(8);
         incoming.push(Bytes::from_static(&[0; 5])).unwrap();
         assert_eq!(incoming.decode::<String>().unwrap(), "");

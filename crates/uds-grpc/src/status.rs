@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_is_no_number_is_no_success() {
+    fn status_that_is_no_number_is_no_success() {
         for code in ["", "x", "-1", "0x0", "99999999999"] {
             let read = status(code, None);
             assert!(

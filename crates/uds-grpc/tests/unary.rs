@@ -178,7 +178,7 @@ async fn messages_of_any_size_go_there_and_back_on_one_connection() {
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn a_failure_is_told_wherever_it_stands() {
+async fn failure_is_told_wherever_it_stands() {
     const GONE: &[(&str, &str)] = &[("grpc-status", "5"), ("grpc-message", "no%20%C3%A9clair%0a")];
     for does in [Does::TrailersOnly(GONE), Does::Answers(Vec::new(), Some(GONE))] {
         let Error::Status(status) = fails(does).await else { panic!() };
@@ -221,7 +221,7 @@ async fn what_is_no_grpc_is_no_answer() {
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn a_lost_connection_is_made_again() {
+async fn lost_connection_is_made_again() {
     let mut server = Server::start(&Does::Echoes);
     let client = server.client();
     call(&client, "before").await.unwrap();
@@ -245,7 +245,7 @@ async fn a_lost_connection_is_made_again() {
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn an_end_in_the_middle_of_a_call_is_told() {
+async fn end_in_the_middle_of_a_call_is_told() {
     let mut server = Server::start(&Does::Hangs);
     let client = server.client();
     let (result, ()) = tokio::join!(call(&client, "question"), async {

@@ -105,7 +105,7 @@ fn nothing_is_missing() {
 }
 
 #[test]
-fn a_runtime_that_has_it_needs_nothing_of_ours() {
+fn runtime_that_has_it_needs_nothing_of_ours() {
     let facts = Facts {
         runtime: Ok(runtime("containerd", "2.1.9", true)),
         nri: Nri::Missing("/x".into()),
@@ -142,7 +142,7 @@ fn each_missing_thing_is_found() {
 }
 
 #[test]
-fn the_static_gate_has_to_be_at_every_handler_with_hooks() {
+fn static_gate_has_to_be_at_every_handler_with_hooks() {
     let with = |handlers| Facts { handlers, ..good() };
     missing(&with(Err("not understood".to_owned())), "static-gate");
     missing(&with(Ok(vec![])), "static-gate");

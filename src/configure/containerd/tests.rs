@@ -129,7 +129,7 @@ fn annotation_patterns_match_our_keys_in_any_case() {
 }
 
 #[test]
-fn an_own_base_spec_stays_the_base() {
+fn own_base_spec_stays_the_base() {
     let plan = plan_of(NEW, NEW_SPEC, &[]).unwrap();
     let spec = |name: &str| -> Json {
         let file = plan.files.iter().find(|file| file.name == name).unwrap();
@@ -148,7 +148,7 @@ fn files_of_another_version_are_repeated_whole() {
 }
 
 #[test]
-fn the_two_other_places_of_version_2_are_covered_when_used() {
+fn two_other_places_of_version_2_are_covered_when_used() {
     let mut dump = table(OLD);
     let place = &mut dump["plugins"][CRI_OLD]["containerd"]["untrusted_workload_runtime"];
     place["runtime_type"] = "io.containerd.runc.v2".into();
@@ -299,7 +299,7 @@ fn what_cannot_be_right_is_an_error() {
 }
 
 #[test]
-fn an_own_base_spec_that_cannot_be_used_is_an_error() {
+fn own_base_spec_that_cannot_be_used_is_an_error() {
     let input = |read: fn(&str) -> io::Result<String>| {
         let input = Input {
             dump: NEW,

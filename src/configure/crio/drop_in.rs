@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_handler_that_no_file_has_is_written_down() {
+    fn default_handler_that_no_file_has_is_written_down() {
         let (plan, table) = plan("");
         assert!(plan.assumed);
         let runc = &table["crio"]["runtime"]["runtimes"]["runc"];
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_is_wrapped_already_stays_so() {
+    fn handler_that_is_wrapped_already_stays_so() {
         let (plan, table) = plan(&format!(
             "[crio.runtime.runtimes.runc]\nruntime_path = \"{WRAPPER}\"\n[crio.runtime.runtimes.runc.platform_runtime_paths]\n\"linux/arm64\" = \"/x\"\n"
         ));

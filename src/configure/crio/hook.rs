@@ -30,7 +30,7 @@ mod tests {
     use strict_groups_core::engine::Engine;
 
     #[test]
-    fn the_hook_runs_for_every_container() {
+    fn hook_runs_for_every_container() {
         let gate = StaticGate { runtime: Engine::CriO, config: Some("/etc/sg.toml".into()) };
         let file = hook_file(&Hook { path: "/usr/bin/strict-groups".into(), gate });
         assert_eq!((file.name.as_str(), seal::owner(&file.content)), (FILE, seal::Owner::Ours));

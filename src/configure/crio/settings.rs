@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_table_takes_the_place_of_an_earlier_one() {
+    fn later_table_takes_the_place_of_an_earlier_one() {
         let settings = read(&[
             "[crio.runtime]\ndefault_runtime = \"a\"\nhooks_dir = [\"/x\"]\n[crio.runtime.runtimes.a]\nruntime_path = \"/a\"\nruntime_root = \"/run/a\"\n",
             "[crio.runtime]\nhooks_dir = [\"/y\", \"/z\"]\n[crio.runtime.runtimes.a]\nruntime_path = \"/b\"\n[crio.runtime.runtimes.k]\nruntime_type = \"vm\"\n",

@@ -52,7 +52,7 @@ fn files_are_written_replaced_and_taken_away() {
 }
 
 #[test]
-fn a_diff_shows_what_a_write_would_do_and_does_nothing() {
+fn diff_shows_what_a_write_would_do_and_does_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let folder = folder(dir.path());
     let (old, new) = (file("ours.toml", "a = 1"), file("ours.toml", "a = 2"));

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_handed_on_with_its_groups() {
+    fn request_is_handed_on_with_its_groups() {
         let handed = handover::Request {
             sandbox: "s1".into(),
             pod_uid: "u1".into(),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_no_gid_makes_all_of_them_unknown() {
+    fn group_that_is_no_gid_makes_all_of_them_unknown() {
         for group in [-1, i64::from(u32::MAX), i64::from(u32::MAX) + 1, i64::MIN] {
             let security = bytes_field(2, &number_field(8, group.cast_unsigned()));
             let request = [request(1, 0), bytes_field(2, &bytes_field(15, &security))].concat();

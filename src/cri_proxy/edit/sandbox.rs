@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_policy_is_refused() {
+    fn unknown_policy_is_refused() {
         let error = annotate(&request(2, &[])).unwrap_err().to_string();
         assert!(error.contains("default/web") && error.contains("supplementalGroupsPolicy 2"), "{error}");
         assert!(matches!(annotate(&[0x0a]), Err(Refused::NotUnderstood)));

@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn the_feature_joins_others() {
+    fn feature_joins_others() {
         let old = [bytes_field(1, b""), bytes_field(FEATURES, &number_field(2, 1))].concat();
         assert!(!has_feature(&old));
         let new = through_proxy(&old, true).unwrap();
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verbose_one_says_where_it_came_through() {
+    fn verbose_one_says_where_it_came_through() {
         let old = entry_field(INFO, "config", "{}");
         for enforced in [false, true] {
             let new = through_proxy(&old, enforced).unwrap();

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_containers_user_is_found_and_put_in() {
+    fn real_containers_user_is_found_and_put_in() {
         let old = response(REAL, &[bytes_field(ID, b"c1"), number_field(3, 1)].concat());
         let new = answered(&old, false).unwrap();
         assert_eq!(wire::number(&new, &[STATUS, USER, LINUX, 1]), Ok(1000));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_that_is_there_stays_and_none_is_made_up() {
+    fn user_that_is_there_stays_and_none_is_made_up() {
         let has = response(REAL, &bytes_field(USER, b""));
         assert_eq!(answered(&has, true), Ok(has.clone()));
         for info in ["", "{}", "[]", r#"{"runtimeSpec":{"process":{}}}"#] {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_final_after_the_start() {
+    fn user_is_final_after_the_start() {
         let status = |state| response(REAL, &[bytes_field(ID, b"c1"), number_field(STATE, state)].concat());
         assert_eq!(id_of_started(&status(CREATED)), Ok(None));
         assert_eq!(id_of_started(&status(1)), Ok(Some("c1")));

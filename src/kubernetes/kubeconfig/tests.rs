@@ -40,7 +40,7 @@ fn second(from: &str, to: &str) -> Result<Chosen, AccessError> {
 }
 
 #[test]
-fn the_kubelets_own_file_is_understood() {
+fn kubelets_own_file_is_understood() {
     let pem = || Content::File("/var/lib/kubelet/pki/kubelet-client-current.pem".into());
     let wanted = Chosen {
         server: "https://192.0.2.1:6443".into(),

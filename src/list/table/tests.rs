@@ -93,12 +93,12 @@ const COLOUR: Style = Style { wide: false, colour: true };
 const WIDE_STYLE: Style = Style { wide: true, colour: false };
 
 #[test]
-fn a_table_of_everything() {
+fn table_of_everything() {
     assert_snapshot!(render(&node(), Style::default()));
 }
 
 #[test]
-fn a_wide_table_of_everything() {
+fn wide_table_of_everything() {
     assert_snapshot!(render(&node(), WIDE_STYLE));
 }
 
@@ -108,7 +108,7 @@ fn without_containers_there_is_the_head() {
 }
 
 #[test]
-fn the_verdict_is_coloured_and_nothing_moves() {
+fn verdict_is_coloured_and_nothing_moves() {
     let coloured = render(&node(), COLOUR);
     assert_snapshot!(coloured.escape_debug().to_string().replace("\\n", "\n"));
     let mut bare = coloured;

@@ -79,7 +79,7 @@ const ALL: &[u32] = &[3000, 4000, 50000];
 const GOOD: &[u32] = &[3000, 4000];
 
 #[test]
-fn the_example_pod() {
+fn example_pod() {
     let container = seen(GOOD, vec![resolved(GOOD, &[50000])], GOOD);
     let judged = judge(&container, &strict());
     assert_eq!(judged.verdict, Verdict::Strict);

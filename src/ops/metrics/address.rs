@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_as_it_is_written() {
+    fn address_is_read_as_it_is_written() {
         for text in ["127.0.0.1:9880", "[::1]:9880", "0.0.0.0:0", "unix:/run/strict-groups/metrics.sock"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }

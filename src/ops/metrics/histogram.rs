@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_own_bucket_and_all_above() {
+    fn bound_belongs_to_its_own_bucket_and_all_above() {
         let histogram = Histogram::default();
         for microseconds in [100, 101, 2_000_000, 2_000_001] {
             histogram.observe(Duration::from_micros(microseconds));

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_renews_it() {
+    fn clock_that_is_set_back_renews_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut feature = NodeFeature::new(dir.path());
         feature.tell(true, at(10_000));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_comes_later_will_do() {
+    fn folder_that_comes_later_will_do() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("features.d");
         let mut feature = NodeFeature::new(&folder);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_replaced_and_not_followed() {
+    fn link_is_replaced_and_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let other = dir.path().join("other");
         fs::write(&other, "mine").unwrap();

@@ -10,7 +10,7 @@ fn message(error: ConfigError) -> String {
 }
 
 #[test]
-fn an_empty_file_is_the_default() {
+fn empty_file_is_the_default() {
     let config = parse("").unwrap();
     assert_eq!(config, Config::default());
     assert_eq!(config.node_policy(), NodePolicy::default());
@@ -143,7 +143,7 @@ fn differences_are_told_by_key() {
 }
 
 #[test]
-fn the_kubernetes_api_is_off_unless_it_is_turned_on() {
+fn kubernetes_api_is_off_unless_it_is_turned_on() {
     for text in ["", "[kubernetes]\n", "[kubernetes]\nkubeconfig = \"/k\"\n"] {
         assert!(!parse(text).unwrap().kubernetes().enabled, "{text}");
     }
@@ -166,7 +166,7 @@ fn execs_under_old_runc_are_refused_unless_allowed() {
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_line() {
+fn unknown_key_is_named_with_its_line() {
     let text = message(parse("pods_may_override = true\ndefault_polcy = \"Strict\"\n").unwrap_err());
     assert!(text.contains("/etc/strict-groups/config.toml"), "{text}");
     assert!(text.contains("line 2"), "{text}");
@@ -175,7 +175,7 @@ fn an_unknown_key_is_named_with_its_line() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_what_is_legal() {
+fn wrong_value_is_named_with_what_is_legal() {
     let text = message(parse("\ndefault_policy = \"strict\"\n").unwrap_err());
     assert!(text.contains("line 2"), "{text}");
     assert!(text.contains("`Merge` or `Strict`"), "{text}");

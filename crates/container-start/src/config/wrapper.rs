@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_is_found_beside_errors() {
+    fn path_is_found_beside_errors() {
         for text in [
             "default_polcy = 7\n[runtime]\npath = \"/usr/bin/crun\"\nungated = 7\n",
             "default_policy = \"Strict\n[runtime]\npath = \"/usr/bin/crun\" # ours\n",

@@ -136,7 +136,7 @@ fn strict_without_a_gate_is_refused() {
 }
 
 #[test]
-fn the_nodes_default_counts() {
+fn nodes_default_counts() {
     for case in both() {
         let mut case = case.config("default_policy = \"Strict\"");
         case.refused("did not process");
@@ -147,14 +147,14 @@ fn the_nodes_default_counts() {
 }
 
 #[test]
-fn a_wrong_annotation_is_refused_with_its_text() {
+fn wrong_annotation_is_refused_with_its_text() {
     for case in both() {
         case.annotation(ANNOTATION, "strict").refused("write Strict or Merge");
     }
 }
 
 #[test]
-fn a_gate_of_the_plugin_decides() {
+fn gate_of_the_plugin_decides() {
     for case in both() {
         let case = case.strict().gates(&[resolved()]);
         case.starts();
@@ -183,7 +183,7 @@ fn without_groups_to_lose_everything_starts() {
 }
 
 #[test]
-fn a_broken_configuration_stops_only_what_depends_on_it() {
+fn broken_configuration_stops_only_what_depends_on_it() {
     for case in both() {
         let case = case.config("\ndefault_polcy = \"Strict\"\n");
         case.refused("/etc/strict-groups/config.toml");
@@ -209,7 +209,7 @@ fn exempt_pods_start() {
 }
 
 #[test]
-fn a_sandbox_is_known_by_the_runtimes_own_id() {
+fn sandbox_is_known_by_the_runtimes_own_id() {
     for case in both() {
         let sandbox = case.gate.runtime.keys().sandbox;
         case.strict().annotation(sandbox, ID).starts();
@@ -222,7 +222,7 @@ fn a_sandbox_is_known_by_the_runtimes_own_id() {
 }
 
 #[test]
-fn the_other_runtimes_keys_mean_nothing() {
+fn other_runtimes_keys_mean_nothing() {
     let config = "[exempt]\nnamespaces = [\"kube-system\"]";
     for (case, other) in both().into_iter().zip([Engine::CriO, Engine::Containerd]) {
         let keys = other.keys();
@@ -243,7 +243,7 @@ fn podmans_containers_start() {
 }
 
 #[test]
-fn a_nameless_container_gets_no_policy_by_name() {
+fn nameless_container_gets_no_policy_by_name() {
     for case in both() {
         let mut case = case.annotation(&format!("{ANNOTATION}/container.app"), "Strict");
         let key = case.gate.runtime.keys().container;

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_may_have_its_kind_in_front() {
+    fn log_may_have_its_kind_in_front() {
         for (log, file) in [
             ("/run/log.json", Some("/run/log.json")),
             ("file:/run/log", Some("/run/log")),

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_is_there_is_not_taken_for_one_that_is_not() {
+    fn container_that_is_there_is_not_taken_for_one_that_is_not() {
         let root = root("state.json", "{");
         let script = script(root.path(), "*) exit 1;;");
         let args: Vec<OsString> =

@@ -59,7 +59,7 @@ fn sandbox_extension_has_labels_and_annotations_of_the_pod() {
 }
 
 #[test]
-fn the_pods_own_field_is_seen() {
+fn pods_own_field_is_seen() {
     let asks = |context: &str| {
         let json = format!(
             r#"{{"Version":"v1","Metadata":{{"Config":{{"linux":{{"security_context":{context}}}}}}}}}"#

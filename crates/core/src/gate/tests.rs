@@ -153,7 +153,7 @@ fn verify_refuses_everything_else() {
 }
 
 #[test]
-fn the_whole_spec_is_verified() {
+fn whole_spec_is_verified() {
     let made = user(3000, &[3000]);
     assert_eq!(resolved(&[3000], &[]).verify_spec(&made, false), Ok(()));
     let refusal = resolved(&[3000], &[]).verify_spec(&made, true).unwrap_err();

@@ -87,7 +87,7 @@ fn every_form_works() {
 }
 
 #[test]
-fn the_more_specific_one_wins() {
+fn more_specific_one_wins() {
     let all = [("/container.app", "Strict"), ("/pod", "Merge"), ("", "Strict")];
     assert_eq!(merge_node(&all), is(Policy::Strict, Origin::ContainerAnnotation));
     assert_eq!(merge_node(&all[1..]), is(Policy::Merge, Origin::PodAnnotation));
@@ -105,7 +105,7 @@ fn other_containers_are_not_looked_at() {
 }
 
 #[test]
-fn a_name_with_the_separators_in_it_is_only_that_name() {
+fn name_with_the_separators_in_it_is_only_that_name() {
     let annotations = [(key("/container.a/pod"), "Strict"), (key("/container.a.b"), "Strict")];
     let pairs = || annotations.iter().map(|(k, v)| (k, v));
     assert_eq!(decide(pairs(), "a", Setting::default()), is(Policy::Merge, Origin::Default));
@@ -125,7 +125,7 @@ fn only_the_two_values_are_legal() {
 }
 
 #[test]
-fn an_overruled_annotation_is_checked_too() {
+fn overruled_annotation_is_checked_too() {
     let error = merge_node(&[("/container.app", "Strict"), ("", "strict")]).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -184,7 +184,7 @@ fn key_in_another_case_is_refused() {
 }
 
 #[test]
-fn a_strict_node_refuses_merge() {
+fn strict_node_refuses_merge() {
     let error = decided(&[("/pod", "Merge")], STRICT_NODE).unwrap_err();
     assert_eq!(error, PolicyError::MergeForbidden { key: key("/pod") });
     assert_eq!(
@@ -254,7 +254,7 @@ proptest! {
 }
 
 #[test]
-fn the_spec_decides_where_no_annotation_does() {
+fn spec_decides_where_no_annotation_does() {
     let spec = |policy, value, pods_may_override| {
         with_field([("", ""); 0], "app", Setting { policy, pods_may_override }, value)
     };
@@ -268,7 +268,7 @@ fn the_spec_decides_where_no_annotation_does() {
 }
 
 #[test]
-fn an_annotation_must_not_contradict_the_spec() {
+fn annotation_must_not_contradict_the_spec() {
     for (origin, form) in [
         (Origin::Annotation, ""),
         (Origin::PodAnnotation, "/pod"),
@@ -287,7 +287,7 @@ fn an_annotation_must_not_contradict_the_spec() {
 }
 
 #[test]
-fn a_policy_of_the_spec_that_is_none_is_refused() {
+fn policy_of_the_spec_that_is_none_is_refused() {
     for value in ["", "strict", "Strict ", "None\n"] {
         let error = with_field([(ANNOTATION, "Strict")], "app", STRICT_NODE, Some(value)).unwrap_err();
         assert!(matches!(error, PolicyError::BadSpec { .. }) && error.key().is_none());

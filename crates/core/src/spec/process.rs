@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_process_file_loses_the_images_group_and_nothing_else() {
+    fn real_process_file_loses_the_images_group_and_nothing_else() {
         let strict = strict_process(FILE, &[resolved(&[3000, 4000])]).unwrap();
         assert_eq!(strict.groups, [3000, 4000]);
         let old: serde_json::Value = serde_json::from_slice(FILE).unwrap();

@@ -72,7 +72,7 @@ fn resolves_the_example_pod() {
 }
 
 #[test]
-fn a_resolved_spec_passes_its_gate() {
+fn resolved_spec_passes_its_gate() {
     let after = text(resolve(spec(USER, &[pending()]).as_bytes(), &[4000]).unwrap().json);
     let view = read(after.as_bytes()).unwrap();
     assert_eq!(view.gates, [resolved(&[3000, 4000], &[50000])]);
@@ -80,7 +80,7 @@ fn a_resolved_spec_passes_its_gate() {
 }
 
 #[test]
-fn a_second_call_has_nothing_to_do() {
+fn second_call_has_nothing_to_do() {
     let after = text(resolve(spec(USER, &[pending()]).as_bytes(), &[4000]).unwrap().json);
     let again = resolve(after.as_bytes(), &[4000]).unwrap();
     assert_eq!((again.json, again.groups, again.removed), (None, vec![3000, 4000], vec![]));
@@ -94,7 +94,7 @@ fn groups_that_need_no_change_keep_their_text() {
 }
 
 #[test]
-fn a_missing_user_is_root() {
+fn missing_user_is_root() {
     for (user, expected) in [
         ("null", r#""user":{"uid":0,"gid":0,"additionalGids":[0]}"#),
         ("{}", r#""user":{"additionalGids":[0]}"#),
@@ -112,7 +112,7 @@ fn a_missing_user_is_root() {
 }
 
 #[test]
-fn a_container_that_is_not_strict_is_never_touched() {
+fn container_that_is_not_strict_is_never_touched() {
     for json in [
         CONTAINERD,
         CRIO,
@@ -128,7 +128,7 @@ fn a_container_that_is_not_strict_is_never_touched() {
 }
 
 #[test]
-fn a_second_resolver_never_widens() {
+fn second_resolver_never_widens() {
     let before = spec(USER, &[resolved(&[3000, 4000], &[7]), pending()]);
     let resolution = resolve(before.as_bytes(), &[4000, 50000]).unwrap();
     assert_eq!((&resolution.groups[..], &resolution.removed[..]), (&[3000, 4000][..], &[50000][..]));
@@ -140,7 +140,7 @@ fn a_second_resolver_never_widens() {
 }
 
 #[test]
-fn a_second_resolver_may_narrow() {
+fn second_resolver_may_narrow() {
     let before = spec(USER, &[resolved(&[4000, 50000], &[7, 50000])]);
     let resolution = resolve(before.as_bytes(), &[4000]).unwrap();
     assert_eq!((&resolution.groups[..], &resolution.removed[..]), (&[3000, 4000][..], &[50000][..]));
@@ -150,7 +150,7 @@ fn a_second_resolver_may_narrow() {
 }
 
 #[test]
-fn a_refused_gate_stays_refused() {
+fn refused_gate_stays_refused() {
     let before = spec(USER, &[refused("why"), pending()]);
     let after = text(resolve(before.as_bytes(), &[4000]).unwrap().json);
     assert_eq!(read(after.as_bytes()).unwrap().gates, [refused("why"), resolved(&[3000, 4000], &[50000])]);
@@ -355,7 +355,7 @@ fn undecided_container_gets_a_gate_behind_other_hooks() {
 }
 
 #[test]
-fn a_spec_without_hooks_gets_them() {
+fn spec_without_hooks_gets_them() {
     for before in [r#"{"process":{}}"#, r#"{"process":{},"hooks":null}"#, r#"{"process":{},"hooks":{}}"#] {
         let shut = text(super::shut(before.as_bytes(), "/x", &refused("no")).unwrap());
         assert_eq!(read(shut.as_bytes()).unwrap().gates, [refused("no")], "{before}");
@@ -364,7 +364,7 @@ fn a_spec_without_hooks_gets_them() {
 }
 
 #[test]
-fn the_mark_is_put_in_once_and_is_no_decision() {
+fn mark_is_put_in_once_and_is_no_decision() {
     let before = spec(r#"{"gid":1}"#, &[]);
     let marked = text(super::mark(before.as_bytes(), "/opt/a \"b").unwrap());
     assert_eq!(super::mark(marked.as_bytes(), "/opt/x"), Ok(None));

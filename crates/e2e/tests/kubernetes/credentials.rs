@@ -36,7 +36,7 @@ fn secret(path: &Path, text: &str) {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_read_again() {
+async fn expired_token_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let token = Arc::new(Mutex::new(dir.path().join("token")));
     let rotated = Arc::clone(&token);
@@ -58,7 +58,7 @@ async fn an_expired_token_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_used_as_the_kubelets() {
+async fn client_certificate_is_used_as_the_kubelets() {
     let api = KubeApi::for_certificates(|_, _| right());
     let dir = tempfile::tempdir().unwrap();
     secret(&dir.path().join("client.pem"), &api.client());
@@ -102,7 +102,7 @@ fn refused(dir: tempfile::TempDir, config: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_credential_that_cannot_be_used_is_an_error_at_the_start() {
+fn credential_that_cannot_be_used_is_an_error_at_the_start() {
     let api = KubeApi::start(|_, _| right());
     let with = |user: &str, spoil: fn(&Path), words: &[&str]| {
         let dir = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ async fn unknown(node: &mut Node, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_refusal_is_logged_with_what_to_do() {
+async fn refusal_is_logged_with_what_to_do() {
     for (status, words) in [
         (403, "(403); give it a ClusterRole with the verb get for pods"),
         (404, "no such pod (404)"),
@@ -62,7 +62,7 @@ async fn another_pod_of_the_same_name_says_nothing_about_this_one() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_pod_or_too_long_says_nothing() {
+async fn answer_that_is_no_pod_or_too_long_says_nothing() {
     for (body, words) in [
         ("{".to_owned(), "the answer is not a pod that is understood"),
         (pod("u-1", r#"{"fsGroup":-5}"#), "the answer is not a pod that is understood"),
@@ -86,13 +86,13 @@ async fn what_may_pass_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_always_cuts_off_is_not_waited_for() {
+async fn server_that_always_cuts_off_is_not_waited_for() {
     let api = KubeApi::start(|_, _| Reply::CutOff);
     unknown(&mut Node::asking(&api).await, &["did not answer in time"]).await;
 }
 
 #[tokio::test]
-async fn a_slow_answer_is_waited_for_once_and_used_when_it_comes() {
+async fn slow_answer_is_waited_for_once_and_used_when_it_comes() {
     let slow = Duration::from_secs(2);
     let api = KubeApi::start(move |_, _| match right() {
         Reply::Now(status, body) => Reply::After(slow, status, body),
@@ -112,7 +112,7 @@ async fn a_slow_answer_is_waited_for_once_and_used_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_server_with_another_authoritys_certificate_is_not_trusted() {
+async fn server_with_another_authoritys_certificate_is_not_trusted() {
     let (api, other) = (KubeApi::start(|_, _| right()), KubeApi::start(|_, _| right()));
     let dir = tempfile::tempdir().unwrap();
     let kubeconfig = api.kubeconfig(dir.path(), "{token: secret}");

@@ -32,7 +32,7 @@ async fn pod_spec_alone_makes_strict_and_fills_the_gate() {
 }
 
 #[tokio::test]
-async fn a_sandbox_that_was_not_seen_is_asked_for_when_it_is_needed() {
+async fn sandbox_that_was_not_seen_is_asked_for_when_it_is_needed() {
     let api = api(BOTH);
     let mut node = Node::asking(&api).await;
     // Strict by its annotation too: on a busy machine the answer may come too late for the first one.
@@ -43,7 +43,7 @@ async fn a_sandbox_that_was_not_seen_is_asked_for_when_it_is_needed() {
 }
 
 #[tokio::test]
-async fn an_answer_lasts_as_long_as_its_sandbox() {
+async fn answer_lasts_as_long_as_its_sandbox() {
     let api = api(BOTH);
     let mut node = Node::asking(&api).await;
     for times in 1..=2 {
@@ -55,7 +55,7 @@ async fn an_answer_lasts_as_long_as_its_sandbox() {
 }
 
 #[tokio::test]
-async fn a_pod_that_declares_no_groups_is_not_one_that_is_unknown() {
+async fn pod_that_declares_no_groups_is_not_one_that_is_unknown() {
     let api = api(r#"{"supplementalGroupsPolicy":"Strict"}"#);
     let mut node = Node::asking(&api).await;
     node.known(&web()).await;
@@ -63,7 +63,7 @@ async fn a_pod_that_declares_no_groups_is_not_one_that_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_spec_that_says_merge_or_nothing_changes_nothing() {
+async fn spec_that_says_merge_or_nothing_changes_nothing() {
     for context in ["{}", "null", r#"{"supplementalGroupsPolicy":"Merge","fsGroup":1}"#] {
         let api = api(context);
         let mut node = Node::asking(&api).await;
@@ -100,7 +100,7 @@ async fn what_contradicts_itself_or_is_not_known_is_refused() {
 }
 
 #[tokio::test]
-async fn a_static_pod_is_not_asked_for() {
+async fn static_pod_is_not_asked_for() {
     let api = api(BOTH);
     let mut node = Node::asking(&api).await;
     let mut pod = annotated("Strict");

@@ -69,7 +69,7 @@ async fn what_cannot_be_understood_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn an_event_without_its_pod_or_container_is_refused() {
+async fn event_without_its_pod_or_container_is_refused() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     let mut peer = runtime.accept_in_service().await;
@@ -97,7 +97,7 @@ async fn an_event_without_its_pod_or_container_is_refused() {
 }
 
 #[tokio::test]
-async fn an_error_is_answered_with_its_text() {
+async fn error_is_answered_with_its_text() {
     let runtime = Runtime::listen();
     let _running = Running::at(&runtime.path);
     let mut peer = runtime.accept_in_service().await;
@@ -106,7 +106,7 @@ async fn an_error_is_answered_with_its_text() {
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_and_the_plugin_goes_on() {
+async fn panic_is_answered_and_the_plugin_goes_on() {
     let runtime = Runtime::listen();
     let _running = Running::at(&runtime.path);
     let mut peer = runtime.accept_in_service().await;
@@ -117,7 +117,7 @@ async fn a_panic_is_answered_and_the_plugin_goes_on() {
 }
 
 #[tokio::test]
-async fn a_handler_that_hangs_is_answered_before_the_runtime_gives_up() {
+async fn handler_that_hangs_is_answered_before_the_runtime_gives_up() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     let mut peer = runtime.accept_in_service().await;
@@ -133,7 +133,7 @@ async fn a_handler_that_hangs_is_answered_before_the_runtime_gives_up() {
 }
 
 #[tokio::test]
-async fn the_runtimes_own_limit_counts_when_it_is_smaller() {
+async fn runtimes_own_limit_counts_when_it_is_smaller() {
     let runtime = Runtime::listen();
     let _running = Running::at(&runtime.path);
     let mut peer = runtime.accept().await;
@@ -153,7 +153,7 @@ async fn without_any_limit_told_the_default_of_two_seconds_counts() {
 }
 
 #[tokio::test]
-async fn a_slow_handler_does_not_hold_up_others() {
+async fn slow_handler_does_not_hold_up_others() {
     let runtime = Runtime::listen();
     let _running = Running::at(&runtime.path);
     let mut peer = runtime.accept_in_service().await;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_plugin_introduces_itself() {
+async fn plugin_introduces_itself() {
     let runtime = Runtime::listen();
     let _running = Running::at(&runtime.path);
     let registration = runtime.accept().await.register().await;
@@ -30,7 +30,7 @@ async fn the_plugin_introduces_itself() {
 }
 
 #[tokio::test]
-async fn a_runtime_that_goes_away_is_connected_to_again() {
+async fn runtime_that_goes_away_is_connected_to_again() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     for _ in 0..3 {
@@ -47,7 +47,7 @@ async fn a_runtime_that_goes_away_is_connected_to_again() {
 }
 
 #[tokio::test]
-async fn a_socket_that_is_not_there_yet_is_waited_for() {
+async fn socket_that_is_not_there_yet_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("later/nri.sock");
     let mut running = Running::at(&path);
@@ -64,7 +64,7 @@ async fn a_socket_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_registration_that_is_refused_is_tried_again() {
+async fn registration_that_is_refused_is_tried_again() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     let mut peer = runtime.accept().await;
@@ -79,7 +79,7 @@ async fn a_registration_that_is_refused_is_tried_again() {
 }
 
 #[tokio::test]
-async fn the_runtimes_reason_is_kept() {
+async fn runtimes_reason_is_kept() {
     let (ours, theirs) = StdUnixStream::pair().unwrap();
     let mut running = Running::with(nri_plugin::Events::ALL, options().connection(ours));
     let mut peer = peer(theirs);
@@ -93,7 +93,7 @@ async fn the_runtimes_reason_is_kept() {
 }
 
 #[tokio::test]
-async fn a_registration_is_not_waited_for_for_ever() {
+async fn registration_is_not_waited_for_for_ever() {
     let runtime = Runtime::listen();
     let limit = Duration::from_millis(150);
     let _running =
@@ -119,7 +119,7 @@ fn peer(stream: StdUnixStream) -> Peer {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_handed_over_is_used_once() {
+async fn connection_that_was_handed_over_is_used_once() {
     let (ours, theirs) = StdUnixStream::pair().unwrap();
     let mut running = Running::with(nri_plugin::Events::ALL, options().connection(ours));
     let mut peer = peer(theirs);
@@ -157,7 +157,7 @@ async fn asked_to_stop_it_stops_while_it_waits_for_a_runtime() {
 }
 
 #[tokio::test]
-async fn the_plugin_calls_the_runtime() {
+async fn plugin_calls_the_runtime() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     let mut peer = runtime.accept_in_service().await;

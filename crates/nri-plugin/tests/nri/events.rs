@@ -129,7 +129,7 @@ async fn configure_reaches_the_plugin_and_asks_for_its_events() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_the_plugin_refuses_is_an_error() {
+async fn configuration_that_the_plugin_refuses_is_an_error() {
     let runtime = Runtime::listen();
     let _running = Running::at(&runtime.path);
     let mut peer = runtime.accept().await;

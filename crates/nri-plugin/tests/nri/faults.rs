@@ -36,17 +36,17 @@ async fn garbage() {
 }
 
 #[tokio::test]
-async fn a_connection_that_does_not_exist() {
+async fn connection_that_does_not_exist() {
     breaks(&frame(3, b"x"), "the runtime broke the protocol: frame for the unknown connection 3").await;
 }
 
 #[tokio::test]
-async fn a_frame_beyond_every_limit() {
+async fn frame_beyond_every_limit() {
     breaks(&header(PLUGIN, u32::MAX), "the runtime broke the protocol: frame of 4294967295 bytes").await;
 }
 
 #[tokio::test]
-async fn a_message_beyond_every_limit() {
+async fn message_beyond_every_limit() {
     let mut oversize = message(1, 1, b"");
     oversize[..4].copy_from_slice(&(16_u32 * 1024 * 1024 + 1).to_be_bytes());
     breaks(&frame(PLUGIN, &oversize), "the runtime broke the protocol: message of 16777217 bytes").await;
@@ -62,7 +62,7 @@ async fn messages_that_have_no_place_on_their_connection() {
 }
 
 #[tokio::test]
-async fn a_request_on_a_stream_that_is_not_the_callers() {
+async fn request_on_a_stream_that_is_not_the_callers() {
     for stream in [0, 2] {
         let reason = format!("the runtime broke the protocol: request on the even stream {stream}");
         breaks(&frame(PLUGIN, &message(stream, 1, b"")), &reason).await;
@@ -70,13 +70,13 @@ async fn a_request_on_a_stream_that_is_not_the_callers() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_decoded() {
+async fn answer_that_cannot_be_decoded() {
     let answer = frame(RUNTIME, &message(5, 2, &[0xff; 3]));
     breaks(&answer, "the runtime broke the protocol: undecodable response on stream 5").await;
 }
 
 #[tokio::test]
-async fn a_connection_cut_in_the_middle() {
+async fn connection_cut_in_the_middle() {
     let whole = frame(PLUGIN, &message(1, 1, &[0; 20]));
     let half_message = frame(PLUGIN, &message(1, 1, &[0; 20])[..25]);
     for bytes in [&whole[..3], &whole[..20], &half_message[..]] {

@@ -45,7 +45,7 @@ impl Drop for Process {
 }
 
 #[tokio::test]
-async fn a_launched_plugin_finds_its_connection_and_its_name() {
+async fn launched_plugin_finds_its_connection_and_its_name() {
     let (ours, theirs) = StdUnixStream::pair().unwrap();
     // The shell moves its standard input to descriptor 3, as a runtime would leave it.
     let child = Command::new("/bin/sh")

@@ -60,7 +60,7 @@ async fn one_piece_may_be_nearly_16_mebibytes() {
 }
 
 #[tokio::test]
-async fn the_whole_of_all_parts_is_bounded() {
+async fn whole_of_all_parts_is_bounded() {
     let runtime = Runtime::listen();
     let mut running = Running::at(&runtime.path);
     let mut peer = configured(&runtime).await;

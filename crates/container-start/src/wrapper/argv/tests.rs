@@ -46,7 +46,7 @@ fn container(id: &str, bundle: &str) -> (String, Option<String>, Option<String>)
 }
 
 #[test]
-fn the_lines_that_cri_o_and_conmon_write() {
+fn lines_that_cri_o_and_conmon_write() {
     let recorded = include_str!("../../../../../tests/fixtures/crio-1.30.14/runtime-argv.txt");
     let lines: Vec<Vec<OsString>> =
         recorded.lines().filter(|line| !line.starts_with("parent:")).map(words).collect();

@@ -55,7 +55,7 @@ fn is(policy: Policy, origin: Origin) -> Result<Decision, PolicyError> {
 }
 
 #[test]
-fn the_first_rule_for_a_pod_speaks() {
+fn first_rule_for_a_pod_speaks() {
     let node = node(RULES);
     let says = |namespace: &str, pairs: &[(&str, &str)]| decided(&node, &[], Some(namespace), Some(pairs));
     let merge = |namespace: &str, pairs: &[(&str, &str)]| {
@@ -134,7 +134,7 @@ fn rule() -> impl Strategy<Value = String> {
 proptest! {
     /// Who is blind never takes for Merge what somebody who sees takes for Strict, and the other way round.
     #[test]
-    fn the_blind_never_contradict_those_who_see(
+    fn blind_never_contradict_those_who_see(
         rules in proptest::collection::vec(rule(), 0..5),
         audit: bool,
         strict: bool,

@@ -56,7 +56,7 @@ fn both_must_match() {
 }
 
 #[test]
-fn a_rule_for_everybody_or_nobody_is_an_error() {
+fn rule_for_everybody_or_nobody_is_an_error() {
     for text in ["", "namespaces = []\n", "labels = {}\n", "namespaces = []\nlabels = { a = \"b\" }\n"] {
         let error = rule(&format!("{text}policy = \"Strict\"")).unwrap_err();
         assert_eq!(error, RuleError::ForNobody.to_string(), "{text}");
