@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Fails if modules of a crate import each other in a circle. Test-only code does not count, nor do the tests' own crate and its support.
 
-Between crates there is no circle, since cargo allows none. A module is a file; `use` lines and paths with `crate::`, `super::` or a child's name are what it imports. A parent's own
+Between crates there is no circle, since cargo allows none. A module is a file; `use` lines and paths with `crate::`,
+`super::` or a child's name are what it imports. A parent's own
 children, and a child's parent where that only declares it, are no import.
 """
 import pathlib

@@ -22,7 +22,8 @@ prepare() {
   export PATH=$tools/bin:$PATH
   triple=$(rustc -vV | sed -n 's/^host: //p')
 
-  # No address sanitizer: the few unsafe blocks own descriptors and choose an allocator. Only a sanitizer would need a nightly compiler; like this, what
+  # No address sanitizer: the few unsafe blocks own descriptors and choose an allocator. Only a sanitizer would need a
+  # nightly compiler; like this, what
   # is fuzzed is compiled by what compiles the product.
   cargo fuzz build --sanitizer none --target-dir "$build"
 }

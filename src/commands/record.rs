@@ -1,4 +1,4 @@
-//! `strict-groups containerd-record`: asks containerd's API for the OCI runtime wrapper; see `src/record.rs`.
+//! `strict-groups containerd-record`: asks containerd's API for the OCI runtime wrapper; see [`container_start::record`].
 
 use std::{
     io::{self, Write},

@@ -41,12 +41,4 @@ mod tests {
             @@ -13,5 +13,4 @@\n 13\n 14\n 15\n-16\n 17\n";
         assert_eq!(unified("f", Some(old), Some(&new)), expected);
     }
-
-    #[test]
-    fn very_long_texts_are_replaced_in_one_piece() {
-        let (old, new) = ("a\n".repeat(3000), "b\n".repeat(3000));
-        let text = unified("f", Some(&old), Some(&new));
-        assert_eq!(text.lines().filter(|line| *line == "-a").count(), 3000);
-        assert_eq!(text.lines().filter(|line| *line == "+b").count(), 3000);
-    }
 }

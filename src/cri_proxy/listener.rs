@@ -16,7 +16,13 @@ pub enum ListenError {
     Inherited(#[source] io::Error),
     /// There is none of our own.
     #[error("{}{}", .0, hint(.0))]
-    Bind(#[from] BindError),
+    Bind(BindError),
+}
+
+impl From<BindError> for ListenError {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
 }
 
 fn hint(error: &BindError) -> &'static str {

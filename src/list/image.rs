@@ -32,7 +32,7 @@ pub(super) fn names(jobs: Vec<NamesOf>) -> Vec<Vec<Option<String>>> {
         let file = rootfs::read(root, rootfs::GROUP_FILE).ok()??;
         Some(groups::names(&file, &job.gids))
     };
-    patiently(jobs, read).into_iter().map(|names| names.flatten().unwrap_or_default()).collect()
+    within_time(jobs, read).into_iter().map(|names| names.flatten().unwrap_or_default()).collect()
 }
 
 /// For each process and the uid that its spec has: the groups that the files which the process sees give this user. None:
@@ -44,11 +44,11 @@ pub(super) fn implied(jobs: Vec<(u32, u32)>) -> Vec<Option<BTreeSet<u32>>> {
         let group = rootfs::read(&root, rootfs::GROUP_FILE).ok()?.unwrap_or_default();
         Some(membership::implied(&passwd, &group, &[uid]))
     };
-    patiently(jobs, read).into_iter().map(Option::flatten).collect()
+    within_time(jobs, read).into_iter().map(Option::flatten).collect()
 }
 
 /// Does `work` for each job, in order. None: it took too long.
-fn patiently<J, T>(jobs: Vec<J>, work: impl Fn(&J) -> T + Copy + Send + 'static) -> Vec<Option<T>>
+fn within_time<J, T>(jobs: Vec<J>, work: impl Fn(&J) -> T + Copy + Send + 'static) -> Vec<Option<T>>
 where
     J: Send + Sync + 'static,
     T: Send + 'static,
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn results_are_in_order() {
-        assert_eq!(patiently(vec![1, 2, 3], |n| n * 2), [Some(2), Some(4), Some(6)]);
-        assert_eq!(patiently(Vec::<u32>::new(), |n| *n), []);
+        assert_eq!(within_time(vec![1, 2, 3], |n| n * 2), [Some(2), Some(4), Some(6)]);
+        assert_eq!(within_time(Vec::<u32>::new(), |n| *n), []);
     }
 
     #[test]
@@ -96,10 +96,10 @@ mod tests {
                 std::thread::sleep(TIMEOUT * 20);
             }
         };
-        assert_eq!(patiently(vec![1, 2, 3], hang_at_2), [Some(()), None, Some(())]);
+        assert_eq!(within_time(vec![1, 2, 3], hang_at_2), [Some(()), None, Some(())]);
         let started = std::time::Instant::now();
         let all_hang = |_: &u32| std::thread::sleep(TIMEOUT * 20);
-        assert_eq!(patiently(vec![0; 50], all_hang), [None; 50]);
+        assert_eq!(within_time(vec![0; 50], all_hang), [None; 50]);
         assert!(started.elapsed() < TIMEOUT * 15);
     }
 

@@ -1,7 +1,7 @@
 //! What the CRI proxy adds to a call of a kubelet, beside the same call made directly, in one run. A measurement, not
 //! a test.
 //!
-//! `cargo bench --bench cri_proxy`, as root. `STRICT_GROUPS_BIN` names the release binary,
+//! `cargo bench -p strict-groups-e2e --bench cri_proxy`, as root. `STRICT_GROUPS_BIN` names the release binary,
 //! `STRICT_GROUPS_BENCH_CALLS` (2000) says how many pairs of each call.
 
 #![allow(clippy::indexing_slicing, missing_docs, reason = "a bench may panic, and counts little")]

@@ -1,6 +1,6 @@
 //! What `strict-groups list` takes on a full node, on a real containerd 1.7. A measurement, not a test.
 //!
-//! `cargo bench --bench list`, as root. `STRICT_GROUPS_BIN` names the release binary, `STRICT_GROUPS_BENCH_LIST` (500)
+//! `cargo bench -p strict-groups-e2e --bench list`, as root. `STRICT_GROUPS_BIN` names the release binary, `STRICT_GROUPS_BENCH_LIST` (500)
 //! says how many containers.
 
 #![allow(clippy::indexing_slicing, missing_docs, reason = "a bench may panic, and counts little")]

@@ -204,7 +204,7 @@ pub fn binary(run: &Run) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// `STRICT_GROUPS_BIN`, else cargo's debug binary, which is built first where cargo runs us.
+/// `STRICT_GROUPS_BIN`, else cargo's debug binary, which is built first. That needs cargo to run us.
 pub fn built() -> Result<PathBuf> {
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     if let Some(path) = std::env::var_os("STRICT_GROUPS_BIN") {
@@ -215,23 +215,17 @@ pub fn built() -> Result<PathBuf> {
         return Ok(path.clone());
     }
     let cargo = std::env::var_os("CARGO").context("STRICT_GROUPS_BIN is not set")?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut command = Command::new(cargo);
-    command.current_dir(&root).args([
-        "build",
-        "--quiet",
-        "--package",
-        "strict-groups",
-        "--bin",
-        "strict-groups",
-    ]);
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).stderr(Stdio::inherit());
+    command.args(["build", "--quiet", "--package", "strict-groups", "--bin", "strict-groups"]);
+    command.arg("--message-format=json-render-diagnostics");
     if cfg!(feature = "kubernetes-api") {
         command.args(["--features", "kubernetes-api"]);
     }
-    ensure!(command.status()?.success(), "cargo cannot build strict-groups");
-    // A test lies in a folder beside the binary.
-    let own = std::env::current_exe().context("finding the own executable")?;
-    let path = own.ancestors().nth(2).context("the own executable has no folder")?.join("strict-groups");
-    ensure!(path.is_file(), "cargo did not build {}", path.display());
+    let output = command.output()?;
+    ensure!(output.status.success(), "cargo cannot build strict-groups");
+    let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<serde_json::Value>();
+    let path = messages.flatten().find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    let path = path.context("cargo names no binary")?;
     Ok(built.insert(path).clone())
 }

@@ -234,6 +234,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn device_is_never_opened() {
         use nix::sys::{
             inotify::{AddWatchFlags, InitFlags, Inotify},
@@ -241,10 +242,7 @@ mod tests {
         };
         let (dir, root) = root();
         let path = dir.path().join("etc/group");
-        if mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 3)).is_err() {
-            // Only root makes device nodes.
-            return;
-        }
+        mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 3)).unwrap();
         let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
         watch.add_watch(&path, AddWatchFlags::IN_OPEN).unwrap();
         assert!(read(&root, GROUP_FILE).unwrap_err().to_string().contains("regular"));

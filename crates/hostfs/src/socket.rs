@@ -3,13 +3,20 @@
 use std::{
     fs::{self, Permissions},
     io,
-    os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{FileTypeExt, PermissionsExt},
+            net::UnixListener,
+        },
     },
     path::{Path, PathBuf},
 };
 
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+};
 use thiserror::Error;
 
 use crate::ownership::{self, Untrusted};
@@ -61,7 +68,11 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
 
 /// Whether the socket was left by a process that was killed (`unix(7)`, ECONNREFUSED).
 fn nobody_listens(path: &Path) -> bool {
-    UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    // Not blocking: a process that is stopped may have a full queue.
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None);
+    let connected = socket.and_then(|socket| connect(socket.as_raw_fd(), &UnixAddr::new(path)?));
+    connected == Err(Errno::ECONNREFUSED)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a plugin is not connected (any more).
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Nothing is at the socket's path.
     #[error(
@@ -110,6 +111,7 @@ impl Error {
 
 /// What a runtime sent that NRI does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProtocolError {
     /// A frame for a connection other than Plugin (1) and Runtime (2).
     #[error("frame for the unknown connection {0}")]
@@ -144,6 +146,7 @@ pub enum ProtocolError {
 
 /// Why a call to the runtime brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CallError {
     /// The runtime answered with an error.
     #[error("the runtime refused: {0}")]

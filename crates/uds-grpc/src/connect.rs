@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
+use nix::errno::Errno;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net,
@@ -32,8 +33,9 @@ pub(super) async fn connect(path: &Path) -> Result<SendRequest<Bytes>, Error> {
 /// [`Error::NotTrusted`] or [`Error::Connect`].
 pub async fn open(path: &Path) -> Result<UnixStream, Error> {
     match ownership::check(path, ownership::Kind::Socket) {
-        // The system says what is wrong in its own words.
-        Ok(()) | Err(Untrusted::Missing { .. }) => {}
+        Ok(()) => {}
+        // As `connect(2)` says it. What appears only now was not looked at.
+        Err(Untrusted::Missing { .. }) => return Err(Error::Connect(Errno::ENOENT.into())),
         Err(untrusted) => return Err(untrusted.into()),
     }
     let stream = net::UnixStream::connect(path).await.map_err(Error::Connect)?;

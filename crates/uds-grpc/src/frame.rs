@@ -43,7 +43,7 @@ pub fn frame(message: &[u8]) -> Bytes {
 /// [`FrameError::TooLarge`]
 pub fn encode(message: &impl Message, limit: usize) -> Result<Bytes, FrameError> {
     let length = message.encoded_len();
-    if length > limit {
+    if length > limit || u32::try_from(length).is_err() {
         return Err(FrameError::TooLarge { length, limit });
     }
     let mut out = head(length);
@@ -118,8 +118,6 @@ impl Frames {
             return Err(FrameError::TooLarge { length, limit: self.largest });
         }
         if self.buffer.len() - HEAD < length {
-            // Within the limit: once, instead of twice as much at each step.
-            self.buffer.reserve(HEAD + length - self.buffer.len());
             return Ok(None);
         }
         self.buffer.advance(HEAD);

@@ -116,21 +116,20 @@ impl Drop for Mounted {
     }
 }
 
-/// None: this user may not mount.
-fn bind(source: &Path, target: &Path) -> Option<Mounted> {
-    geteuid().is_root().then_some(())?;
+fn bind(source: &Path, target: &Path) -> Mounted {
     let none: Option<&str> = None;
-    mount(Some(source), target, none, MsFlags::MS_BIND, none).ok()?;
-    Some(Mounted(target.to_owned()))
+    mount(Some(source), target, none, MsFlags::MS_BIND, none).unwrap();
+    Mounted(target.to_owned())
 }
 
 #[test]
+#[ignore = "needs root"]
 fn file_on_another_mount_is_refused_unless_generated() {
     let image = Image::new().write("etc/group", "x");
     let bundle = tempfile::tempdir().unwrap();
     let generated = bundle.path().join("group");
     fs::write(&generated, "y").unwrap();
-    let Some(_mounted) = bind(&generated, &image.path("etc/group")) else { return };
+    let _mounted = bind(&generated, &image.path("etc/group"));
     assert!(image.why_not().contains("another mount"));
     let found = find(image.root(), Some(&generated)).unwrap();
     assert_eq!(found.content.unwrap(), b"y");
@@ -140,12 +139,13 @@ fn file_on_another_mount_is_refused_unless_generated() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn directory_on_another_mount_is_refused() {
     let image = Image::new().write("etc/group", "x").write("vol/group", "y");
-    let Some(_mounted) = bind(&image.path("vol"), &image.path("etc")) else { return };
+    let _mounted = bind(&image.path("vol"), &image.path("etc"));
     assert!(image.why_not().contains("another mount"));
     let image = Image::new().write("vol/x", "").write("data/group", "y").link("etc/group", "/vol/group");
-    let Some(_mounted) = bind(&image.path("data"), &image.path("vol")) else { return };
+    let _mounted = bind(&image.path("data"), &image.path("vol"));
     assert!(image.why_not().contains("another mount"));
 }
 
@@ -293,6 +293,7 @@ proptest! {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn device_is_never_opened() {
     use nix::sys::{
         inotify::{AddWatchFlags, InitFlags, Inotify},
@@ -300,10 +301,7 @@ fn device_is_never_opened() {
     };
     let image = Image::new();
     let path = image.path("etc/group");
-    if mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 3)).is_err() {
-        // Only root makes device nodes.
-        return;
-    }
+    mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 3)).unwrap();
     let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
     watch.add_watch(&path, AddWatchFlags::IN_OPEN).unwrap();
     assert!(image.find().is_err());

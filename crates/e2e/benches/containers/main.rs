@@ -2,7 +2,7 @@
 //! table beside the budgets. Measurements, not tests: it fails only when it
 //! cannot measure.
 //!
-//! `cargo bench --bench containers`, as root. `STRICT_GROUPS_BIN` names the
+//! `cargo bench -p strict-groups-e2e --bench containers`, as root. `STRICT_GROUPS_BIN` names the
 //! release binary. `STRICT_GROUPS_BENCH_ROUNDS` (200), `…_CONTAINERS` (1000)
 //! and `…_HOOKS` (500) say how often.
 

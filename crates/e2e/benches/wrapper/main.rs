@@ -1,7 +1,7 @@
 //! What the OCI runtime wrapper adds to a call of the underlying OCI runtime: a table beside the budgets.
 //! Measurements, not tests: it fails only when it cannot measure.
 //!
-//! `cargo bench --bench wrapper`, as root. `STRICT_GROUPS_BIN` names the release binary.
+//! `cargo bench -p strict-groups-e2e --bench wrapper`, as root. `STRICT_GROUPS_BIN` names the release binary.
 //! `STRICT_GROUPS_BENCH_CREATES` (400) and `…_CALLS` (500) say how often.
 
 #![allow(clippy::indexing_slicing, missing_docs, reason = "a bench may panic")]
