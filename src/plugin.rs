@@ -9,6 +9,7 @@
 mod aside;
 mod audit;
 mod catch_up;
+mod context;
 mod events;
 mod limit;
 mod listed;
@@ -43,10 +44,9 @@ use crate::{
 };
 use audit::Audit;
 use catch_up::CatchUp;
-use names::Names;
+use context::Context;
 use older::OlderPods;
 use pod_spec::PodSpecs;
-use resolver::Resolver;
 use settings::Settings;
 use start::StartCheck;
 use strict_groups_core::policy::{Mode, NodePolicy};
@@ -60,7 +60,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(700);
 #[derive(Debug)]
 pub struct StrictGroups {
     settings: RwLock<Arc<Settings>>,
-    resolver: Arc<Resolver>,
+    context: Context,
     start_check: StartCheck,
     audit: Audit,
     /// What the specs of pods say, where that can be known.
@@ -78,7 +78,6 @@ pub struct StrictGroups {
     wait: AtomicU64,
     registration: watch::Sender<Registration>,
     mode: watch::Sender<Mode>,
-    metrics: Arc<Metrics>,
 }
 
 impl StrictGroups {
@@ -87,17 +86,14 @@ impl StrictGroups {
     /// gate, and resolves containers through `containers`.
     #[must_use]
     pub fn new(node: NodePolicy, hook_path: PathBuf, containers: Containers) -> Self {
-        let names = Names::default();
-        let metrics = Arc::new(Metrics::default());
-        metrics.set_audit(node.mode == Mode::Audit);
-        let resolver = Arc::new(Resolver::new(containers));
+        let context = Context::new(containers);
+        context.metrics.set_audit(node.mode == Mode::Audit);
         Self {
             mode: watch::Sender::new(node.mode),
             settings: RwLock::new(Arc::new(Settings { node, hook_path })),
-            audit: Audit::new(Arc::clone(&resolver), names.clone(), Arc::clone(&metrics)),
-            start_check: StartCheck::new(Arc::clone(&resolver), names, Arc::clone(&metrics)),
-            resolver,
-            metrics,
+            audit: Audit::new(context.clone()),
+            start_check: StartCheck::new(context.clone()),
+            context,
             specs: PodSpecs::default(),
             older: OlderPods::default(),
             catching_up: Mutex::default(),
@@ -143,7 +139,7 @@ impl StrictGroups {
     /// What is counted.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        &self.context.metrics
     }
 
     fn wait(&self) -> Duration {
@@ -152,7 +148,7 @@ impl StrictGroups {
 
     /// Goes on with another configuration. What was decided before stays as it is.
     pub fn reconfigure(&self, node: NodePolicy, hook_path: PathBuf) {
-        self.metrics.set_audit(node.mode == Mode::Audit);
+        self.context.metrics.set_audit(node.mode == Mode::Audit);
         let mode = node.mode;
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Settings { node, hook_path });
@@ -175,9 +171,8 @@ impl StrictGroups {
         CatchUp {
             settings: self.settings(),
             audit: self.audit.clone(),
-            resolver: Arc::clone(&self.resolver),
             specs: self.specs.clone(),
-            metrics: Arc::clone(&self.metrics),
+            context: self.context.clone(),
             wait: self.wait(),
         }
     }

@@ -5,14 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
-use super::{
-    Container, Pod,
-    log::about,
-    names::Names,
-    resolver::{Resolved, Resolver},
-    settings::Settings,
-};
-use crate::ops::metrics::{Audited, Metrics};
+use super::{Container, Pod, context::Context, log::about, resolver::Resolved, settings::Settings};
+use crate::ops::metrics::Audited;
 use strict_groups_core::policy::Origin;
 
 /// How many containers are looked at at once; what comes on top waits.
@@ -20,15 +14,13 @@ const AT_ONCE: usize = 4;
 
 #[derive(Debug, Clone)]
 pub(super) struct Audit {
-    resolver: Arc<Resolver>,
-    names: Names,
+    context: Context,
     permits: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
 }
 
 impl Audit {
-    pub(super) fn new(resolver: Arc<Resolver>, names: Names, metrics: Arc<Metrics>) -> Self {
-        Self { resolver, names, permits: Arc::new(Semaphore::new(AT_ONCE)), metrics }
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, permits: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Reports on a container that is about to start, after the answer to the runtime.
@@ -60,8 +52,8 @@ impl Audit {
             }
             Err(_) => ("refused", "annotation".to_owned()),
         };
-        let would = self.resolver.would_resolve(&container.id, wait).await;
-        self.metrics.audited(match &would {
+        let would = self.context.resolver.would_resolve(&container.id, wait).await;
+        self.context.metrics.audited(match &would {
             Ok(Resolved { removed, .. }) if removed.is_empty() => Audited::Unchanged,
             Ok(_) => Audited::WouldLose,
             Err(_) => Audited::Unknown,
@@ -69,7 +61,7 @@ impl Audit {
         match would {
             Ok(Resolved { groups, removed }) => {
                 let would_remove_groups =
-                    removed.with(&self.names.beside(container.pid, &removed.first).await);
+                    removed.with(&self.context.names.beside(container.pid, &removed.first).await);
                 about!(
                     info,
                     pod,

@@ -7,16 +7,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::yield_now};
 
 use super::{
-    Container, Pod, aside,
-    audit::Audit,
-    listed::Listed,
-    log::about,
-    pod_spec::PodSpecs,
-    resolver::{Resolved, Resolver},
-    settings::Settings,
-    subject::Subject,
+    Container, Pod, aside, audit::Audit, context::Context, listed::Listed, log::about, pod_spec::PodSpecs,
+    resolver::Resolved, settings::Settings, subject::Subject,
 };
-use crate::ops::metrics::{Metrics, Refusal};
+use crate::ops::metrics::Refusal;
 use hostfs::identity::{self, IdentityError};
 use nri_plugin::api::ContainerState;
 use strict_groups_core::{
@@ -33,9 +27,8 @@ const FIRST: usize = 256;
 pub(super) struct CatchUp {
     pub(super) settings: Arc<Settings>,
     pub(super) audit: Audit,
-    pub(super) resolver: Arc<Resolver>,
     pub(super) specs: PodSpecs,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) context: Context,
     pub(super) wait: Duration,
 }
 
@@ -70,7 +63,7 @@ impl CatchUp {
             }
             yield_now().await;
         }
-        self.metrics.found_at_registration(violations);
+        self.context.metrics.found_at_registration(violations);
     }
 
     /// The policy that counts for a container which nobody decided about.
@@ -93,7 +86,7 @@ impl CatchUp {
                 }
                 Ok(_) => State::Pending { declared: None },
                 Err(error) => {
-                    self.metrics.refused(Refusal::from(&error));
+                    self.context.metrics.refused(Refusal::from(&error));
                     State::Refused { reason: error.to_string() }
                 }
             },
@@ -105,13 +98,13 @@ impl CatchUp {
         let subject = Subject::new(pod, container);
         let gate = Gate { pod: subject.pod, container: subject.container, state };
         let path = self.settings.hook_path_text();
-        match self.resolver.adopt(&container.id, path, gate, self.wait).await {
+        match self.context.resolver.adopt(&container.id, path, gate, self.wait).await {
             Ok(Resolved { removed, .. }) => {
-                self.metrics.groups_removed(removed.len());
+                self.context.metrics.groups_removed(removed.len());
                 about!(info, pod, container, "was created while the plugin was away; {outcome}");
             }
             Err(reason) => {
-                self.metrics.refused(Refusal::from(&reason));
+                self.context.metrics.refused(Refusal::from(&reason));
                 about!(
                     error,
                     pod,
@@ -128,7 +121,7 @@ impl CatchUp {
             return;
         }
         let path = self.settings.hook_path_text();
-        if let Err(reason) = self.resolver.mark(&container.id, &path, self.wait).await {
+        if let Err(reason) = self.context.resolver.mark(&container.id, &path, self.wait).await {
             about!(
                 warn,
                 pod,
@@ -183,7 +176,7 @@ impl CatchUp {
     /// Whether the pid that the runtime names is the container's own process. Where nobody can tell, it is taken for
     /// it.
     async fn is_its_process(&self, container: &Container) -> bool {
-        self.resolver.shows_its_process(&container.id, self.wait).await.unwrap_or(true)
+        self.context.resolver.shows_its_process(&container.id, self.wait).await.unwrap_or(true)
     }
 
     /// Whether nobody made it Strict, nor asks for it.
@@ -201,7 +194,7 @@ impl CatchUp {
         if self.is_left_alone(pod, container, gates.any).await {
             return None;
         }
-        match self.resolver.allowed(&container.id, self.wait).await {
+        match self.context.resolver.allowed(&container.id, self.wait).await {
             Ok(allowed) => Some(allowed),
             Err(reason) => {
                 about!(
@@ -239,20 +232,19 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{plugin::names::Names, runtimes::containerd::Containers};
+    use crate::{ops::metrics::Metrics, runtimes::containerd::Containers};
     use nri_plugin::api::{Hook, Hooks};
     use strict_groups_core::policy::NodePolicy;
 
     fn catch_up() -> (CatchUp, Arc<Metrics>) {
-        let metrics = Arc::new(Metrics::default());
-        let resolver = Arc::new(Resolver::new(Containers::new(Path::new("/nonexistent/containerd.sock"))));
+        let context = Context::new(Containers::new(Path::new("/nonexistent/containerd.sock")));
+        let metrics = Arc::clone(&context.metrics);
         let settings = Settings { node: NodePolicy::default(), hook_path: "/usr/bin/strict-groups".into() };
         let catch_up = CatchUp {
             settings: Arc::new(settings),
-            audit: Audit::new(Arc::clone(&resolver), Names::default(), Arc::clone(&metrics)),
-            resolver,
+            audit: Audit::new(context.clone()),
             specs: PodSpecs::default(),
-            metrics: Arc::clone(&metrics),
+            context,
             wait: Duration::from_secs(20),
         };
         (catch_up, metrics)

@@ -114,7 +114,7 @@ impl Plugin for StrictGroups {
         pods: Vec<Pod>,
         containers: Vec<Container>,
     ) -> Result<Vec<ContainerUpdate>, BoxError> {
-        let _timer = self.metrics.time(Event::Synchronize);
+        let _timer = self.context.metrics.time(Event::Synchronize);
         if self.on_containerd() {
             self.older.keep(&pods);
             // No container is started while the runtime waits here (NRI's lock, containerd's container_start.go), so
@@ -130,13 +130,13 @@ impl Plugin for StrictGroups {
     }
 
     async fn run_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::RunPodSandbox);
+        let _timer = self.context.metrics.time(Event::RunPodSandbox);
         self.specs.begin(&pod);
         Ok(())
     }
 
     async fn remove_pod_sandbox(&self, pod: Pod) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::RemovePodSandbox);
+        let _timer = self.context.metrics.time(Event::RemovePodSandbox);
         self.specs.forget(&pod);
         self.older.forget(&pod);
         Ok(())
@@ -147,12 +147,12 @@ impl Plugin for StrictGroups {
         pod: Pod,
         container: Container,
     ) -> Result<CreateContainerResponse, BoxError> {
-        let _timer = self.metrics.time(Event::CreateContainer);
+        let _timer = self.context.metrics.time(Event::CreateContainer);
         let known = match self.specs.at_creation(&pod, &container, self.wait()).await {
             Ok(known) => known,
             Err(source) => {
-                self.metrics.created(Created::InvalidRefused);
-                self.metrics.refused(Refusal::Record);
+                self.context.metrics.created(Created::InvalidRefused);
+                self.context.metrics.refused(Refusal::Record);
                 let subject = Subject::new(&pod, &container);
                 about!(error, pod, container, "refused: {source}");
                 return Err(Refused::HandedOn { subject, source }.into());
@@ -162,15 +162,15 @@ impl Plugin for StrictGroups {
         let decision = match settings.decide(&pod, &container, known.policy.as_deref()) {
             Ok(decision) => decision,
             Err(source) => {
-                self.metrics.created(Created::InvalidRefused);
-                self.metrics.refused(Refusal::from(&source));
+                self.context.metrics.created(Created::InvalidRefused);
+                self.context.metrics.refused(Refusal::from(&source));
                 let subject = Subject::new(&pod, &container);
                 about!(warn, pod, container, "refused: {source}");
                 return Err(Refused::Policy { subject, source }.into());
             }
         };
         if decision.policy == Policy::Merge {
-            self.metrics.created(Created::MergeAccepted);
+            self.context.metrics.created(Created::MergeAccepted);
             let marker = settings.needs_marker(&pod, &container, self.older.has(&pod));
             return Ok(if marker { settings.inject_marker() } else { CreateContainerResponse::default() });
         }
@@ -179,11 +179,11 @@ impl Plugin for StrictGroups {
         let declared = if self.on_containerd() {
             // Asked now, because an error is a readable refusal only here:
             // from post-create on the gate can only say that it was left shut.
-            match self.resolver.declared_by_pod(&pod.id, self.wait()).await {
+            match self.context.resolver.declared_by_pod(&pod.id, self.wait()).await {
                 Ok(declared) => declared,
                 Err(source) => {
-                    self.metrics.created(Created::StrictRefused);
-                    self.metrics.refused(Refusal::RuntimeApi);
+                    self.context.metrics.created(Created::StrictRefused);
+                    self.context.metrics.refused(Refusal::RuntimeApi);
                     about!(error, pod, container, "refused: {source}");
                     return Err(Refused::NotEnforceable { subject, source }.into());
                 }
@@ -192,12 +192,12 @@ impl Plugin for StrictGroups {
             known.groups
         };
         if let Err(source) = limit::check(declared.as_deref().unwrap_or_default()) {
-            self.metrics.created(Created::StrictRefused);
-            self.metrics.refused(Refusal::Record);
+            self.context.metrics.created(Created::StrictRefused);
+            self.context.metrics.refused(Refusal::Record);
             about!(warn, pod, container, "refused: {source}");
             return Err(Refused::TooManyGroups { subject, source }.into());
         }
-        self.metrics.created(Created::StrictAccepted);
+        self.context.metrics.created(Created::StrictAccepted);
         Ok(settings.inject(&Gate {
             pod: subject.pod,
             container: subject.container,
@@ -206,7 +206,7 @@ impl Plugin for StrictGroups {
     }
 
     async fn post_create_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::PostCreateContainer);
+        let _timer = self.context.metrics.time(Event::PostCreateContainer);
         if !self.on_containerd() {
             return Ok(());
         }
@@ -218,9 +218,9 @@ impl Plugin for StrictGroups {
         if !container.gates().any(|gate| matches!(gate.state, State::Pending { .. })) {
             return Ok(());
         }
-        match self.resolver.resolve(&container.id, self.wait()).await {
+        match self.context.resolver.resolve(&container.id, self.wait()).await {
             Ok(Resolved { groups, removed }) => {
-                self.metrics.groups_removed(removed.len());
+                self.context.metrics.groups_removed(removed.len());
                 debug!(
                     subject = %Subject::new(&pod, &container),
                     %groups,
@@ -229,7 +229,7 @@ impl Plugin for StrictGroups {
                 );
             }
             Err(reason) => {
-                self.metrics.refused(Refusal::from(&reason));
+                self.context.metrics.refused(Refusal::from(&reason));
                 about!(error, pod, container, "not enforced, so it will not start: {reason}");
             }
         }
@@ -237,7 +237,7 @@ impl Plugin for StrictGroups {
     }
 
     async fn start_container(&self, pod: Pod, container: Container) -> Result<(), BoxError> {
-        let _timer = self.metrics.time(Event::StartContainer);
+        let _timer = self.context.metrics.time(Event::StartContainer);
         // Any other runtime only logs what is answered here.
         if !self.on_containerd() {
             return Ok(());
@@ -255,7 +255,7 @@ impl Plugin for StrictGroups {
                 Ok(())
             }
             Err(source) => {
-                self.metrics.refused(Refusal::from(&source));
+                self.context.metrics.refused(Refusal::from(&source));
                 about!(warn, pod, container, "refused before its start: {source}");
                 stopped(&pod, &container, source.into())
             }
@@ -265,7 +265,7 @@ impl Plugin for StrictGroups {
     fn connected(&self, runtime: &RuntimeInfo, _: &nri_plugin::RuntimeService) {
         let name = text::one_line(&format!("{} {}", runtime.name, runtime.version), RUNTIME_SHOWN);
         self.registration.send_replace(Some(name));
-        self.metrics.set_registered(true);
+        self.context.metrics.set_registered(true);
     }
 
     fn not_synchronized(&self, reason: &nri_plugin::Error) {
@@ -285,8 +285,8 @@ impl Plugin for StrictGroups {
     fn disconnected(&self, reason: &nri_plugin::Error) {
         self.registration.send_replace(None);
         self.catches_up(None);
-        self.resolver.forget();
-        self.metrics.set_registered(false);
+        self.context.resolver.forget();
+        self.context.metrics.set_registered(false);
         warn!("not registered with the runtime any more ({reason}); pods that start now are not made Strict");
     }
 }

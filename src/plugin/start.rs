@@ -2,19 +2,19 @@
 //! before it runs the image's program. containerd does not start a container for which NRI `StartContainer` is answered
 //! by an error.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use thiserror::Error;
 use tracing::info;
 
 use super::{
     Container, Pod, aside,
+    context::Context,
     listed::Listed,
     log::about,
-    names::Names,
-    resolver::{Own, ResolveError, Resolver},
+    resolver::{Own, ResolveError},
 };
-use crate::ops::metrics::{Metrics, Refusal, Started};
+use crate::ops::metrics::{Refusal, Started};
 use container_start::start_check::{self, StartError};
 use hostfs::identity::Identity;
 use strict_groups_core::{
@@ -71,9 +71,7 @@ impl From<&NotStarted> for Refusal {
 
 #[derive(Debug)]
 pub(super) struct StartCheck {
-    resolver: Arc<Resolver>,
-    names: Names,
-    metrics: Arc<Metrics>,
+    context: Context,
 }
 
 /// What a Strict container starts with.
@@ -84,8 +82,8 @@ struct Checked {
 }
 
 impl StartCheck {
-    pub(super) fn new(resolver: Arc<Resolver>, names: Names, metrics: Arc<Metrics>) -> Self {
-        Self { resolver, names, metrics }
+    pub(super) fn new(context: Context) -> Self {
+        Self { context }
     }
 
     /// Compares the created process of the Strict `container` with its own record, counts, and logs the one line that
@@ -100,7 +98,7 @@ impl StartCheck {
         wait: Duration,
     ) -> Result<(), NotStarted> {
         let result = self.look(container, wait).await;
-        self.metrics.started(match &result {
+        self.context.metrics.started(match &result {
             Ok(Checked { process: Some(_), .. }) => Started::Enforced,
             Err(NotStarted::Process(StartError::NotAllowed { .. }) | NotStarted::NotVisible { .. }) => {
                 Started::Violated
@@ -114,7 +112,7 @@ impl StartCheck {
                 Ok(())
             }
             Err(why) => {
-                self.metrics.refused(Refusal::from(&why));
+                self.context.metrics.refused(Refusal::from(&why));
                 about!(error, pod, container, "refused before its start: {why}");
                 Err(why)
             }
@@ -127,8 +125,8 @@ impl StartCheck {
                 return Err(NotStarted::Gate(Cause::Failed { reason }));
             }
         }
-        let own = self.resolver.before_start(&container.id, wait).await?;
-        self.metrics.groups_removed(own.late.len());
+        let own = self.context.resolver.before_start(&container.id, wait).await?;
+        self.context.metrics.groups_removed(own.late.len());
         if !own.shows_its_process() {
             return if own.late.is_empty() {
                 Ok(Checked { own, process: None })
@@ -161,7 +159,7 @@ impl StartCheck {
             return;
         }
         // The line follows after the answer to the runtime, which waits for us here.
-        let (names, pid, removed) = (self.names.clone(), container.pid, own.removed);
+        let (names, pid, removed) = (self.context.names.clone(), container.pid, own.removed);
         tokio::spawn(async move { line.log(&removed.with(&names.beside(pid, &removed.first).await)) });
     }
 }
