@@ -255,3 +255,41 @@ fn list(roff: &mut Roff, section: &str, entries: &[(&str, &str)]) {
         roff.text([roman(*text)]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+    use strict_groups::cli::Cli;
+
+    use super::*;
+
+    #[test]
+    fn every_page_has_its_sections_and_no_empty_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Cli::command().name("strict-groups").disable_help_subcommand(true);
+        command.build();
+        write(&command, dir.path()).unwrap();
+        for more in PAGES {
+            let text = fs::read_to_string(dir.path().join(format!("{}.1", more.page))).unwrap();
+            for section in ["NAME", "SYNOPSIS", "EXAMPLES", "\"EXIT STATUS\"", "FILES", "\"SEE ALSO\""] {
+                assert!(text.contains(&format!(".SH {section}\n")), "{}: {section}", more.page);
+            }
+            let said = More::of(more.files, &FILES).into_iter();
+            for (name, text) in said.chain(More::of(more.environment, &ENVIRONMENT)) {
+                assert!(!text.is_empty(), "{}: {name}", more.page);
+            }
+        }
+    }
+
+    #[test]
+    fn examples_are_legal_command_lines() {
+        for (example, _) in PAGES.iter().flat_map(|more| more.examples) {
+            let words: Vec<&str> =
+                example.split(' ').take_while(|word| !["|", "||", "&&"].contains(word)).collect();
+            // The wrapper's command line is that of an OCI runtime.
+            if words[0] == "strict-groups" {
+                assert!(Cli::try_parse_from(&words).is_ok(), "{example}");
+            }
+        }
+    }
+}
