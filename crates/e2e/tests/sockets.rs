@@ -109,7 +109,7 @@ impl Impostor {
         fs::create_dir(&own).unwrap();
         chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
         let mut child = Command::new("/proc/self/exe")
-            .args(["--exact", "an_impostor_listens", "--nocapture"])
+            .args(["--exact", "impostor_listens", "--nocapture"])
             .env(IMPOSTOR, own.join("nri.sock"))
             .uid(NOBODY)
             .gid(NOBODY)
