@@ -41,7 +41,7 @@ async fn connect(path: &Path) -> Result<Box<dyn Stream>, BoxError> {
     }
 }
 
-/// Enforces Strict on this node: runs as an NRI plugin until it is told to stop.
+/// Enforces Strict on this node: runs as an NRI plugin until SIGTERM or SIGINT.
 #[derive(Debug, Clone, Args)]
 pub struct PluginArgs {
     /// The node's configuration; may only be missing at its default place, /etc/strict-groups/config.toml

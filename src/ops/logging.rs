@@ -14,7 +14,7 @@ const OURS: [&str; 4] = ["strict_groups", "container_start", "nri_plugin", "uds_
 /// Starts logging for the whole process. `RUST_LOG`, where set, decides what is
 /// logged (`info`, `debug`, or `nri_plugin=trace,info`), else `level`.
 ///
-/// Under systemd, which is told by `JOURNAL_STREAM` (`systemd.exec(5)`), lines
+/// Under systemd, which sets `JOURNAL_STREAM` (`systemd.exec(5)`), lines
 /// go to the journal with their fields (`POD=`, `NAMESPACE=`, `CONTAINER=`,
 /// `REMOVED_GROUPS=`), so that `journalctl POD=web` finds them. The journal is
 /// also tried for a plugin that the runtime launched: its stderr is `/dev/null`.

@@ -42,7 +42,7 @@ fn registers(bench: &Bench, parts: usize) -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let runtime = Runtime::listen();
         let api = runtime.path.with_file_name("containerd.sock");
-        // The system takes the connection and nobody answers: the survey waits for each container.
+        // The system takes the connection and nobody answers: the catch-up waits for each container.
         let _silent = UnixListener::bind(&api)?;
         let process = start(&bench.run, &runtime, &api)?;
         let mut peer = runtime.accept().await;

@@ -49,7 +49,7 @@ fn setting<T: FromStr>(variable: &str, default: T) -> Result<T> {
     text.parse().ok().with_context(|| format!("{variable}={text:?} is no number"))
 }
 
-/// One way to run all cases: a CRI, and how it is told to be strict.
+/// One way to run all cases: a CRI, and how it is set to Strict.
 struct Side<'a> {
     cri: &'a Cri,
     pod: Pod,

@@ -126,7 +126,7 @@ fn by_label(world: &World) -> Result<()> {
     check(&daemon, &Pod::new("merge"), &app(), &MERGED)?;
     check(&daemon, &labelled("hardened", "default", &[("hardened", "")]), &app(), &STRICT)?;
     check(&daemon, &strict("strict"), &app(), &STRICT)?;
-    // It came while the plugin was away, and is told of before the runtime goes on.
+    // It was created while the plugin was not running, and is reported before the container runtime goes on.
     cri.start(&early).with_context(|| running.log())?;
     let seen = cri.create(&cri.run_pod(&Pod::new("seen"))?, &app())?;
     drop(running);

@@ -1,5 +1,5 @@
 //! Calls that end before their answer: cancelled by the kubelet, or past their deadline. Each does to the runtime what
-//! it does without the proxy. And one that does not, although the proxy is told to stop.
+//! it does without the proxy. And one that does not, although the proxy gets SIGTERM.
 
 use std::{fs, path::Path, time::Duration};
 
