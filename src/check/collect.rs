@@ -140,17 +140,13 @@ async fn ask(socket: &Path) -> Result<Said, String> {
 }
 
 async fn nri(socket: &Path) -> Nri {
-    match ownership::check(socket, Kind::Socket) {
-        Ok(()) => {}
-        Err(Untrusted::Missing { .. }) => return Nri::Missing(socket.to_owned()),
-        Err(untrusted) => return Nri::Unusable(untrusted.to_string()),
-    }
-    match timeout(LIMIT, UnixStream::connect(socket)).await {
-        Ok(Ok(stream)) => match ownership::check_peer(socket, &stream) {
-            Ok(()) => Nri::Reachable,
-            Err(untrusted) => Nri::Unusable(untrusted.to_string()),
-        },
-        Ok(Err(error)) => Nri::Unusable(format!("{}: {error}", socket.display())),
+    match timeout(LIMIT, uds_grpc::open(socket)).await {
+        Ok(Ok(_stream)) => Nri::Reachable,
+        Ok(Err(uds_grpc::Error::Connect(error))) if error.kind() == io::ErrorKind::NotFound => {
+            Nri::Missing(socket.to_owned())
+        }
+        Ok(Err(uds_grpc::Error::Connect(error))) => Nri::Unusable(format!("{}: {error}", socket.display())),
+        Ok(Err(untrusted)) => Nri::Unusable(untrusted.to_string()),
         Err(_) => Nri::Unusable(format!("{}: nobody accepts the connection", socket.display())),
     }
 }
