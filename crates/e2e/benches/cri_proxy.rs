@@ -16,6 +16,7 @@ use e2e::bench::setting;
 use e2e::bench::statistics::{Sample, differences};
 use e2e::bench::table::Table;
 use e2e::random::Random;
+use e2e::usage::Usage;
 use e2e::{ContainerSpec, Containerd, Cri, Image, Kind, Machine, Options, Plugin, Pod, Proxy, Run, run};
 
 const CONTAINERS: usize = 30;
@@ -57,7 +58,7 @@ fn measure(daemon: &Containerd, proxy: &Proxy, calls: usize) -> Result<()> {
     });
     let ids: Vec<String> = ids.collect::<Result<_>>()?;
     let mut table = Table::new();
-    let start = e2e::bench::process::memory(pid)?;
+    let start = Usage::of(pid)?;
 
     pairs(&mut table, "Version", calls, [direct, through], |cri, _| Ok(cri.version().map(drop)?))?;
     pairs(&mut table, "Status", calls, [direct, through], |cri, _| Ok(cri.features().map(drop)?))?;
@@ -79,13 +80,13 @@ fn measure(daemon: &Containerd, proxy: &Proxy, calls: usize) -> Result<()> {
         })?;
     }
 
-    let (resident, anonymous) = e2e::bench::process::memory(pid)?;
+    let end = Usage::of(pid)?;
     table.budget(
         &format!("the proxy's resident memory after {} calls", 6 * calls),
-        format!("{resident} KiB, {anonymous} of it anonymous"),
-        format!("before {} KiB, {} of it anonymous", start.0, start.1),
+        format!("{} KiB, {} of it anonymous", end.rss, end.anonymous),
+        format!("before {} KiB, {} of it anonymous", start.rss, start.anonymous),
         "10 MiB",
-        resident < BUDGET_KIB,
+        end.rss < BUDGET_KIB,
     );
     table.print();
     through.remove_all_pods()?;

@@ -1,6 +1,5 @@
 //! What the measurements with whole programs share.
 
-pub mod process;
 pub mod statistics;
 pub mod table;
 

@@ -44,6 +44,7 @@ pub mod run;
 pub mod scrape;
 pub mod swapper;
 pub mod trials;
+pub mod usage;
 pub mod wrapper;
 
 pub use containerd::{Containerd, Handler, Kind, Options};

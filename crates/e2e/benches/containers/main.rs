@@ -24,6 +24,7 @@ use anyhow::{Context, Result};
 use e2e::bench::setting;
 use e2e::bench::statistics::{Sample, differences};
 use e2e::bench::table::Table;
+use e2e::usage::{self, Usage};
 use e2e::{
     Containerd, Image, Kind, Machine, Options, Plugin, Pod, Run, RunningPod, node_config, plugin, run,
 };
@@ -80,17 +81,16 @@ fn bench() -> Result<()> {
     drop(plugin);
     let plugin = Plugin::start(&daemon, None, &[])?;
     let pid = plugin.pid().context("the plugin does not run")?;
-    let (memory, descriptors) = (e2e::bench::process::memory(pid)?, e2e::bench::process::descriptors(pid)?);
+    let before = Usage::of(pid)?;
 
     eprintln!("{containers} Strict containers of each kind, then as many with Merge");
     let cpu = |arm: &Arm<'_>| -> Result<f64> {
-        let before = e2e::bench::process::cpu(pid)?;
+        let before = usage::cpu(pid)?;
         load::many(arm, containers)?;
-        Ok((e2e::bench::process::cpu(pid)?.saturating_sub(before)).as_secs_f64() * 1e6 / containers as f64)
+        Ok((usage::cpu(pid)?.saturating_sub(before)).as_secs_f64() * 1e6 / containers as f64)
     };
     let strict_cpu = cpu(&arms[0])?;
-    let (memory_after, descriptors_after) =
-        (e2e::bench::process::memory(pid)?, e2e::bench::process::descriptors(pid)?);
+    let after = Usage::of(pid)?;
     let (unchanged_cpu, merge_cpu) = (cpu(&arms[1])?, cpu(&arms[2])?);
     table.budget(
         "plugin CPU for a Strict container",
@@ -99,18 +99,18 @@ fn bench() -> Result<()> {
         "300 µs",
         strict_cpu < 300.0,
     );
-    let kib = |(all, anonymous): (u64, u64)| format!("{all} KiB, {anonymous} of it anonymous");
+    let kib = |usage: &Usage| format!("{} KiB, {} of it anonymous", usage.rss, usage.anonymous);
     table.budget(
         &format!("plugin's resident memory after {containers} containers"),
-        kib(memory_after),
-        format!("at its start {}", kib(memory)),
+        kib(&after),
+        format!("at its start {}", kib(&before)),
         "6 MiB",
-        memory_after.0 < 6 * 1024,
+        after.rss < 6 * 1024,
     );
     table.row(
         &format!("plugin's open descriptors after {containers} containers"),
-        descriptors_after.to_string(),
-        format!("at its start {descriptors}"),
+        after.descriptors.to_string(),
+        format!("at its start {}", before.descriptors),
     );
 
     eprintln!("{hooks} runs of the hook");

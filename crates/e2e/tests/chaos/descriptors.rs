@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::bench::{Bench, trial};
-use crate::process::ticks;
 use crate::steps::{Pair, Policy};
 use crate::tally;
+use e2e::usage::cpu;
 use e2e::{Containerd, Plugin, wait_for};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -50,7 +50,7 @@ fn one(daemon: &Containerd, pair: &Pair, limit: u32) -> Result<Fate> {
     });
     decided.with_context(|| format!("it does nothing: {}", plugin.log()))?;
 
-    let (begin, used) = (Instant::now(), pid(&plugin).and_then(ticks).unwrap_or_default());
+    let (begin, used) = (Instant::now(), pid(&plugin).and_then(cpu).unwrap_or_default());
     let strict = pair.attempt(Policy::Strict)?;
     if let Err(text) = &strict {
         ensure!(tally::reason(text).is_ours(), "not in words of ours: {text}");
@@ -65,8 +65,8 @@ fn one(daemon: &Containerd, pair: &Pair, limit: u32) -> Result<Fate> {
 
     // One that spins would use all of the time that passes.
     std::thread::sleep(Duration::from_secs(1).saturating_sub(begin.elapsed()));
-    let (used, passed) = (ticks(pid(&plugin)?)? - used, begin.elapsed().as_millis() / 10);
-    ensure!(u128::from(used) * 3 < passed, "it used {used} of {passed} ticks");
+    let (used, passed) = (cpu(pid(&plugin)?)?.saturating_sub(used), begin.elapsed());
+    ensure!(used * 3 < passed, "it used {used:?} of {passed:?}");
 
     // With enough again, it works.
     let pid = pid(&plugin)?.to_string();

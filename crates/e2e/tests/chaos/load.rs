@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::bench::{Bench, number, trial};
-use crate::process::Usage;
 use crate::steps::{Policy, again, app};
+use e2e::usage::Usage;
 use e2e::{Containerd, Identity, Plugin, RunningPod};
 
 pub(crate) fn trials() -> Vec<Trial> {

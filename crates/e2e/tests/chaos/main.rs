@@ -19,7 +19,6 @@ mod disk_full;
 mod load;
 mod nri_socket;
 mod plugin_killed;
-mod process;
 mod registrations;
 mod runtime_killed;
 mod saboteur;

@@ -13,9 +13,9 @@ use nri_plugin::api::{
 };
 
 use crate::bench::{Bench, trial};
-use crate::process::Usage;
 use crate::steps::Policy;
 use e2e::nri_peer::{Runtime, request};
+use e2e::usage::Usage;
 use e2e::{Run, plugin::binary};
 
 pub(crate) fn trials() -> Vec<Trial> {
