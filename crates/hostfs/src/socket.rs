@@ -77,6 +77,8 @@ fn nobody_listens(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::{Backlog, listen};
+
     use super::*;
 
     #[test]
@@ -92,6 +94,28 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::write(&path, "").unwrap();
         assert!(matches!(bind(&path), Err(BindError::InUse { .. })), "a plain file stays");
+    }
+
+    /// A blocking `connect(2)` would wait here for ever.
+    #[test]
+    #[ignore = "needs root"]
+    fn socket_with_a_full_queue_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cri.sock");
+        let nobody_accepts = bind(&path).unwrap();
+        listen(&nobody_accepts, Backlog::new(1).unwrap()).unwrap();
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let address = UnixAddr::new(&path).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let client = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+            if connect(client.as_raw_fd(), &address) == Err(Errno::EAGAIN) {
+                break;
+            }
+            waiting.push(client);
+        }
+        assert!(!waiting.is_empty());
+        assert!(matches!(bind(&path), Err(BindError::InUse { .. })));
     }
 
     #[test]
