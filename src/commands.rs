@@ -1,4 +1,4 @@
-//! What the binary can be told to do, one file a command.
+//! The commands of the binary, one file a command.
 
 pub mod check;
 pub mod config;

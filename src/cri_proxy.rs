@@ -51,7 +51,7 @@ use upstream::Upstream;
 /// Where the kubelet is pointed at unless the command line says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/strict-groups-cri/cri.sock";
 
-/// How long calls may go on after we were told to stop. Streams, which never end, are cut then.
+/// How long calls may go on after SIGTERM. Streams, which never end, are cut then.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long accepting pauses when it fails (too many open files).
 const PAUSE: Duration = Duration::from_millis(100);

@@ -81,7 +81,8 @@ pub struct Handler {
     pub gate: Gate,
     /// The patterns that `pod_annotations` lacks: the annotations that they stand for do not get into config.json.
     pub missing_annotations: Vec<String>,
-    /// The executable of the OCI runtime, as the runtime is told it; of Kata Containers its shim, which has none.
+    /// The executable of the OCI runtime, as the container runtime's configuration names it; of Kata Containers its shim,
+    /// which has none.
     pub program: String,
     /// Whether its shim runs the OCI runtime that the handler names.
     pub takes_binary_name: bool,
@@ -134,7 +135,7 @@ pub enum Gate {
     },
     /// It is not there.
     None,
-    /// It cannot be told.
+    /// It is not known.
     Unreadable(String),
 }
 
@@ -150,7 +151,7 @@ pub struct Hook {
 /// An OCI runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OciRuntime {
-    /// Its executable, as the runtime is told it.
+    /// Its executable, as the container runtime's configuration names it.
     pub program: String,
     /// Name and version, one line of what it says; else why that is not known.
     pub version: Result<String, String>,

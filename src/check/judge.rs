@@ -32,7 +32,7 @@ pub fn judge(facts: &Facts, own: &str) -> Report {
         // Nothing of ours is needed; what is there is not in the way.
         findings.extend(facts.config.as_ref().err().map(|why| config_wrong(why)));
     } else {
-        // Under CRI-O the wrapper decides where no plugin does, unless it is told not to.
+        // Under CRI-O the wrapper decides where no plugin does, unless its configuration forbids it.
         let decides = facts.config.as_ref().is_ok_and(|config| config.wrapper_resolves);
         let instead = match way {
             Way::CriO if decides => {

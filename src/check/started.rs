@@ -11,7 +11,7 @@ const TICKS: u64 = 100;
 /// What is not told apart: a file and a process of the same moment.
 const SAME: Duration = Duration::from_secs(1);
 
-/// When process `pid` was started (`proc_pid_stat(5)`, field 22). None: it cannot be told.
+/// When process `pid` was started (`proc_pid_stat(5)`, field 22). None: it is not known.
 pub(super) fn at(pid: i32) -> Option<SystemTime> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let uptime = fs::read_to_string("/proc/uptime").ok()?;

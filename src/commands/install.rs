@@ -48,7 +48,7 @@ pub fn run(args: &InstallArgs) -> anyhow::Result<()> {
     }
     let target = args.to.join(NAME);
     put(&target, &binary, 0o755)?;
-    // CRI-O is told of the wrapper by this name.
+    // CRI-O's configuration has the wrapper by this name.
     let link = target.with_file_name(wrapper::NAME);
     let outcome = atomic_write::link(&link, Path::new(NAME)).with_context(|| cannot_write(&link))?;
     say(&link, outcome);

@@ -131,7 +131,7 @@ impl Connection {
     }
 
     /// Tells the plugin what any other container declares, where the runtime keeps no record of it: an annotation may
-    /// say Strict. What cannot be told is done without.
+    /// say Strict. What is not known is done without.
     async fn hand_on_merge(&self, message: &[u8]) -> Option<Kept<'_>> {
         let runtime = &self.shared.runtime;
         if runtime.has_records().await.unwrap_or(true) || runtime.is_native().await.unwrap_or(true) {
@@ -170,7 +170,7 @@ impl Connection {
     }
 
     async fn container_status(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
-        // What cannot be told now is not added; the call itself fails where the runtime is away.
+        // What is not known now is not added; the call itself fails where the runtime is away.
         if self.shared.runtime.is_native().await.unwrap_or(true) {
             return self.pass(request).await;
         }

@@ -98,7 +98,7 @@ impl ContainerRuntime {
     /// policy were Merge.
     ///
     /// # Errors
-    /// It cannot be told; why.
+    /// It is not known; why.
     pub(super) async fn is_gated(&self, id: &str) -> Result<bool, String> {
         let status = self.cri.container(id.to_owned()).await.map_err(|error| error.to_string())?;
         let status = status.ok_or("the runtime does not know the container that it just made")?;
@@ -135,7 +135,7 @@ impl ContainerRuntime {
         Some(user)
     }
 
-    /// The same, where it was told before.
+    /// The same, where it is known already.
     pub(super) fn known_user(&self, id: &str) -> Option<User> {
         self.known().users.get(id).cloned()
     }

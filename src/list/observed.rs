@@ -102,13 +102,13 @@ pub struct Seen {
     /// How far it got.
     pub state: RunState,
     /// Whether its processes are those of a sandbox or a virtual machine, and cannot be seen from the node: what is known
-    /// is what the OCI runtime was told.
+    /// is what the OCI runtime got.
     pub isolated: bool,
     /// Its first process, as the host numbers it.
     pub pid: Option<u32>,
-    /// What it was made of, or why that cannot be told.
+    /// What it was made of, or why that is not known.
     pub made: Result<Made, String>,
-    /// Its first process, or why that cannot be told; None: it has none (any more).
+    /// Its first process, or why that is not known; None: it has none (any more).
     pub process: Option<Result<Process, String>>,
     /// The groups that the image's own files give the user, where they had to be read.
     pub implied: Option<BTreeSet<u32>>,

@@ -156,7 +156,7 @@ impl Item {
         let of_image = from_image.len();
         let policy = Policy::new(wanted, &seen.name);
         let process = seen.process.and_then(Result::ok);
-        // Where the process cannot be seen, what its runtime was told is all that is known.
+        // Where the process cannot be seen, what its runtime got is all that is known.
         let told = seen.made.as_ref().ok().map(|made| &made.spec.user);
         let told = told.filter(|_| seen.isolated && seen.state.has_process()).map(User::told);
         Self {

@@ -33,7 +33,7 @@ pub enum Verdict {
     Ended,
     /// Strict, and by the runtime's record it holds no group beyond that. Its process cannot be seen from the node.
     NotVerified,
-    /// It cannot be told.
+    /// It is not known.
     Unknown,
 }
 

@@ -38,14 +38,14 @@ const BEAT: Duration = Duration::from_secs(5);
 /// The runtime that the plugin is registered with, as it names itself; None while there is none.
 pub type Registration = Option<String>;
 
-/// Who is told.
+/// Who hears of it.
 #[derive(Debug)]
 pub struct Service {
     ready_after: Option<Duration>,
     health_file: Option<PathBuf>,
     /// None where it is not wanted, and when the plugin was asked to stop.
     node_feature: Mutex<Option<NodeFeature>>,
-    /// Whether systemd was told that the service is started.
+    /// Whether systemd knows that the service is started.
     ready: AtomicBool,
 }
 
@@ -131,7 +131,7 @@ impl Service {
         }
     }
 
-    /// Whether it worked, so that a failure is told once.
+    /// Whether it worked, so that a failure is reported once.
     fn write(&self, registration: Registration, worked: bool) -> bool {
         let Some(file) = &self.health_file else { return true };
         match (Health { registration, at: SystemTime::now() }).write(file) {

@@ -45,7 +45,7 @@ impl PodSpecs {
     /// tell that, what its pod's spec says.
     ///
     /// # Errors
-    /// The kubelet may have asked for Strict, and it cannot be told.
+    /// The kubelet may have asked for Strict, and it is not known.
     pub(super) async fn at_creation(
         &self,
         pod: &Pod,

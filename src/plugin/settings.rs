@@ -1,4 +1,4 @@
-//! What the plugin was told by the node's configuration, which may be read again.
+//! What the node's configuration says to the plugin, which may be read again.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

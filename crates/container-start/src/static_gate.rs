@@ -117,7 +117,7 @@ pub enum StaticRefusal {
     /// There is a gate of the plugin, and it is shut.
     #[error(transparent)]
     Gate(Refusal),
-    /// The policy cannot be told, or is Strict and was not enforced.
+    /// The policy is not known, or is Strict and was not enforced.
     #[error("strict-groups: pod {pod}, container {container}: {cause}")]
     Container {
         /// The pod, as `namespace/name`.
@@ -258,7 +258,7 @@ impl StaticGate {
     /// Decides the policy of a container that no gate of the plugin speaks for.
     ///
     /// # Errors
-    /// It cannot be told, or what the pod says is wrong.
+    /// It is not known, or what the pod says is wrong.
     pub fn decide(
         &self,
         candidate: &Candidate<'_>,
@@ -336,7 +336,7 @@ impl StaticGate {
 }
 
 impl StaticCause {
-    /// Whether the policy only could not be told.
+    /// Whether only the policy was not known.
     #[must_use]
     pub fn is_no_fault_of_the_pod(&self) -> bool {
         match self {

@@ -56,7 +56,7 @@ pub struct View {
     pub user: ProcessUser,
     /// The gates among the createRuntime hooks, in the order they stand.
     pub gates: Vec<Gate>,
-    /// Whether the plugin's mark is among them: it saw the container and left it alone.
+    /// Whether the Merge marker is among them, so that the policy is known to be Merge.
     pub seen_as_merge: bool,
     /// Whether the annotation [`KEEP_GROUPS`](crate::oci::KEEP_GROUPS) is there, with whatever value.
     pub keeps_original_groups: bool,

@@ -54,7 +54,7 @@ impl Identity {
     }
 }
 
-/// Why a process's identity could not be told.
+/// Why a process's identity was not known.
 #[derive(Debug, Error)]
 pub enum IdentityError {
     /// The process has ended, which is no fault of anybody.

@@ -110,7 +110,7 @@ pub fn read_as_engines(root: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
 /// such parts and leads nowhere for the kernel is not taken for missing.
 ///
 /// # Errors
-/// It cannot be told.
+/// It is not known.
 fn is_missing(root: impl AsFd, path: &str) -> io::Result<bool> {
     let mut names: VecDeque<Vec<u8>> = path.split('/').map(|name| name.as_bytes().to_vec()).collect();
     let mut directory = openat(root.as_fd(), ".", STEP, Mode::empty())?;

@@ -135,7 +135,7 @@ fn in_use(folder: &Folder<'_>) -> anyhow::Result<BTreeMap<PathBuf, Vec<String>>>
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut in_use = BTreeMap::new();
     for path in folder.paths()? {
-        // By whatever path containerd was told.
+        // By whatever path containerd was given.
         let users = found.iter().filter(|(runtime, _)| real(runtime) == real(&path));
         let ids: Vec<String> = users.flat_map(|(_, ids)| ids.clone()).collect();
         if !ids.is_empty() {

@@ -43,7 +43,7 @@ const MOST_HEADERS: usize = 32;
 /// After a failure to listen, or to take a connection.
 const NEXT_TRY: Duration = Duration::from_secs(5);
 
-/// Serves at `address` for as long as it is polled. An address that cannot be had is told once, and tried again:
+/// Serves at `address` for as long as it is polled. An address that cannot be had is reported once, and tried again:
 /// enforcement is worth more than metrics.
 pub async fn serve(address: &Address, metrics: &Arc<Metrics>) -> Infallible {
     let mut told = false;

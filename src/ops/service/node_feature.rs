@@ -34,7 +34,7 @@ const RENEWAL: Duration = Duration::from_secs(60);
 pub(super) struct NodeFeature {
     path: PathBuf,
     state: State,
-    /// A failure is told once.
+    /// A failure is reported once.
     told: bool,
 }
 

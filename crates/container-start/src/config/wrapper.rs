@@ -68,7 +68,7 @@ impl RuntimeConfig {
     }
 }
 
-/// What cannot be told from a configuration with an error in it.
+/// What is not known from a configuration with an error in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unclear;
 

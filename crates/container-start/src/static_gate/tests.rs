@@ -377,7 +377,7 @@ fn where_a_label_decides_only_what_the_plugin_saw_starts() {
         case.refused("decides by the pod's labels");
         case.view.seen_as_merge = true;
         case.starts();
-        // No mark is a way around what is Strict for sure.
+        // No marker is a way around what is Strict for sure.
         let case = case.strict();
         case.refused("did not process");
         case.config("default_policy = \"Strict\"").refused("did not process");

@@ -107,7 +107,7 @@ pub(super) fn prepare(create: &Create<'_>, config: Result<Config, ConfigError>) 
 /// Lets a container through that is not Strict. `why` is the reason for any other one.
 ///
 /// # Errors
-/// It is Strict, or that cannot be told.
+/// It is Strict, or that is not known.
 pub(super) fn refuse_strict(
     create: &Create<'_>,
     config: Result<Config, ConfigError>,
@@ -222,7 +222,7 @@ impl Ungated {
 /// Tells whether the container of `bundle`, which has no gate, is Strict.
 ///
 /// # Errors
-/// That cannot be told, or the node's configuration has such a container refused.
+/// That is not known, or the node's configuration has such a container refused.
 pub(super) fn ungated(
     id: &str,
     bundle: &Path,

@@ -29,7 +29,7 @@ pub enum WrapperError {
     /// The container's gate is shut.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The policy cannot be told, or is Strict and the wrapper is told not to enforce it.
+    /// The policy is not known, or is Strict and its configuration forbids the wrapper to enforce it.
     #[error(transparent)]
     Policy(#[from] StaticRefusal),
     /// The same for a container that belongs to no pod.

@@ -1,5 +1,5 @@
 //! What the wrapper has to say. Its output belongs to the underlying OCI runtime, so nothing is printed unless
-//! that one does not run; the journal is told which groups were removed.
+//! that one does not run; the journal gets which groups were removed.
 
 use std::{ffi::OsStr, fs::OpenOptions, io::Write as _, os::unix::ffi::OsStrExt, path::Path};
 
@@ -41,7 +41,7 @@ pub(super) fn failed(call: &Call<'_>, error: &WrapperError) {
     eprintln!("{error}");
     let Some(log) = call.log.and_then(log_file) else { return };
     let (message, mut time) = (json::string(&error.to_string()), String::new());
-    // A time that cannot be told is left out; writing to a String cannot fail.
+    // A time that is not known is left out; writing to a String cannot fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
     let line = if call.log_format.is_some_and(|format| format == "json") {
         format!(r#"{{"level":"error","msg":{message},"time":"{time}"}}"#)

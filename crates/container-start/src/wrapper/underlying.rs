@@ -129,7 +129,7 @@ pub(super) fn named(handler: &Handler) -> Result<PathBuf, UnderlyingError> {
 /// The underlying OCI runtime's path where the configuration has an error in it, and says `said` of the runtime.
 ///
 /// # Errors
-/// As [`find`]; or it cannot be told: the wrong one knows none of the containers.
+/// As [`find`]; or it is not known: the wrong one knows none of the containers.
 pub(super) fn find_despite(said: UnderlyingRuntime, error: &ConfigError) -> Result<PathBuf, UnderlyingError> {
     match said {
         UnderlyingRuntime::Path(path) => find(Some(&path)),

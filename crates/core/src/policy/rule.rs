@@ -66,7 +66,7 @@ pub(super) enum Match {
     Yes,
     /// It is not.
     No,
-    /// That hangs on what is not known of the pod.
+    /// That depends on what is not known of the pod.
     Unknown,
 }
 

@@ -45,7 +45,7 @@ fn line(plugin: &Plugin, pod: &str) -> Result<String> {
     Ok(line)
 }
 
-/// Groups of first process and exec, and what the OCI runtime was told, without what differs from pod to pod.
+/// Groups of first process and exec, and what the OCI runtime got, without what differs from pod to pod.
 type Made = (String, serde_json::Value);
 
 /// Runs a container and looks at it; with a plugin, until that has reported it.
